@@ -1,0 +1,59 @@
+# Every verb makes the environment it needs. `make` alone lists them; tests/test_surface.py pins them.
+
+PYTHON ?= python3
+JOBS ?= 2
+TABLE ?= quick
+PY := .venv/bin/python
+STAMP := .venv/.installed
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install lock test lint reproduce-table sweep compare export report clean
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo "  ARGS='key=value ...' goes to the verb's program as it is; PYTHON=python3.12 picks the interpreter."
+
+install: $(STAMP) ## make .venv with what requirements.lock pins (other verbs do it when needed)
+
+$(STAMP): requirements.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "install: no $(PYTHON) here; name a Python >= 3.11: make PYTHON=python3.11" >&2; exit 2; }
+	@$(PYTHON) tools/install.py
+	@touch $@
+
+lock: ## resolve requirements.lock again (ARGS=--upgrade takes newer releases)
+	@$(MAKE) --no-print-directory $(STAMP)
+	tools/lock.sh $(ARGS)
+
+test: $(STAMP) ## run the quick tests (SLOW=1: the slow ones as well; ARGS=tests/test_x.py)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(JOBS) --dist worksteal -m "$(if $(SLOW),,not slow and )not gpu and not cluster" $(ARGS)
+
+lint: $(STAMP) ## ruff and mypy (FIX=1: repair and format what can be)
+	$(if $(FIX),$(PY) -m ruff check --fix .,$(PY) -m ruff check .)
+	$(if $(FIX),$(PY) -m ruff format .,$(PY) -m ruff format --check .)
+	$(PY) -m mypy
+
+reproduce-table: $(STAMP) ## run what is missing of a table and print it (TABLE=quick, smoke, ...)
+	$(PY) -m experiments.reproduce table=$(TABLE) $(ARGS)
+
+sweep: $(STAMP) ## turn one dial on a fixed budget (SWEEP=name)
+	$(PY) -m experiments.sweep $(if $(SWEEP),sweep=$(SWEEP)) $(ARGS)
+
+compare: $(STAMP) ## two models, paired, on one budget (A=model B=model BUDGET=name TASKS=task,task)
+	$(PY) -m experiments.compare $(if $(A),a=$(A)) $(if $(B),b=$(B)) $(if $(BUDGET),budget=$(BUDGET)) $(if $(TASKS),'tasks=[$(TASKS)]') $(ARGS)
+
+export: $(STAMP) ## write the table and the raw records as CSV to results/exports (TABLE=quick)
+	$(PY) -m experiments.export table=$(TABLE) $(ARGS)
+
+report: $(STAMP) ## build the readable report from the records (TABLE=quick)
+	$(PY) -m experiments.report table=$(TABLE) $(ARGS)
+
+clean: ## remove caches; CONFIRM=1 removes results/runs and results/exports, too
+	find . \( -name .venv -o -name .git \) -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info outputs multirun
+ifeq ($(CONFIRM),1)
+	rm -rf results/runs results/exports
+else
+	@echo "results/ kept: 'make clean CONFIRM=1' removes results/runs and results/exports; .venv is kept in any case"
+endif

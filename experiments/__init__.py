@@ -1,0 +1,1 @@
+"""How the comparison is run: plan, run, record, table."""

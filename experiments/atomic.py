@@ -1,0 +1,87 @@
+"""Files that are either whole or absent: tmp beside the target, fsync, rename, fsync of the folder."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make a rename in `folder` survive a power cut; file systems that cannot are left alone."""
+    with contextlib.suppress(OSError):
+        fd = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def write_with(target: Path, fill: Callable[[BinaryIO], None]) -> None:
+    """Call `fill` on a temporary file beside `target`, then put it in the target's place in one step.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written; `target` is then what it was before.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    tmp = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        with open(tmp, "wb") as file:
+            fill(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(tmp, target)
+    finally:
+        tmp.unlink(missing_ok=True)
+    fsync_folder(target.parent)
+
+
+def write_bytes(target: Path, data: bytes) -> None:
+    """Write `data` atomically."""
+
+    def fill(file: BinaryIO) -> None:
+        file.write(data)
+
+    write_with(target, fill)
+
+
+def write_text(target: Path, text: str) -> None:
+    """Write `text` atomically as UTF-8."""
+    write_bytes(target, text.encode())
+
+
+def write_json(target: Path, value: Any) -> None:
+    """Write `value` atomically as indented JSON. NaN is refused: it is not JSON."""
+    write_text(target, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a corrupt file to `<name>.corrupt-N` (N the first free number); nothing is ever deleted."""
+    for number in numbers():
+        aside = path.with_name(f"{path.name}.corrupt-{number}")
+        if not aside.exists():
+            os.replace(path, aside)
+            return aside
+    raise AssertionError("unreachable")
+
+
+def numbers() -> Iterator[int]:
+    """1, 2, 3, ..."""
+    number = 0
+    while True:
+        number += 1
+        yield number
+
+
+def canonical(value: Any) -> str:
+    """One text for one value: keys sorted, no spaces, shortest round-trip floats."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+
+
+def digest(value: Any, length: int = 16) -> str:
+    """The first `length` hex digits of the sha256 of the canonical JSON of `value`."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()[:length]

@@ -1,0 +1,94 @@
+"""Objects from configs: tasks and models, from an allow-list of packages."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from experiments.errors import UserError
+
+if TYPE_CHECKING:
+    from ressformer.cost import Shape
+    from ressformer.decoder import Decoder, ModelConfig
+    from tasks.base import Task
+
+PREFIXES = ("ressformer.", "tasks.")
+
+
+def resolve(target: str, where: str, allow: Sequence[str] = ()) -> Any:
+    """The class that `_target_` names.
+
+    Raises:
+        UserError: the package is not allowed, cannot be imported or has no such name.
+    """
+    allowed = (*PREFIXES, *(prefix if prefix.endswith(".") else f"{prefix}." for prefix in allow))
+    if not target.startswith(allowed):
+        packages = ", ".join(prefix.rstrip(".") for prefix in allowed)
+        raise UserError(
+            f"{where}._target_={target} is outside of the allowed packages ({packages}); "
+            "allow another with allow_targets=[PACKAGE]"
+        )
+    module, _, name = target.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"{where}._target_={target} cannot be loaded: {error}") from None
+
+
+def _target(config: Mapping[str, Any], where: str, allow: Sequence[str]) -> tuple[Any, dict[str, Any]]:
+    values = dict(config)
+    target = values.pop("_target_", None)
+    if not isinstance(target, str):
+        raise UserError(f"{where} has no _target_: name the class to build, e.g. _target_: package.module.Class")
+    return resolve(target, where, allow), values
+
+
+def build_task(config: Mapping[str, Any], allow: Sequence[str] = ()) -> Task:
+    """The task that the section describes.
+
+    Raises:
+        UserError: unknown class, unknown key, wrong value.
+    """
+    kind, values = _target(config, "task", allow)
+    try:
+        task: Task = kind(**values)
+    except (TypeError, ValueError) as error:
+        raise UserError(str(error)) from None
+    return task
+
+
+def build_model_config(config: Mapping[str, Any], allow: Sequence[str] = ()) -> ModelConfig:
+    """The model's config dataclass that the section describes.
+
+    Raises:
+        UserError: unknown class, unknown key, wrong value.
+    """
+    kind, values = _target(config, "model", allow)
+    try:
+        built: ModelConfig = kind.from_dict(values)
+    except (TypeError, ValueError) as error:
+        raise UserError(str(error)) from None
+    return built
+
+
+def model_shape(task: Task) -> Shape:
+    """What a model is run on while it trains on `task`."""
+    from ressformer.cost import Shape
+
+    return Shape(
+        batch=task.batch_size,
+        length=task.length,
+        vocab=task.vocab_size,
+        causal=task.causal,
+        max_length=task.max_length,
+    )
+
+
+def build_decoder(config: ModelConfig, task: Task) -> Decoder:
+    """The model for the task, weights drawn from torch's global generator."""
+    from ressformer.decoder import Decoder
+
+    return Decoder(
+        config, vocab_size=task.vocab_size, length=task.length, max_length=task.max_length, causal=task.causal
+    )

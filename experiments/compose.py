@@ -1,0 +1,75 @@
+"""Run configs through Hydra's compose API, without Hydra's main: conf + overrides -> plain dictionaries."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, OmegaConf
+
+from experiments.cli import unknown
+from experiments.errors import UserError
+from experiments.provenance import ROOT
+
+CONF = ROOT / "conf"
+
+
+def register_resolvers() -> None:
+    """`${pid:}`: the id of this process, so that launches of one second do not share a folder."""
+    OmegaConf.register_new_resolver("pid", os.getpid, replace=True)
+
+
+@contextlib.contextmanager
+def composer() -> Iterator[None]:
+    """Make compose work inside the block, also within a Hydra app, and leave no global state behind."""
+    register_resolvers()
+    state = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            yield
+    finally:
+        GlobalHydra.instance().clear()
+        GlobalHydra.instance().hydra = state
+
+
+def options(group: str) -> list[str]:
+    """The names in a config group (inside `composer`)."""
+    hydra = GlobalHydra.instance().hydra
+    assert hydra is not None
+    return list(hydra.config_loader.get_group_options(group))
+
+
+def require_option(group: str, name: str) -> None:
+    """Raise UserError, with what there is, unless the group has the name."""
+    found = options(group)
+    if name not in found:
+        raise UserError(unknown(group, name, found))
+
+
+def composed(overrides: Sequence[str]) -> DictConfig:
+    """conf/config.yaml under the overrides (inside `composer`). Hydra's own errors pass through."""
+    return compose("config", overrides=list(overrides))
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """A resolved config as plain containers.
+
+    Raises:
+        UserError: a mandatory value (???) was not given.
+    """
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        raise UserError(f"no value for {', '.join(missing)}; give one on the command line as key=value")
+    values = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
+
+
+def override_key(override: str) -> str:
+    """The key of an override: `+trainer.x=1` -> `trainer.x`."""
+    return override.lstrip("+~").split("=", 1)[0].split("@", 1)[0]

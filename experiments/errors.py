@@ -1,0 +1,5 @@
+"""Errors that are the user's to mend: one clear line, exit code 2, no traceback."""
+
+
+class UserError(Exception):
+    """A mistake in the input. The message names the thing at fault and lists what would do."""

@@ -1,0 +1,169 @@
+"""Training of one run with Lightning: model, data, callbacks, resume."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import lightning as L
+import torch
+from lightning.pytorch.plugins.environments import LightningEnvironment
+
+from experiments.build import build_decoder, build_model_config, build_task
+from experiments.callbacks import Account, Diverged, Keeper, Selector, seed_all
+from experiments.checkpoint import AtomicCheckpointIO, newest
+from experiments.errors import UserError
+from experiments.evaluate import Evaluator
+from experiments.loader import StepLoader
+from experiments.mirror import MetricsLog
+from experiments.signals import Interrupted
+from ressformer.module import OptimConfig, SequenceModule
+from tasks.base import Task
+
+if TYPE_CHECKING:
+    from experiments.train import Run
+
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained model with the selected weights, ready for evaluation."""
+
+    module: SequenceModule
+    evaluate: Evaluator
+    splits: list[str]
+    selected_step: int | None
+    selection: dict[str, float]
+    peak: Callable[[], float | None]
+
+
+def fit(run: Run) -> Fitted:
+    """Train the run's model, from its newest checkpoint if there is one.
+
+    Raises:
+        Diverged, Interrupted, and whatever task and model raise.
+    """
+    quiet_lightning()
+    torch.set_num_threads(run.settings.threads)
+    peak = PeakMemory()
+    task = build_task(run.spec.config["task"], run.spec.allow_targets)
+    metric = run.spec.task_info.metric
+    evaluate = Evaluator(task, metric, run.settings.eval_batch_size, lambda: _evaluation_beat(run))
+    module = build_module(run, task)
+    log = MetricsLog(run.folder / "metrics.jsonl", run.mirror())
+    loader = StepLoader(task, run.spec.seed, run.spec.steps)
+    account = Account(loader, log, run.beat, run.settings.log_every)
+    selector = Selector(run.spec, run.settings, evaluate, log)
+    path = run.folder / "checkpoint.ckpt"
+    keeper = Keeper(path, run.settings, run.stop, run.spec.steps)
+    checkpoint = resume_from(path)
+    if checkpoint is None:
+        log.rewind(0)
+    trainer = make_trainer(run, [account, selector, keeper])
+    run.beat("train", 0, None)
+    try:
+        trainer.fit(module, loader, ckpt_path=checkpoint, weights_only=True)
+    finally:
+        run.steps_done, run.train_seconds = account.step, account.seconds
+        run.accelerator = _accelerator(trainer)
+    module.load_state_dict(selector.weights)
+    splits = [split for split in task.splits if split.startswith("test/")]
+    return Fitted(module, evaluate, splits, selector.step, selector.metrics, lambda: peak.mib(trainer))
+
+
+def quiet_lightning() -> None:
+    """Keep Lightning's banners and advice, which repeat per run, out of the log. It sets levels when imported."""
+    for name in [name for name in logging.root.manager.loggerDict if name.startswith("lightning")]:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message=r".*num_workers.*")
+    warnings.filterwarnings("ignore", message=r".isinstance\(treespec, LeafSpec\)", category=FutureWarning)
+    warnings.filterwarnings("ignore", message=r".*srun.*")
+
+
+def build_module(run: Run, task: Task) -> SequenceModule:
+    """The run's model, initialised by its seed, inside the LightningModule."""
+    seed_all(run.spec.seed)
+    try:
+        optim = OptimConfig(**run.settings.optim)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"trainer.optim: {error}") from None
+    config = build_model_config(run.spec.sizes, run.spec.allow_targets)
+    return SequenceModule(build_decoder(config, task), optim, run.spec.steps)
+
+
+def make_trainer(run: Run, callbacks: list[L.Callback]) -> L.Trainer:
+    """Lightning's trainer with all that we do ourselves switched off."""
+    return L.Trainer(
+        max_steps=run.spec.steps,
+        accelerator=run.settings.accelerator,
+        devices=1,
+        logger=False,
+        callbacks=callbacks,
+        # The environment is named, or Lightning would install SLURM's requeue handlers over ours.
+        plugins=[AtomicCheckpointIO(), LightningEnvironment()],
+        default_root_dir=run.folder,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        limit_val_batches=0,
+    )
+
+
+def resume_from(path: Path) -> Path | None:
+    """The newest sound checkpoint; says what it found."""
+    found, lines = newest(path)
+    for line in lines:
+        print(line, flush=True)
+    if found is not None:
+        print(f"goes on from {found.name}", flush=True)
+    return found
+
+
+def _evaluation_beat(run: Run) -> None:
+    run.beat("evaluate", run.steps_done, None)
+    if run.stop.wanted and run.steps_done == run.spec.steps:
+        raise Interrupted(run.steps_done)
+
+
+def _accelerator(trainer: L.Trainer) -> str:
+    device = trainer.strategy.root_device
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+class PeakMemory:
+    """Peak memory above what the process held at the start, in MiB; None where the system does not tell."""
+
+    def __init__(self) -> None:
+        with contextlib.suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
+        self._before = _status("VmRSS")
+
+    def mib(self, trainer: L.Trainer) -> float | None:
+        """The peak so far: device memory on a GPU, resident memory on a CPU."""
+        device = trainer.strategy.root_device
+        if device.type == "cuda":
+            return torch.cuda.max_memory_allocated(device) / MIB
+        now = _status("VmHWM")
+        return None if now is None or self._before is None else (now - self._before) / 1024
+
+
+def _status(key: str) -> float | None:
+    """A figure of /proc/self/status in KiB."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        if line.startswith(f"{key}:"):
+            return float(line.split()[1])
+    return None
+
+
+__all__ = ["Diverged", "Fitted", "fit"]

@@ -1,0 +1,133 @@
+"""Solves and prices one run: sizes and steps for its budget, cost, data fingerprint, identity."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+from experiments import atomic
+from experiments.budget import Budget, Solution, solve
+from experiments.build import build_model_config, build_task, model_shape
+from experiments.compose import composed, require_option
+from experiments.errors import UserError
+from experiments.records import BudgetInfo, CostInfo, RunSpec, TaskInfo
+from experiments.runs import identity
+from ressformer.cost import Shape
+from ressformer.count import counted_flops
+from ressformer.decoder import ModelConfig
+from tasks.base import Task
+
+
+class Pricer:
+    """Remembers tasks and solutions, which the seeds of a cell share. To be used inside `compose.composer`."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, tuple[Task, TaskInfo, str]] = {}
+        self._solved: dict[str, tuple[Solution, CostInfo]] = {}
+
+    def spec(self, config: dict[str, Any], *, model: str, task: str) -> RunSpec:
+        """The frozen spec of the run that `config` describes, under the labels `model` and `task`.
+
+        Raises:
+            UserError: a value that model, task or budget refuses, or a budget that cannot be met.
+        """
+        allow = [str(package) for package in config.pop("allow_targets")]
+        built, info, data = self._task(config["task"], allow)
+        budget = Budget.from_dict(config["budget"])
+        solution, cost = self._solution(config, budget, model_shape(built), allow)
+        sizes = {"_target_": config["model"]["_target_"], **dataclasses.asdict(solution.config)}
+        seed = config["seed"]
+        return RunSpec(
+            id=identity(config, sizes, solution.steps, data, seed),
+            model=model,
+            task=task,
+            seed=seed,
+            config=config,
+            sizes=sizes,
+            steps=solution.steps,
+            task_info=info,
+            budget=budget_info(budget, solution),
+            cost=cost,
+            data_fingerprint=data,
+            allow_targets=allow,
+        )
+
+    def _task(self, section: dict[str, Any], allow: list[str]) -> tuple[Task, TaskInfo, str]:
+        key = atomic.digest(section)
+        if key not in self._tasks:
+            task = build_task(section, allow)
+            try:
+                self._tasks[key] = (task, task_info(task), task.fingerprint())
+            except ValueError as error:
+                raise UserError(str(error)) from None
+        return self._tasks[key]
+
+    def _solution(
+        self, config: dict[str, Any], budget: Budget, shape: Shape, allow: list[str]
+    ) -> tuple[Solution, CostInfo]:
+        key = atomic.digest([config["model"], config["budget"], dataclasses.asdict(shape)])
+        if key not in self._solved:
+            family = build_model_config(config["model"], allow)
+            solution = solve(family, budget, shape, self._reference(budget, allow))
+            self._solved[key] = (solution, cost_info(solution, shape))
+        return self._solved[key]
+
+    def _reference(self, budget: Budget, allow: list[str]) -> ModelConfig:
+        require_option("model", budget.reference)
+        section = composed([f"model={budget.reference}"]).model
+        return build_model_config({str(key): value for key, value in section.items()}, allow)
+
+
+def task_info(task: Task) -> TaskInfo:
+    """What the table needs of the task's card."""
+    card = task.card
+    return TaskInfo(
+        name=task.name,
+        version=task.version,
+        metric=card.metric,
+        higher_is_better=card.higher_is_better,
+        unit=card.unit,
+        chance={split: value for split, value in card.chance.items() if math.isfinite(value)},
+        length=task.length,
+        batch_size=task.batch_size,
+        vocab_size=task.vocab_size,
+    )
+
+
+def budget_info(budget: Budget, solution: Solution) -> BudgetInfo:
+    """Targets, tolerances and residuals of the solution."""
+    residual = {
+        "params": solution.params_residual,
+        "train_flops": solution.train_flops_residual,
+        "flops_per_token": solution.flops_per_token_residual,
+    }
+    tolerance = {"params": budget.tolerance_params, "train_flops": budget.tolerance_flops}
+    return BudgetInfo(
+        name=budget.name,
+        regime=budget.regime,
+        target={"params": float(budget.params), "train_flops": float(budget.train_flops)},
+        tolerance=tolerance,
+        residual=residual,
+        binding=solution.binding,
+        on_budget=all(abs(residual[key]) <= limit for key, limit in tolerance.items()),
+        notes=[],
+    )
+
+
+def cost_info(solution: Solution, shape: Shape) -> CostInfo:
+    """The solution's cost, and the count on the meta device beside it."""
+    cost = solution.cost
+    counted = counted_flops(solution.config, shape)
+    return CostInfo(
+        params_total=cost.params_total,
+        params_non_embedding=cost.params_non_embedding,
+        params_active=cost.params_active,
+        flops_forward=cost.flops_forward,
+        flops_forward_executed=cost.flops_forward_executed,
+        flops_per_token=cost.flops_forward / shape.length,
+        flops_train=solution.train_flops,
+        counted_forward=counted[0],
+        counted_train=counted[1],
+        bytes_moved=cost.bytes_total,
+    )

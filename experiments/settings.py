@@ -1,0 +1,94 @@
+"""The sections of the run config that belong to the harness, typed: unknown keys and wrong types are errors."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from experiments.errors import UserError
+
+
+class Section(BaseModel):
+    """A frozen section of the config."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TrainerSettings(Section):
+    """conf/trainer: how a run trains, selects and checkpoints."""
+
+    optim: dict[str, Any] = Field(default_factory=dict, description="Keys of ressformer.module.OptimConfig.")
+    accelerator: str = Field(default="auto", description="auto | cpu | gpu, as Lightning reads it.")
+    select: Literal["best", "last"] = Field(default="best", description="Weights to evaluate on test.")
+    val_every: int = Field(default=100, ge=1, description="Steps between validations.")
+    eval_batch_size: int = Field(default=64, ge=1, description="Sequences per evaluation batch.")
+    log_every: int = Field(default=20, ge=1, description="Steps between lines of metrics.jsonl.")
+    checkpoint_every_s: float = Field(default=30.0, ge=0, description="Seconds between checkpoints.")
+    checkpoint_every_steps: int | None = Field(default=None, ge=1, description="Steps between checkpoints.")
+    keep_checkpoint: bool = Field(default=False, description="Keep the checkpoint of a finished run.")
+    threads: int = Field(default=1, ge=1, description="Threads of torch per run.")
+
+
+class LoggerSettings(Section):
+    """conf/logger: a mirror of metrics.jsonl; the record never comes from it."""
+
+    kind: Literal["none", "csv", "wandb"] = "none"
+    project: str = "ressformer"
+    group: str | None = None
+
+
+class LauncherSettings(Section):
+    """conf/launcher: who carries the runs."""
+
+    name: str
+    n_jobs: int = Field(default=-1, ge=-1, description="Runs at a time; -1 = one per core.")
+    hydra: list[str] = Field(default_factory=list, description="Overrides that choose Hydra's launcher.")
+    retry_failed: bool = Field(default=False, description="Run failed and diverged runs again.")
+
+
+class Entry(Section):
+    """A row of a table: a model under a label, with overrides of its own."""
+
+    label: str
+    model: str
+    overrides: list[str] = Field(default_factory=list)
+
+
+class TableSettings(Section):
+    """conf/table: which runs a table is made of."""
+
+    name: str
+    models: list[str | Entry] = Field(min_length=1)
+    tasks: list[str] = Field(min_length=1)
+    seeds: list[int] = Field(min_length=1)
+    budget: str
+    overrides: list[str] = Field(default_factory=list)
+    per_task: dict[str, list[str]] = Field(default_factory=dict)
+    per_model: dict[str, list[str]] = Field(default_factory=dict)
+    confidence: float = Field(default=0.95, gt=0, lt=1)
+    alpha: float = Field(default=0.05, gt=0, lt=1)
+
+    def entries(self) -> list[Entry]:
+        """The rows, plain names spelled out."""
+        return [m if isinstance(m, Entry) else Entry(label=m, model=m) for m in self.models]
+
+
+S = TypeVar("S", bound=Section)
+
+
+def section(kind: type[S], values: Any, where: str) -> S:
+    """Validate one section of the config.
+
+    Raises:
+        UserError: names the key, what is wrong and, for an unknown key, the known ones.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join(str(part) for part in (where, *first["loc"]))
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(kind.model_fields)
+            raise UserError(f"unknown key {path}; known keys of {where}: {known}") from None
+        raise UserError(f"{path}: {first['msg'].lower()}, got {first['input']!r}") from None

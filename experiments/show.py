@@ -1,0 +1,37 @@
+"""A report on the console."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from experiments.table import Cell, Grid, Report
+
+
+def show(report: Report, name: str, console: Console | None = None) -> None:
+    """Print the report; a pipe gets the whole width."""
+    console = console or Console()
+    if not console.is_terminal:
+        console = Console(file=console.file, width=200, highlight=False)
+    console.print(f"\n[bold]Table {escape(name)}[/bold]")
+    for line in report.header:
+        console.print(escape(line), highlight=False)
+    for grid in (report.results, report.costs, report.measured):
+        console.print(_rich(grid))
+    for note in report.notes:
+        console.print(f"- {escape(note)}", highlight=False)
+
+
+def _rich(grid: Grid) -> Table:
+    table = Table(title=grid.title, title_justify="left")
+    for number, column in enumerate(grid.columns):
+        table.add_column(escape(column), justify="left" if number == 0 else "right")
+    for row in grid.rows:
+        table.add_row(*(_markup(cell) for cell in row))
+    return table
+
+
+def _markup(cell: Cell) -> str:
+    text = escape(cell.text)
+    return f"[bold]{text}[/bold]" if cell.bold else text

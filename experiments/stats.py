@@ -1,0 +1,89 @@
+"""Statistics over seeds, the unit of replication: t-intervals, paired t-tests, Holm's correction."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+MIN_SEEDS = 3  # fewer seeds give no interval and no verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """Mean, standard deviation (n - 1) and t-interval; None where n is too small to say."""
+
+    n: int
+    mean: float | None
+    sd: float | None
+    low: float | None
+    high: float | None
+
+    @property
+    def half(self) -> float | None:
+        """Half the width of the interval."""
+        return None if self.high is None or self.mean is None else self.high - self.mean
+
+
+def summary(values: Sequence[float], confidence: float = 0.95) -> Summary:
+    """Summarise one value per seed. The interval is mean +- t_(n-1) * sd / sqrt(n), from `MIN_SEEDS` seeds on."""
+    n = len(values)
+    if n == 0:
+        return Summary(n=0, mean=None, sd=None, low=None, high=None)
+    mean = math.fsum(values) / n
+    if n == 1:
+        return Summary(n=1, mean=mean, sd=None, low=None, high=None)
+    sd = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
+    if n < MIN_SEEDS:
+        return Summary(n=n, mean=mean, sd=sd, low=None, high=None)
+    from scipy.stats import t
+
+    half = float(t.ppf(0.5 + confidence / 2, n - 1)) * sd / math.sqrt(n)
+    return Summary(n=n, mean=mean, sd=sd, low=mean - half, high=mean + half)
+
+
+def paired_p(a: Mapping[int, float], b: Mapping[int, float]) -> float | None:
+    """Two-sided p of the paired t-test over the seeds that both have; None with fewer than `MIN_SEEDS`."""
+    seeds = sorted(set(a) & set(b))
+    if len(seeds) < MIN_SEEDS:
+        return None
+    found = summary([a[seed] - b[seed] for seed in seeds])
+    assert found.mean is not None and found.sd is not None
+    if found.sd == 0:
+        return 1.0 if found.mean == 0 else 0.0
+    from scipy.stats import t
+
+    return float(2 * t.sf(abs(found.mean) / (found.sd / math.sqrt(found.n)), found.n - 1))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjusted p-values (Holm 1979): sorted, times (m - rank), never falling, at most 1."""
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    adjusted = [0.0] * len(p_values)
+    running = 0.0
+    for rank, i in enumerate(order):
+        running = max(running, min(1.0, (len(p_values) - rank) * p_values[i]))
+        adjusted[i] = running
+    return adjusted
+
+
+def significantly_best(
+    cells: Mapping[str, Mapping[int, float]], higher_is_better: bool, alpha: float = 0.05
+) -> str | None:
+    """The label that beats every other one by Holm-adjusted paired tests over seeds; None if there is none.
+
+    Args:
+        cells: per label, the metric by seed.
+        higher_is_better: direction.
+        alpha: family-wise error of the comparisons of the best with all others.
+    """
+    means = {label: summary(list(values.values())).mean for label, values in cells.items()}
+    known = {label: mean for label, mean in means.items() if mean is not None}
+    if len(known) < 2 or len(known) < len(cells):
+        return None
+    best = (max if higher_is_better else min)(known, key=lambda label: known[label])
+    found = [paired_p(cells[best], cells[other]) for other in cells if other != best]
+    p_values = [p for p in found if p is not None]
+    if len(p_values) < len(found):
+        return None
+    return best if all(p <= alpha for p in holm(p_values)) else None

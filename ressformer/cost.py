@@ -1,0 +1,195 @@
+"""What a model costs: parameters, FLOPs and bytes, in closed form and counted.
+
+Convention, in words. A FLOP is one multiplication or one addition; a multiply-accumulate is 2. Every matrix
+product is charged: projections, attention scores and values, selection scores, routers, memory, the output head.
+The embedding look-up costs 0 FLOPs; norms, activations, softmax and entmax are not charged (they are linear
+in quantities already counted and no counter charges them). Sorting, gathering and top-k are charged as bytes moved.
+
+*Useful* FLOPs count the (query, key) pairs that may influence the output: the causal half, the window, the selected
+keys. *Executed* FLOPs count what the kernels are handed: padding of blocks and masked pairs included. Both are
+per sequence and forward; training costs 3x the forward pass (one product forward, two backward) except for
+products without gradient (selection by score), which cost 1x. A weight used K times costs K times (repeats).
+
+Shapes: B batch, n length, d width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from ressformer.decoder import ModelConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """What a model is run on: `batch` sequences of `length` tokens out of `vocab`, causal or not.
+
+    `max_length` is the longest sequence the model must be able to read (learned positions need a row each).
+    """
+
+    batch: int
+    length: int
+    vocab: int
+    causal: bool = True
+    max_length: int = 0
+
+    def __post_init__(self) -> None:
+        for key in ("batch", "length", "vocab"):
+            if getattr(self, key) < 1:
+                raise ValueError(f"shape.{key} must be at least 1, got {getattr(self, key)}")
+
+    @property
+    def positions(self) -> int:
+        """Rows of a learned position table: the longest length known."""
+        return max(self.max_length, self.length)
+
+
+class Row(NamedTuple):
+    """One line of a cost tree; FLOPs are forward, per sequence, with the repeats of all parents applied."""
+
+    depth: int
+    name: str
+    params: int
+    flops: float
+    executed: float
+    train_flops: float
+    bytes_moved: float
+    repeats: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """A node of the cost tree. Own figures are those of one application; `repeats` multiplies compute, not weights.
+
+    Attributes:
+        params: weights held by this node itself (children apart).
+        embedding: how many of `params` are look-up tables (token and position embeddings).
+        active: weights that one token passes through (differs from `params` for experts); None = all.
+        flops: useful forward FLOPs per sequence.
+        executed: FLOPs handed to kernels per sequence; None = the same as `flops`.
+        backward: useful FLOPs of the backward pass; None = 2x forward (one product for each operand's gradient).
+        bytes_moved: bytes read and written by sort, gather and top-k, forward, per sequence.
+        repeats: how often the node runs per forward pass (loop steps).
+    """
+
+    name: str
+    params: int = 0
+    embedding: int = 0
+    active: int | None = None
+    flops: float = 0.0
+    executed: float | None = None
+    backward: float | None = None
+    bytes_moved: float = 0.0
+    repeats: int = 1
+    children: tuple[Cost, ...] = ()
+
+    @property
+    def params_total(self) -> int:
+        """All weights, each counted once however often it is used."""
+        return self.params + sum(c.params_total for c in self.children)
+
+    @property
+    def params_embedding(self) -> int:
+        return self.embedding + sum(c.params_embedding for c in self.children)
+
+    @property
+    def params_non_embedding(self) -> int:
+        """All weights less token and position tables (a tied head counts as embedding)."""
+        return self.params_total - self.params_embedding
+
+    @property
+    def params_active(self) -> int:
+        """Non-embedding weights that one token passes through, each once."""
+        own = self.params - self.embedding if self.active is None else self.active
+        return own + sum(c.params_active for c in self.children)
+
+    @property
+    def flops_forward(self) -> float:
+        """Useful forward FLOPs per sequence."""
+        return self.repeats * (self.flops + sum(c.flops_forward for c in self.children))
+
+    @property
+    def flops_forward_executed(self) -> float:
+        """Forward FLOPs per sequence as handed to the kernels."""
+        own = self.flops if self.executed is None else self.executed
+        return self.repeats * (own + sum(c.flops_forward_executed for c in self.children))
+
+    @property
+    def flops_train(self) -> float:
+        """Useful FLOPs of one training step, forward and backward, per sequence."""
+        own = self.flops + (2 * self.flops if self.backward is None else self.backward)
+        return self.repeats * (own + sum(c.flops_train for c in self.children))
+
+    @property
+    def flops_train_executed(self) -> float:
+        """FLOPs of one training step as handed to the kernels, per sequence: three products for each forward one."""
+        own = self.flops if self.executed is None else self.executed
+        return self.repeats * (3 * own + sum(c.flops_train_executed for c in self.children))
+
+    @property
+    def bytes_total(self) -> float:
+        """Bytes moved by sort, gather and top-k, forward, per sequence."""
+        return self.repeats * (self.bytes_moved + sum(c.bytes_total for c in self.children))
+
+    def times(self, repeats: int) -> Cost:
+        """The same node run `repeats` times per forward pass with the same weights (a loop)."""
+        return replace(self, repeats=self.repeats * repeats)
+
+    def rows(self, depth: int = 0, factor: int = 1) -> Iterator[Row]:
+        """The tree, depth first, parents before children; a parent's figures include its children's."""
+        yield Row(
+            depth,
+            self.name,
+            self.params_total,
+            factor * self.flops_forward,
+            factor * self.flops_forward_executed,
+            factor * self.flops_train,
+            factor * self.bytes_total,
+            factor * self.repeats,
+        )
+        for child in self.children:
+            yield from child.rows(depth + 1, factor * self.repeats)
+
+
+def group(name: str, *children: Cost, repeats: int = 1) -> Cost:
+    """A node that only holds others."""
+    return Cost(name=name, children=children, repeats=repeats)
+
+
+def linear(name: str, tokens: int, d_in: int, d_out: int) -> Cost:
+    """A bias-free matrix product applied to `tokens` rows: 2 * tokens * d_in * d_out FLOPs."""
+    return Cost(name=name, params=d_in * d_out, flops=2.0 * tokens * d_in * d_out)
+
+
+def norm(name: str, width: int) -> Cost:
+    """A gain-only norm: weights, no charged FLOPs."""
+    return Cost(name=name, params=width)
+
+
+def pairs_causal(n: int) -> int:
+    """(query, key) pairs with key <= query."""
+    return n * (n + 1) // 2
+
+
+def model_cost(config: ModelConfig, shape: Shape) -> Cost:
+    """The closed-form cost of the whole model: embedding, core, final norm, head.
+
+    Args:
+        config: a model's config; its `core_cost(shape)` describes the core.
+        shape: what the model is run on.
+
+    Returns:
+        The cost tree, per sequence.
+    """
+    d, n = config.d_model, shape.length
+    head_params = 0 if config.tie_embeddings else d * shape.vocab
+    return group(
+        config.family,
+        Cost(name="embedding", params=shape.vocab * d, embedding=shape.vocab * d),
+        config.core_cost(shape),
+        norm("final_norm", d),
+        Cost(name="head", params=head_params, embedding=head_params, flops=2.0 * n * d * shape.vocab),
+    )

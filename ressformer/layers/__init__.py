@@ -1,0 +1,1 @@
+"""The parts that cores are made of; each module carries its closed-form cost."""

@@ -1,0 +1,77 @@
+"""Dense multi-head attention and the feed-forward network of the vanilla Transformer.
+
+Attention is Vaswani et al. 2017 (1706.03762), eq. 1; rotary positions are Su et al. 2021 (2104.09864).
+
+Shapes: B batch, n length, d width, H heads, h head width, f FFN width.
+"""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor, nn
+from torch.nn.functional import gelu, scaled_dot_product_attention
+
+from ressformer.cost import Cost, Shape, group, linear, pairs_causal
+from ressformer.decoder import init_linear
+from ressformer.layers.conv import merge_heads, split_heads
+from ressformer.layers.rotary import Rotary
+
+
+class MultiHeadAttention(nn.Module):
+    """Softmax attention over all visible tokens.
+
+    Args:
+        d_model, n_heads: d and H.
+        causal: position i sees j <= i.
+        rotary: rotate queries and keys by position.
+        out_scale: initial scale of the output projection (1/sqrt(2 * layers) keeps the residual stream's variance).
+    """
+
+    def __init__(self, d_model: int, n_heads: int, *, causal: bool, rotary: bool, out_scale: float = 1.0) -> None:
+        super().__init__()
+        self.n_heads, self.causal = n_heads, causal
+        self.qkv = nn.Linear(d_model, 3 * d_model, bias=False)
+        self.out = nn.Linear(d_model, d_model, bias=False)
+        self.rotary = Rotary(d_model // n_heads) if rotary else None
+        init_linear(self.qkv.weight)
+        init_linear(self.out.weight, scale=out_scale)
+
+    def forward(self, x_Bnd: Tensor, mask_Bn: Tensor | None) -> Tensor:
+        q_BHnh, k_BHnh, v_BHnh = (split_heads(t, self.n_heads) for t in self.qkv(x_Bnd).chunk(3, dim=-1))
+        if self.rotary is not None:
+            q_BHnh, k_BHnh = self.rotary(q_BHnh), self.rotary(k_BHnh)
+        # Padding is on the right: under the causal mask no real token sees it, so the fast path needs no mask.
+        mask = None if self.causal or mask_Bn is None else mask_Bn[:, None, None, :]
+        y_BHnh = scaled_dot_product_attention(q_BHnh, k_BHnh, v_BHnh, attn_mask=mask, is_causal=self.causal)
+        return self.out(merge_heads(y_BHnh))
+
+
+def attention_cost(shape: Shape, d_model: int) -> Cost:
+    """Projections, and 2 products of d per visible pair (scores and values); the kernel is handed n x n pairs."""
+    n = shape.length
+    pairs = pairs_causal(n) if shape.causal else n * n
+    return group(
+        "attention",
+        linear("qkv", n, d_model, 3 * d_model),
+        Cost(name="scores_values", flops=4.0 * d_model * pairs, executed=4.0 * d_model * n * n),
+        linear("out", n, d_model, d_model),
+    )
+
+
+class FeedForward(nn.Module):
+    """Two layers with GELU: d -> f -> d."""
+
+    def __init__(self, d_model: int, d_ff: int, *, out_scale: float = 1.0) -> None:
+        super().__init__()
+        self.up = nn.Linear(d_model, d_ff, bias=False)
+        self.down = nn.Linear(d_ff, d_model, bias=False)
+        init_linear(self.up.weight, scale=math.sqrt(2.0))
+        init_linear(self.down.weight, scale=out_scale)
+
+    def forward(self, x_Bnd: Tensor) -> Tensor:
+        return self.down(gelu(self.up(x_Bnd)))
+
+
+def feed_forward_cost(tokens: int, d_model: int, d_ff: int) -> Cost:
+    return group("feed_forward", linear("up", tokens, d_model, d_ff), linear("down", tokens, d_ff, d_model))

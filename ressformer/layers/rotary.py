@@ -1,0 +1,30 @@
+"""Rotary position embedding (Su et al. 2021, 2104.09864, eq. 34): queries and keys turn with their position.
+
+Shapes: B batch, H heads, n length, h head width (even).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Rotary(nn.Module):
+    """Rotates pairs (i, i + h/2) by position * base^(-2i/h), so that q.k depends on distance alone."""
+
+    frequency_h: Tensor
+
+    def __init__(self, head_width: int, base: float = 10_000.0) -> None:
+        super().__init__()
+        if head_width % 2:
+            raise ValueError(f"rotary positions need an even head width, got {head_width}")
+        frequency_h = base ** (-torch.arange(0, head_width, 2, dtype=torch.float32) / head_width)
+        self.register_buffer("frequency_h", frequency_h, persistent=False)
+
+    def forward(self, x_BHnh: Tensor, offset: int = 0) -> Tensor:
+        """The rotated [B, H, n, h]; positions start at `offset`."""
+        position_n = torch.arange(offset, offset + x_BHnh.shape[-2], device=x_BHnh.device, dtype=torch.float32)
+        angle_nh = position_n.unsqueeze(1) * self.frequency_h
+        cos_nh, sin_nh = angle_nh.cos().to(x_BHnh.dtype), angle_nh.sin().to(x_BHnh.dtype)
+        a_BHnh, b_BHnh = x_BHnh.chunk(2, dim=-1)
+        return torch.cat([a_BHnh * cos_nh - b_BHnh * sin_nh, a_BHnh * sin_nh + b_BHnh * cos_nh], dim=-1)

@@ -1,0 +1,268 @@
+"""What a task is: items, a card, fixed evaluation splits, an independent checker, a score.
+
+B batch, n length. Labels are aligned already: the logits at position t must predict `labels[t]`, whatever the
+task is; IGNORE marks the positions that are not scored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tasks.shortcuts import Rule, fitted_rules, measure_shortcuts
+from tasks.stream import partition
+
+IGNORE = -100
+EVAL_SEED = (
+    0  # every evaluation split is drawn with this seed, so that items are paired across models and seeds
+)
+REDRAWS = 10_000  # attempts at an item before its configuration is declared impossible
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """One sequence: `input_ids` and `labels` int64 [<= n]; `canonical` names it up to meaningless changes."""
+
+    input_ids: Ints
+    labels: Ints
+    difficulty: dict[str, int | float]
+    canonical: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskCard:
+    """What a reader of the table must know about a task. Levels are on the scale of `metric`.
+
+    `chance` is, per split, the best of the rules that read no structure; `shortcuts` holds every rule that
+    was measured on test/id, those included that read some of it.
+    """
+
+    summary: str
+    family: str
+    train: str
+    in_distribution: str
+    out_of_distribution: dict[str, str] = field(default_factory=dict)
+    chance: dict[str, float] = field(default_factory=dict)
+    shortcuts: dict[str, float] = field(default_factory=dict)
+    metric: str
+    higher_is_better: bool
+    unit: str
+    looping: str
+    licence: str
+    citation: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskConfig:
+    """Fields that every task has."""
+
+    length: int = 64
+    batch_size: int = 32
+    n_validation: int = 256
+    n_test: int = 512
+
+    def __post_init__(self) -> None:
+        for name in ("length", "batch_size", "n_validation", "n_test"):
+            require(getattr(self, name) >= 1, f"{name}={getattr(self, name)} is too small: use 1 or more")
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise ValueError(message) unless the condition holds."""
+    if not condition:
+        raise ValueError(message)
+
+
+def build_config(config_class: type[TaskConfig], values: Mapping[str, Any], task: str) -> Any:
+    """A `config_class` from plain values. Raises ValueError on unknown keys and on values of a wrong type."""
+    defaults = {f.name: f.default for f in fields(config_class)}
+    for key, value in values.items():
+        if key not in defaults:
+            raise ValueError(f"task {task}: unknown key '{key}'; known keys: {', '.join(sorted(defaults))}")
+        wanted = type(defaults[key])
+        if type(value) is not wanted and not (wanted is float and type(value) is int):
+            raise ValueError(
+                f"task {task}: {key}={value!r} must be of type {wanted.__name__}, e.g. {defaults[key]!r}"
+            )
+    try:
+        return config_class(**values)
+    except ValueError as error:
+        raise ValueError(f"task {task}: {error}") from None
+
+
+class Task(ABC):
+    """A data set that is a pure function of (split, seed, index), or real text with the same face.
+
+    A subclass sets the class attributes, `vocab_size`, and the abstract methods. `generate` must depend on
+    its arguments and the configuration only, never on the batch, the process or what was drawn before.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    Config: ClassVar[type[TaskConfig]]
+    ordered: ClassVar[bool]  # False: some parts of the input may be permuted without changing the answer
+    pad_id: ClassVar[int] = 0
+    ood_splits: ClassVar[tuple[str, ...]] = ()
+    trivial: ClassVar[tuple[str, ...]] = ("majority", "position")  # rules that read no structure: chance
+
+    config: TaskConfig
+    vocab_size: int
+    causal: bool = True
+
+    def __init__(self, **values: Any) -> None:
+        self.config = build_config(self.Config, values, self.name)
+        self.length = self.config.length
+        self.max_length = self.config.length
+        self.batch_size = self.config.batch_size
+
+    @property
+    def splits(self) -> dict[str, int]:
+        """Evaluation splits and their numbers of items; train is endless."""
+        tests = {f"test/{name}": self.config.n_test for name in ("id", *self.ood_splits)}
+        return {"validation": self.config.n_validation, **tests}
+
+    def length_of(self, split: str) -> int:
+        """The fixed, padded length of a split's batches."""
+        return self.length
+
+    @abstractmethod
+    def generate(self, split: str, seed: int, index: int) -> Item:
+        """Item `index` of a split. Raises ValueError when the split is unknown."""
+
+    @abstractmethod
+    def check(self, item: Item) -> Ints:
+        """Labels [<= n] from `item.input_ids` alone, by a method that shares nothing with `generate`."""
+
+    @abstractmethod
+    def describe(self) -> TaskCard:
+        """The card without its levels: cheap."""
+
+    @cached_property
+    def card(self) -> TaskCard:
+        """The card, with levels measured on this configuration's own items (seconds, once)."""
+        return replace(self.describe(), chance=self.chance, shortcuts=self.levels["test/id"])
+
+    @abstractmethod
+    def text(self, item: Item) -> str:
+        """The item for a reader."""
+
+    def rules(self) -> dict[str, Rule]:
+        """This task's own shortcuts, beside the two fitted ones: name -> expected score on one item."""
+        return {}
+
+    @cached_property
+    def all_rules(self) -> dict[str, Rule]:
+        """Every shortcut that is measured; fitted once."""
+        return fitted_rules(self) | self.rules()
+
+    @cached_property
+    def levels(self) -> dict[str, dict[str, float]]:
+        """Measured shortcuts of every test split: split -> rule -> score."""
+        return {split: measure_shortcuts(self, split) for split in self.splits if split != "validation"}
+
+    @property
+    def chance(self) -> dict[str, float]:
+        """Per test split, the best of the `trivial` rules."""
+        return {split: max(level[name] for name in self.trivial) for split, level in self.levels.items()}
+
+    def score(
+        self, labels_Bn: Tensor, pred_Bn: Tensor, nll_Bn: Tensor, input_ids_Bn: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Per-item outcomes [B], NaN where an item has none. A key "weight" weighs items in `aggregate`.
+
+        `input_ids_Bn` is optional and only serves finer keys (such as one accuracy per number of hops).
+        """
+        return {"accuracy": mean_where(pred_Bn == labels_Bn, labels_Bn != IGNORE)}
+
+    def aggregate(self, scores: Mapping[str, Tensor]) -> dict[str, float]:
+        """Means over the items [N] of a split: weighted by "weight" where present, NaN items left out."""
+        weight_N = scores.get("weight")
+        totals: dict[str, float] = {}
+        for key, values_N in scores.items():
+            if key == "weight":
+                continue
+            known_N = ~values_N.isnan()
+            w_N = (torch.ones_like(values_N) if weight_N is None else weight_N).double()[known_N]
+            totals[key] = (
+                float((values_N.double()[known_N] * w_N).sum() / w_N.sum()) if len(w_N) else float("nan")
+            )
+        return totals
+
+    @cached_property
+    def _eval_items(self) -> dict[str, list[Item]]:
+        return {}
+
+    def eval_items(self, split: str, count: int | None = None) -> list[Item]:
+        """The first `count` items (default: all) of an evaluation split; drawn once, then kept in memory."""
+        if split not in self.splits:
+            raise ValueError(f"task {self.name}: unknown split '{split}'; splits: {', '.join(self.splits)}")
+        total = self.splits[split] if count is None else min(count, self.splits[split])
+        items = self._eval_items.setdefault(split, [])
+        items.extend(self.generate(split, EVAL_SEED, index) for index in range(len(items), total))
+        return items[:total]
+
+    def draw(self, split: str, propose: Callable[[], Item | None]) -> Item:
+        """The first proposal that belongs to the split; None is a proposal that failed.
+
+        Splits "test/ood_..." take any proposal: their sizes, which no other split has, keep them apart.
+        Raises ValueError after REDRAWS refusals in a row (the configuration leaves the split empty).
+        """
+        owner, outside = split.partition("/")[0], split.startswith("test/ood")
+        for _ in range(REDRAWS):
+            item = propose()
+            if item is not None and (outside or partition(item.canonical) == owner):
+                return item
+        raise ValueError(
+            f"task {self.name}: no item for split '{split}' in {REDRAWS} draws: "
+            "this configuration has too few different items; widen its ranges or its length"
+        )
+
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of the specification and the first items of every split."""
+        spec = {k: v for k, v in asdict(self.config).items() if k != "batch_size"}
+        digest = hashlib.sha256(json.dumps([self.name, self.version, spec], sort_keys=True).encode())
+        for split in ("train", *self.splits):
+            for index in range(8):
+                digest.update(item_bytes(self.generate(split, EVAL_SEED, index)))
+        return digest.hexdigest()
+
+
+def item_bytes(item: Item) -> bytes:
+    """Little-endian int64 bytes of an item's inputs, then its labels: the same on every platform."""
+    return item.input_ids.astype("<i8").tobytes() + item.labels.astype("<i8").tobytes()
+
+
+def mean_where(values_Bn: Tensor, mask_Bn: Tensor) -> Tensor:
+    """Mean [B] (float32) of each row over its mask; NaN for a row without any."""
+    count_B = mask_Bn.sum(dim=1)
+    total_B = torch.where(mask_Bn, values_Bn.float(), 0.0).sum(dim=1)
+    return torch.where(count_B > 0, total_B / count_B.clamp(min=1), float("nan"))
+
+
+def collate(items: Sequence[Item], indices: Sequence[int], length: int, pad_id: int = 0) -> dict[str, Tensor]:
+    """A batch: input_ids, labels [B, n], index [B]; attention_mask [B, n] if a row is padded (right)."""
+    inputs_Bn = np.full((len(items), length), pad_id, dtype=np.int64)
+    labels_Bn = np.full((len(items), length), IGNORE, dtype=np.int64)
+    sizes_B = np.array([len(item.input_ids) for item in items])
+    for row, item in enumerate(items):
+        inputs_Bn[row, : sizes_B[row]] = item.input_ids
+        labels_Bn[row, : sizes_B[row]] = item.labels
+    batch = {
+        "input_ids": torch.from_numpy(inputs_Bn),
+        "labels": torch.from_numpy(labels_Bn),
+        "index": torch.tensor(list(indices), dtype=torch.long),
+    }
+    if (sizes_B < length).any():
+        batch["attention_mask"] = torch.from_numpy(np.arange(length)[None, :] < sizes_B[:, None])
+    return batch

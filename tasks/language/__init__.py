@@ -1,0 +1,1 @@
+"""Language modelling tasks: one file, one task."""

@@ -1,0 +1,1 @@
+"""Question answering tasks: one file, one task."""

@@ -1,0 +1,268 @@
+"""Multi-hop questions about facts in random order.
+
+    r a b  r c a  s d b  |  Q r r c -> b   Q s d -> b
+
+A fact is three tokens: relation, entity, its value; an (entity, relation) has at most one value. A question is
+a marker, 1..h relations and a start entity, read as r(r(c)): the last relation is followed first. The label
+sits at the question's last position; answers are never fed back. Entities are drawn anew from a pool for every
+item, so that nothing can be learned by heart. Sizes are mixed from small to large: with equal sizes only,
+recall sits on a long plateau before it is learned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count, pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tasks.base import IGNORE, Ints, Item, Task, TaskCard, TaskConfig, mean_where, require
+from tasks.graphs import Fact, Question, canonical_graph
+from tasks.shortcuts import Rule
+from tasks.stream import Stream
+
+QUESTION, FIRST_RELATION = 1, 2  # 0 pads
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChainConfig(TaskConfig):
+    """Sizes. Out of distribution: to 1.5 facts_max and hops_max + 1 (near), 2 facts_max and hops_max + 2 (far).
+
+    Raises ValueError when the largest split does not fit into `length`, or a size has no possible graph.
+    """
+
+    length: int = 64
+    facts_min: int = 1
+    facts_max: int = 8
+    hops_max: int = 2
+    n_entities: int = 16
+    n_relations: int = 2
+    n_questions: int = 16
+    bidirectional: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("facts_min", "hops_max", "n_relations", "n_questions"):
+            require(getattr(self, name) >= 1, f"{name}={getattr(self, name)} is too small: use 1 or more")
+        require(
+            self.facts_max >= self.facts_min,
+            f"facts_max={self.facts_max} is below facts_min={self.facts_min}: use {self.facts_min} or more",
+        )
+        facts, hops = 2 * self.facts_max, self.hops_max + 2
+        need = 3 * facts + hops + 2
+        require(
+            self.length >= need,
+            f"length={self.length} is too small for {facts} facts and a question of {hops} hops (split "
+            f"test/ood_far): use length >= {need} or facts_max <= {max((self.length - hops - 2) // 6, 0)}",
+        )
+        nodes = max(2, -(-facts // self.n_relations))
+        require(
+            self.n_entities >= nodes,
+            f"n_entities={self.n_entities} is too small for {facts} facts with {self.n_relations} relations: "
+            f"use n_entities >= {nodes}",
+        )
+
+
+class Chain(Task):
+    """The task `qa/chain`; see the module's docstring. Fields of `ChainConfig` are keyword arguments."""
+
+    name = "chain"
+    version = 1
+    Config = ChainConfig
+    config: ChainConfig
+    ordered = False
+    ood_splits = ("ood_near", "ood_far")
+    trivial = ("majority", "position", "random_value", "common_value", "last_value")
+
+    def __init__(self, **values: object) -> None:
+        super().__init__(**values)
+        self.causal = not self.config.bidirectional
+        self.first_entity = FIRST_RELATION + self.config.n_relations
+        self.vocab_size = self.first_entity + self.config.n_entities
+
+    def ranges(self, split: str) -> tuple[int, int, int, int]:
+        """Smallest and largest number of facts, smallest and largest number of hops of a split."""
+        c = self.config
+        near = -(-3 * c.facts_max // 2)
+        known = {
+            "test/ood_near": (c.facts_max + 1, near, 1, c.hops_max + 1),
+            "test/ood_far": (min(near + 1, 2 * c.facts_max), 2 * c.facts_max, c.hops_max + 1, c.hops_max + 2),
+        }
+        if split not in known and split not in ("train", "validation", "test/id"):
+            raise ValueError(f"task chain: unknown split '{split}'; splits: train, {', '.join(self.splits)}")
+        return known.get(split, (c.facts_min, c.facts_max, 1, c.hops_max))
+
+    def generate(self, split: str, seed: int, index: int) -> Item:
+        """See `Task.generate`. Inputs and labels [<= length]."""
+        facts_min, facts_max, hops_min, hops_max = self.ranges(split)
+        stream = Stream(self.name, self.version, split, seed, index)
+        attempts = count()
+        n_facts = 0
+
+        def propose() -> Item | None:
+            nonlocal n_facts
+            # A size outlives refusals, so that every split has the same mix of sizes; but not for ever, as
+            # tiny graphs have few forms and some split may own none of them.
+            if next(attempts) % 64 == 0:
+                n_facts = stream.between(facts_min, facts_max)
+            facts = self._graph(stream, n_facts)
+            questions = self._ask(stream, facts, hops_min, hops_max)
+            return self._item(stream, facts, questions) if questions else None
+
+        return self.draw(split, propose)
+
+    def _graph(self, stream: Stream, n_facts: int) -> list[Fact]:
+        """Facts with different (head, relation), no self-loops, and tails as even as that allows."""
+        c = self.config
+        low = max(2, -(-n_facts // c.n_relations), min(-(-2 * n_facts // 3), c.n_entities))
+        n_nodes = stream.between(low, max(low, min(n_facts + 1, c.n_entities)))
+        slots = [(node, relation) for node in range(n_nodes) for relation in range(c.n_relations)]
+        pool: list[int] = []
+        facts: list[Fact] = []
+        for head, relation in stream.sample(slots, n_facts):
+            if not pool or pool == [head]:
+                pool += stream.shuffled(range(n_nodes))
+            tail = pool.pop(-1 if pool[-1] != head else -2)
+            facts.append((head, relation, tail))
+        return facts
+
+    def _ask(self, stream: Stream, facts: list[Fact], hops_min: int, hops_max: int) -> list[Question]:
+        """Different questions, hops in equal shares, until the length is filled or none is left."""
+        out: dict[int, list[tuple[int, int]]] = {}
+        for head, relation, tail in facts:
+            out.setdefault(head, []).append((relation, tail))
+        walks: list[Question] = [(head, (), head) for head in out]
+        left: dict[int, list[Question]] = {}
+        for hops in range(1, hops_max + 1):
+            walks = [(s, (*rs, r), t) for s, rs, node in walks for r, t in out.get(node, ())]
+            if hops >= hops_min and walks:
+                left[hops] = walks
+        room = self.config.length - 3 * len(facts)
+        asked: list[Question] = []
+        while len(asked) < self.config.n_questions:
+            sizes = [hops for hops, rest in left.items() if rest and hops + 2 <= room]
+            if not sizes:
+                break
+            hops = stream.choice(sizes)
+            asked.append(stream.pop(left[hops]))
+            room -= hops + 2
+        return asked
+
+    def _item(self, stream: Stream, facts: list[Fact], questions: list[Question]) -> Item:
+        entities = stream.sample(
+            range(self.first_entity, self.vocab_size), 1 + max(max(h, t) for h, _, t in facts)
+        )
+        tokens: list[int] = []
+        for head, relation, tail in facts:
+            tokens += (FIRST_RELATION + relation, entities[head], entities[tail])
+        labels = [IGNORE] * len(tokens)
+        for start, relations, answer in questions:
+            tokens += (QUESTION, *(FIRST_RELATION + r for r in reversed(relations)), entities[start])
+            labels += [IGNORE] * (len(relations) + 1) + [entities[answer]]
+        return Item(
+            input_ids=np.array(tokens, dtype=np.int64),
+            labels=np.array(labels, dtype=np.int64),
+            difficulty={
+                "facts": len(facts),
+                "hops": max(len(relations) for _, relations, _ in questions),
+                "questions": len(questions),
+            },
+            canonical=canonical_graph(facts, questions),
+        )
+
+    def check(self, item: Item) -> Ints:
+        """Answers by products of one-hot rows and 0/1 matrices. Raises ValueError unless there is exactly one."""
+        ids = item.input_ids
+        (marks,) = np.nonzero(ids == QUESTION)
+        relation_F, head_F, tail_F = ids[: marks[0]].reshape(-1, 3).T
+        values_RVV = np.zeros((self.config.n_relations, self.vocab_size, self.vocab_size), dtype=np.int64)
+        np.add.at(values_RVV, (relation_F - FIRST_RELATION, head_F, tail_F), 1)
+        labels = np.full(len(ids), IGNORE, dtype=np.int64)
+        for mark, after in pairwise([*marks.tolist(), len(ids)]):
+            reached_V = np.eye(self.vocab_size, dtype=np.int64)[ids[after - 1]]
+            for relation in ids[after - 2 : mark : -1] - FIRST_RELATION:
+                reached_V = reached_V @ values_RVV[relation]
+            if reached_V.sum() != 1:
+                raise ValueError(f"task chain: the question at {mark} has {reached_V.sum()} answers, not 1")
+            labels[after - 1] = reached_V.argmax()
+        return labels
+
+    def score(
+        self, labels_Bn: Tensor, pred_Bn: Tensor, nll_Bn: Tensor, input_ids_Bn: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Accuracy [B], the mean over an item's questions; given `input_ids_Bn` also per number of hops."""
+        scored_Bn = labels_Bn != IGNORE
+        right_Bn = pred_Bn == labels_Bn
+        scores = {"accuracy": mean_where(right_Bn, scored_Bn)}
+        if input_ids_Bn is not None:
+            positions_n = torch.arange(labels_Bn.shape[1], device=labels_Bn.device)
+            marks_Bn = torch.where(input_ids_Bn == QUESTION, positions_n, 0).cummax(dim=1).values
+            hops_Bn = positions_n - marks_Bn - 1
+            for hops in range(1, self.config.hops_max + 3):
+                scores[f"accuracy/hops{hops}"] = mean_where(right_Bn, scored_Bn & (hops_Bn == hops))
+        return scores
+
+    def rules(self) -> dict[str, Rule]:
+        """Values named anywhere; and, reading some structure, those named beside the question's start."""
+        return {
+            "random_value": lambda item: 1 / len(set(_facts(item)[:, 2].tolist())),
+            "common_value": lambda item: _hits(item, lambda facts, _: [np.bincount(facts[:, 2]).argmax()]),
+            "last_value": lambda item: _hits(item, lambda facts, _: facts[-1:, 2]),
+            "value_of_start": lambda item: _hits(item, lambda facts, q: facts[facts[:, 1] == q[-1], 2]),
+            "first_hop": lambda item: _hits(item, lambda facts, q: facts[(facts[:, :2] == q[-2:]).all(1), 2]),
+        }
+
+    def describe(self) -> TaskCard:
+        """See `Task.describe`."""
+        low, high, _, hops = self.ranges("train")
+        outside = {}
+        for split in ("test/ood_near", "test/ood_far"):
+            r = self.ranges(split)
+            outside[split] = f"{r[0]} to {r[1]} facts, questions of {r[2]} to {r[3]} hops"
+        return TaskCard(
+            summary="Follow 1 to h relations through facts in random order; the answer is an entity",
+            family="qa",
+            train=f"{low} to {high} facts, questions of 1 to {hops} hops, all sizes mixed",
+            in_distribution="as train; graphs and questions of no training item, up to renaming and order",
+            out_of_distribution=outside,
+            metric="accuracy",
+            higher_is_better=True,
+            unit="share of an item's questions",
+            looping="helps: every hop needs the last one's result, so depth-bound as hops grow",
+            licence="Apache-2.0 (generated)",
+            citation="own generator; in the spirit of bAbI (Weston et al., arXiv 1502.05698) and CLUTRR (Sinha "
+            "et al., arXiv 1908.06177)",
+        )
+
+    def text(self, item: Item) -> str:
+        """Facts, then questions, with the answers after an arrow."""
+        words = [self._word(token) for token in item.input_ids.tolist()]
+        start = words.index("Q")
+        lines = ["; ".join(" ".join(words[i : i + 3]) for i in range(0, start, 3))]
+        for end in np.nonzero(item.labels != IGNORE)[0].tolist():
+            lines.append(" ".join(words[start : end + 1]) + f" -> {self._word(int(item.labels[end]))}")
+            start = end + 1
+        return "\n".join(lines)
+
+    def _word(self, token: int) -> str:
+        if token >= self.first_entity:
+            return f"e{token - self.first_entity:02d}"
+        return "Q" if token == QUESTION else f"r{token - FIRST_RELATION}"
+
+
+def _facts(item: Item) -> Ints:
+    """Facts [F, 3] of an item as tokens: relation, entity, value."""
+    return item.input_ids[: int((item.input_ids == QUESTION).argmax())].reshape(-1, 3)
+
+
+def _hits(item: Item, guesses: Callable[[Ints, Ints], Ints | list[Any]]) -> float:
+    """How often, over the questions, a guess drawn from those for (facts, question) is the answer."""
+    facts, hits = _facts(item), []
+    (marks,) = np.nonzero(item.input_ids == QUESTION)
+    for mark, after in pairwise([*marks.tolist(), len(item.input_ids)]):
+        hits.append(np.mean(np.asarray(guesses(facts, item.input_ids[mark:after])) == item.labels[after - 1]))
+    return float(np.mean(hits))

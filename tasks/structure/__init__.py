@@ -1,0 +1,1 @@
+"""Structure-sensitive tasks: one file, one task."""
