@@ -18,7 +18,9 @@ help: ## print this list
 install: $(STAMP) ## make .venv with what requirements.lock pins (other verbs do it when needed)
 
 $(STAMP): requirements.lock pyproject.toml
-	@command -v $(PYTHON) >/dev/null || { echo "install: no $(PYTHON) here; name a Python >= 3.11: make PYTHON=python3.11" >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  found=$$($(PYTHON) --version 2>&1 | head -n 1); \
+	  echo "install: Python >= 3.11 is needed, '$(PYTHON)' is: $$found; name another: make PYTHON=python3.11" >&2; exit 2; }
 	@$(PYTHON) tools/install.py
 	@touch $@
 

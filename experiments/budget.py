@@ -171,4 +171,5 @@ def _filled(config: ModelConfig, budget: Budget, shape: Shape) -> Iterator[Model
 
 
 def _with_fill(config: ModelConfig, value: int) -> ModelConfig:
-    return replace(config, **{config.fill: value})
+    dial: dict[str, Any] = {config.fill: value}
+    return replace(config, **dial)

@@ -1,7 +1,7 @@
-"""What happens between training steps: account, validation, checkpoint. The order of the list matters, and is this.
+"""What happens between training steps: account, validation, checkpoint, in this order.
 
-`Account` logs and beats, `Selector` validates and keeps the best weights, `Keeper` saves a checkpoint that includes the
-state of the two before it, and stops the run when it was told to.
+`Account` logs and beats, `Selector` validates and keeps the best weights, `Keeper` saves a checkpoint that
+includes the state of the two before it, and stops the run when it was told to.
 """
 
 from __future__ import annotations
@@ -81,9 +81,11 @@ class Account(L.Callback):
 
 
 class Selector(L.Callback):
-    """Validates every `val_every` steps and at the end, and keeps the weights that `trainer.select` asks for."""
+    """Validates every `val_every` steps and at the end, and keeps the weights `trainer.select` asks for."""
 
-    def __init__(self, spec: RunSpec, settings: TrainerSettings, evaluate: Evaluator, log: MetricsLog) -> None:
+    def __init__(
+        self, spec: RunSpec, settings: TrainerSettings, evaluate: Evaluator, log: MetricsLog
+    ) -> None:
         self._spec, self._settings, self._evaluate, self._log = spec, settings, evaluate, log
         self.step: int | None = None
         self.metrics: dict[str, float] = {}
@@ -100,7 +102,9 @@ class Selector(L.Callback):
         self._log.log({f"val/{key}": value for key, value in metrics.items()}, step)
         if self.step is None or self._settings.select == "last" or self._better(metrics):
             self.step, self.metrics = step, metrics
-            self.weights = {key: value.detach().cpu().clone() for key, value in pl_module.state_dict().items()}
+            self.weights = {
+                key: value.detach().cpu().clone() for key, value in pl_module.state_dict().items()
+            }
 
     def _better(self, metrics: dict[str, float]) -> bool:
         info = self._spec.task_info
@@ -117,7 +121,7 @@ class Selector(L.Callback):
 
 
 class Keeper(L.Callback):
-    """Saves a checkpoint by the clock, by steps, at the end and when told to stop; restores the generators."""
+    """Saves a checkpoint by the clock, by steps, at the end and when told to; restores generators."""
 
     def __init__(self, path: Path, settings: TrainerSettings, stop: StopFlag, steps: int) -> None:
         self._path, self._settings, self._stop, self._steps = path, settings, stop, steps

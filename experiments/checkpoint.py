@@ -1,7 +1,8 @@
 """Checkpoints that are whole or absent, with the one before kept, and the state of every random generator.
 
-Lightning writes through TMPDIR and moves the file: a kill between two file systems leaves a truncated target. Here
-the temporary file lies beside the target. Files hold tensors and plain containers only and are read as such.
+Lightning writes through TMPDIR and moves the file: a kill between two file systems leaves a truncated target.
+Here the temporary file lies beside the target. Files hold tensors and plain containers only and are read as
+such.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from experiments import atomic
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes beside the target, syncs, keeps the previous checkpoint as `<name>.previous`, renames."""
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
+    ) -> None:
         """Save `checkpoint` at `path` in one step."""
         target = Path(path)
 
@@ -61,7 +64,13 @@ def rng_state() -> dict[str, Any]:
     kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     state: dict[str, Any] = {
         "python": [version, list(words), gauss],
-        "numpy": [str(kind), torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, cached],
+        "numpy": [
+            str(kind),
+            torch.from_numpy(np.asarray(keys).astype(np.int64)),
+            position,
+            has_gauss,
+            cached,
+        ],
         "torch": torch.get_rng_state(),
     }
     if torch.cuda.is_available() and torch.cuda.is_initialized():

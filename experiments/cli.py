@@ -16,7 +16,7 @@ FULL = "HYDRA_FULL_ERROR"
 
 
 def main(body: Callable[[], int | None]) -> None:
-    """Run `body` and leave with its exit code; a UserError, Hydra's or OmegaConf's complaint is one line and 2."""
+    """Run `body` and leave with its exit code; a complaint about the input is one line and 2."""
     full = os.environ.get(FULL, "0") not in ("", "0")
     try:
         code = body() or 0
@@ -35,12 +35,15 @@ def explain(error: BaseException) -> str | None:
     """One line for an error of the input; None for any other error."""
     if isinstance(error, UserError):
         return one_line(str(error))
-    from hydra.errors import HydraException, MissingConfigException
+    from hydra.errors import HydraException, MissingConfigException, OverrideParseException
     from omegaconf.errors import OmegaConfBaseException
 
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
         group, _, name = error.missing_cfg_file.rpartition("/")
         return unknown(group or "config", name, list(error.options))
+    if isinstance(error, OverrideParseException):
+        why = one_line(str(error)).split(" See https")[0]
+        return f"cannot read the argument '{error.override}': {why}; write KEY=VALUE, and quote lists for the shell"
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _key_error(error) or one_line(str(error))
     return None

@@ -1,6 +1,7 @@
-"""The live display of a launch: runs done / total, the runs at work, time left. Plain lines without a terminal.
+"""The live display of a launch: runs done / total, runs at work, time left; plain lines without a terminal.
 
-Time left comes from throughput measured in this launch (planned FLOPs really done per second), not from a guess.
+Time left comes from throughput measured in this launch (planned FLOPs really done per second), not from a
+guess.
 """
 
 from __future__ import annotations
@@ -100,5 +101,9 @@ class Display:
                 loss = "" if progress.loss is None else f"loss {progress.loss:.3f}"
                 step = f"{progress.step}/{progress.total}"
                 bar = ProgressBar(total=progress.total, completed=progress.step, width=20)
-                rows.add_row(f"  {spec.task}", spec.model, f"seed {spec.seed}", bar, step, loss, progress.phase)
-        return Group(Text(self.headline(working)), ProgressBar(total=total, completed=len(self._over), width=60), rows)
+                rows.add_row(
+                    f"  {spec.task}", spec.model, f"seed {spec.seed}", bar, step, loss, progress.phase
+                )
+        return Group(
+            Text(self.headline(working)), ProgressBar(total=total, completed=len(self._over), width=60), rows
+        )

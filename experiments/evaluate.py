@@ -49,7 +49,7 @@ class Evaluator:
         training = module.training
         module.eval()
         try:
-            # Models that draw (hash rotations) draw the same at each evaluation, and nothing from the training run.
+            # Models that draw (hash rotations) draw the same at each evaluation.
             with torch.random.fork_rng(devices=devices), torch.no_grad():
                 torch.manual_seed(0)
                 for batch in loader:
@@ -66,4 +66,6 @@ class Evaluator:
         means = {k: v for k, v in task.aggregate(scores_N).items() if math.isfinite(v)}
         primary = scores_N[self._primary].double().tolist()
         weights = scores_N["weight"].double().tolist() if "weight" in scores_N else None
-        return Outcome(metrics=means, items=[v if math.isfinite(v) else None for v in primary], weights=weights)
+        return Outcome(
+            metrics=means, items=[v if math.isfinite(v) else None for v in primary], weights=weights
+        )

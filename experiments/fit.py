@@ -78,7 +78,7 @@ def fit(run: Run) -> Fitted:
 
 
 def quiet_lightning() -> None:
-    """Keep Lightning's banners and advice, which repeat per run, out of the log. It sets levels when imported."""
+    """Keep Lightning's banners and advice, which repeat per run, out of the log."""
     for name in [name for name in logging.root.manager.loggerDict if name.startswith("lightning")]:
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message=r".*num_workers.*")

@@ -21,7 +21,16 @@ CELL_COLUMNS = [
     *("steps", "helps", "data_fingerprint"),
 ]
 TIMING_COLUMNS = [
-    *("table", "model", "task", "n_ok", "tokens_per_second", "peak_memory_mib", "train_seconds", "wall_seconds"),
+    *(
+        "table",
+        "model",
+        "task",
+        "n_ok",
+        "tokens_per_second",
+        "peak_memory_mib",
+        "train_seconds",
+        "wall_seconds",
+    ),
 ]
 Runs = Sequence[tuple[RunSpec, Record | None]]
 
@@ -42,10 +51,12 @@ def cells_frame(table: str, runs: Runs, best: Mapping[str, str | None], confiden
         keys = list(dict.fromkeys((s, m) for r in done for s, values in r.metrics.items() for m in values))
         primary = ("test/id", spec.task_info.metric)
         common = _common(table, model, task, members)
-        for split, metric in keys or [primary]:
+        for split, metric in keys if primary in keys else [primary, *keys]:
             values = [r.metrics[split][metric] for r in done if metric in r.metrics.get(split, {})]
             rows.append(
-                common | _figures(spec, split, metric, values, confidence) | {"best": _is_best(best, task, model)}
+                common
+                | _figures(spec, split, metric, values, confidence)
+                | {"best": _is_best(best, task, model)}
             )
             if (split, metric) != primary:
                 rows[-1]["best"] = False
@@ -53,7 +64,7 @@ def cells_frame(table: str, runs: Runs, best: Mapping[str, str | None], confiden
 
 
 def timing_frame(table: str, runs: Runs) -> pd.DataFrame:
-    """Wall-clock figures per model x task: means over runs, the peak the largest. They differ from time to time."""
+    """Wall-clock figures per model x task: means over runs; the peak is the largest."""
     rows = []
     for (model, task), members in _cells(runs).items():
         measured = [r.measured for _, r in members if r is not None and r.status == "done"]

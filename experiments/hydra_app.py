@@ -1,4 +1,4 @@
-"""Hydra's main with our manners: errors reach `experiments.cli.main` instead of a traceback and exit code 1."""
+"""Hydra's main with our manners: errors reach `experiments.cli.main`, not a traceback and exit code 1."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""One process per run: its memory is its own, its death harms nobody, its peak is measured from a clean start.
+"""One process per run: its memory is its own, its death harms nobody, its peak starts clean.
 
-The process is forked, so that the imports (seconds) are paid once per worker; where forking is unsafe it is spawned.
+The process is forked, so that the imports (seconds) are paid once per worker; where forking is unsafe it is
+spawned.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from experiments.records import ErrorInfo, RunSpec
 from experiments.runs import Store
@@ -25,7 +26,7 @@ ENDS: tuple[End, ...] = ("done", "failed", "diverged", "busy", "interrupted")
 
 def run_isolated(spec: RunSpec, store: Store) -> End:
     """Execute the run in a process of its own; one that dies is tried again once, then recorded as failed."""
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    context: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     code: int | None = None
     for _ in range(DEATHS):
         process = context.Process(target=_child, args=(spec, str(store.root)))

@@ -1,7 +1,8 @@
 """Carries a plan: runs what has no record, through a Hydra multirun in a child process, and watches it.
 
-The child has its own session, so that Ctrl-C reaches this process only, which then stops its own children and nothing
-else. A child that breaks (the death of a worker breaks joblib's pool) is started again for what is still missing.
+The child has its own session, so that Ctrl-C reaches this process only, which then stops its own children and
+nothing else. A child that breaks (the death of a worker breaks joblib's pool) is started again for what is
+still missing.
 """
 
 from __future__ import annotations
@@ -149,7 +150,9 @@ class Launch:
         self.fruitless = self.fruitless + 1 if fruitless else 0
         if self.fruitless >= DEATHS:
             lines = log.read_text(errors="replace").strip().splitlines()
-            raise LaunchError(f"the launcher ends without running anything: {lines[-1] if lines else ''} (see {log})")
+            raise LaunchError(
+                f"the launcher ends without running anything: {lines[-1] if lines else ''} (see {log})"
+            )
 
 
 class LaunchError(Exception):

@@ -1,8 +1,9 @@
 """Leases: at most one live process works on a run, whichever launcher started it.
 
-A lease is a file that only one process can create (O_EXCL). A lease is dead when its process is gone (same machine) or
-when its heartbeat is older than `STALE_SECONDS` (another machine, whose processes cannot be seen from here); a dead
-one is taken over. Taking over happens under a lock on the store, so that two takers cannot both succeed.
+A lease is a file that only one process can create (O_EXCL). A lease is dead when its process is gone (same
+machine) or when its heartbeat is older than `STALE_SECONDS` (another machine, whose processes cannot be seen
+from here); a dead one is taken over. Taking over happens under a lock on the store, so that two takers cannot
+both succeed.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def machine() -> str:
 
 
 def birth(pid: int) -> str | None:
-    """Start time of a live process of this machine (tells a reused pid from the old one); None = no such process."""
+    """Start time of a live process of this machine (a reused pid differs); None = no such process."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except FileNotFoundError:
@@ -63,7 +64,7 @@ def guard(lock: Path) -> Iterator[None]:
 
 
 def holder(lease: Path) -> dict[str, str] | None:
-    """What the lease says of its holder; None if there is no lease. A half-written one has no pid and is dead."""
+    """What the lease says of its holder; None = no lease. A half-written one has no pid."""
     try:
         found = json.loads(lease.read_text())
     except FileNotFoundError:

@@ -14,8 +14,8 @@ from tasks.loaders import TrainLoader
 class StepLoader:
     """Batches of steps `trained` ... `steps` - 1.
 
-    `TrainLoader` counts the batches it handed out, and a fetcher that reads ahead makes that more than were trained;
-    what is saved here is what the training loop reported through `trained`.
+    `TrainLoader` counts the batches it handed out, and a fetcher that reads ahead makes that more than were
+    trained; what is saved here is what the training loop reported through `trained`.
     """
 
     def __init__(self, task: Task, seed: int, steps: int) -> None:

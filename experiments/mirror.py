@@ -45,7 +45,7 @@ class CsvMirror(Mirror):
 
 
 class WandbMirror(Mirror):
-    """W&B, offline unless WANDB_MODE says otherwise: its online init would wait 100 s for a network that is not there."""
+    """W&B, offline unless WANDB_MODE says otherwise: online it waits 100 s for a missing network."""
 
     def __init__(self, spec: RunSpec, settings: LoggerSettings, folder: Path) -> None:
         os.environ.setdefault("WANDB_SILENT", "true")
@@ -55,13 +55,14 @@ class WandbMirror(Mirror):
                 os.environ[name] = str(folder / part)
         import wandb
 
+        mode: Any = os.environ.get("WANDB_MODE", "offline")
         self._run: Any = wandb.init(
             project=os.environ.get("WANDB_PROJECT", settings.project),
             group=os.environ.get("WANDB_RUN_GROUP", settings.group),
             name=f"{spec.task}-{spec.model}-{spec.seed}-{spec.id[:6]}",
             tags=[spec.model, spec.task, spec.budget.name],
             config={**spec.config, "sizes": spec.sizes, "steps": spec.steps, "id": spec.id},
-            mode=os.environ.get("WANDB_MODE", "offline"),
+            mode=mode,
             settings=wandb.Settings(init_timeout=20),
         )
 

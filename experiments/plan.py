@@ -1,8 +1,8 @@
 """The plan: every run of a table, composed, solved to the budget, priced and frozen in a file.
 
-Runs read the plan, never the configs, so an edit in the middle of a sweep changes nothing that was planned. A plan is
-remembered under a key of all that goes into it (configs, overrides, sources, Python), so that asking again for
-the same table solves nothing again.
+Runs read the plan, never the configs, so an edit in the middle of a sweep changes nothing that was planned. A
+plan is remembered under a key of all that goes into it (configs, overrides, sources, Python), so that asking
+again for the same table solves nothing again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from experiments import atomic
@@ -37,7 +37,11 @@ if TYPE_CHECKING:
 
 # Sections that choose runs or carry them; they are not part of any run's config.
 OUTER = ("table", "launcher", "results_dir", "hydra")
-PER_RUN = {"model": "table.models=[NAME,...]", "task": "table.tasks=[NAME,...]", "seed": "table.seeds=[0,...]"}
+PER_RUN = {
+    "model": "table.models=[NAME,...]",
+    "task": "table.tasks=[NAME,...]",
+    "seed": "table.seeds=[0,...]",
+}
 PER_RUN["budget"] = "table.budget=NAME"
 
 
@@ -88,7 +92,7 @@ def read_request(overrides: Sequence[str], table: dict[str, Any] | None = None) 
             raise UserError(f"{key} is set by the table, run by run; use {PER_RUN[key]}")
     with composer():
         config = composed(overrides)
-        chosen = table if table is not None else OmegaConf.to_container(config, resolve=True).get("table")  # type: ignore[union-attr,call-overload]
+        chosen = table if table is not None else plain(config).get("table")
         if chosen is None:
             raise UserError(f"no table; choose one with table=NAME: {', '.join(options('table'))}")
         settings = section(TableSettings, chosen, "table")
@@ -105,7 +109,7 @@ def read_request(overrides: Sequence[str], table: dict[str, Any] | None = None) 
 
 
 def plan_for(request: Request, store: Store) -> tuple[Plan, Path]:
-    """The plan of the request and its file: remembered if nothing that goes into it has changed, else made anew.
+    """The plan of the request and its file: remembered unless something it depends on has changed.
 
     Raises:
         UserError: an unknown name, a wrong value, a budget that cannot be met.
@@ -150,7 +154,9 @@ def load_plan(path: Path) -> Plan:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{path.name} is not a plan: {where or 'content'}: {first['msg']}; make it anew") from None
+        raise UserError(
+            f"{path.name} is not a plan: {where or 'content'}: {first['msg']}; make it anew"
+        ) from None
 
 
 def make_plan(request: Request) -> Plan:

@@ -20,7 +20,7 @@ from tasks.base import Task
 
 
 class Pricer:
-    """Remembers tasks and solutions, which the seeds of a cell share. To be used inside `compose.composer`."""
+    """Remembers tasks and solutions, which seeds share. To be used inside `compose.composer`."""
 
     def __init__(self) -> None:
         self._tasks: dict[str, tuple[Task, TaskInfo, str]] = {}

@@ -17,7 +17,7 @@ PACKAGES = ("torch", "lightning", "hydra-core", "omegaconf", "numpy", "pydantic"
 
 
 def source_fingerprint(folders: tuple[str, ...] = ("ressformer", "tasks"), root: Path = ROOT) -> str:
-    """Hash of all Python sources and data files of `folders`: path and content, in the order of their names."""
+    """Hash of all sources and data files of `folders`: path and content, in the order of names."""
     total = hashlib.sha256()
     for folder in folders:
         for path in sorted((root / folder).rglob("*")):

@@ -11,7 +11,7 @@ Status = Literal["done", "failed", "diverged"]
 
 
 class Strict(BaseModel):
-    """Unknown keys are errors; NaN is written as null nowhere: a metric that is not finite is not a metric."""
+    """Unknown keys are errors, and so is NaN: a metric that is not finite is not a metric."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
 
@@ -96,7 +96,9 @@ class Measured(Strict):
     wall_seconds: float = Field(description="Wall time of this attempt.")
     train_seconds: float = Field(description="Time in training steps, over all attempts.")
     tokens_per_second: float | None = Field(description="Training tokens per second of train_seconds.")
-    peak_memory_mib: float | None = Field(description="Peak resident (or device) memory of the last attempt, MiB.")
+    peak_memory_mib: float | None = Field(
+        description="Peak resident (or device) memory of the last attempt, MiB."
+    )
 
 
 class ErrorInfo(Strict):

@@ -4,8 +4,9 @@
     python -m experiments.reproduce table=quick table.seeds=[0,1] trainer.optim.lr=1e-3 launcher.n_jobs=1
     python -m experiments.reproduce plan=results/plans/quick-0123456789ab.json
 
-Every argument is a Hydra override of conf/config.yaml; `table.*` chooses the runs, the rest applies to each of them.
-`plan=FILE` carries out a plan as it was frozen. Exit codes: 0, 1 (a run failed), 2 (input), 130 (interrupted).
+Every argument is a Hydra override of conf/config.yaml; `table.*` chooses the runs, the rest applies to each
+of them. `plan=FILE` carries out a plan as it was frozen. Exit codes: 0, 1 (a run failed), 2 (input), 130
+(interrupted).
 """
 
 from __future__ import annotations
@@ -66,7 +67,9 @@ def carry(plan: Plan, path: Path, store: Store, launcher: LauncherSettings) -> N
         launch.go()
     except KeyboardInterrupt:
         left = len(launch.missing())
-        print(f"stopped; {left} of {total} runs are left; the same command goes on from there", file=sys.stderr)
+        print(
+            f"stopped; {left} of {total} runs are left; the same command goes on from there", file=sys.stderr
+        )
         raise
 
 

@@ -82,7 +82,7 @@ class Store:
     # records
 
     def record(self, run: str) -> Record | None:
-        """The record of a run; None if there is none. A corrupt one is set aside and named in `self.corrupt`."""
+        """The record of a run or None; a corrupt one is set aside and named in `self.corrupt`."""
         path = self.folder(run) / "record.json"
         try:
             found = Record.model_validate_json(path.read_bytes())

@@ -1,4 +1,4 @@
-"""The sections of the run config that belong to the harness, typed: unknown keys and wrong types are errors."""
+"""The sections of the run config that belong to the harness; unknown keys and wrong types are errors."""
 
 from __future__ import annotations
 

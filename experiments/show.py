@@ -18,12 +18,13 @@ def show(report: Report, name: str, console: Console | None = None) -> None:
     for line in report.header:
         console.print(escape(line), highlight=False)
     for grid in (report.results, report.costs, report.measured):
-        console.print(_rich(grid))
+        console.print(rich_table(grid))
     for note in report.notes:
         console.print(f"- {escape(note)}", highlight=False)
 
 
-def _rich(grid: Grid) -> Table:
+def rich_table(grid: Grid) -> Table:
+    """A grid as rich draws it."""
     table = Table(title=grid.title, title_justify="left")
     for number, column in enumerate(grid.columns):
         table.add_column(escape(column), justify="left" if number == 0 else "right")

@@ -26,7 +26,7 @@ class Summary:
 
 
 def summary(values: Sequence[float], confidence: float = 0.95) -> Summary:
-    """Summarise one value per seed. The interval is mean +- t_(n-1) * sd / sqrt(n), from `MIN_SEEDS` seeds on."""
+    """Summarise one value per seed; interval: mean +- t_(n-1) * sd / sqrt(n), from `MIN_SEEDS` on."""
     n = len(values)
     if n == 0:
         return Summary(n=0, mean=None, sd=None, low=None, high=None)

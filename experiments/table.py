@@ -1,22 +1,25 @@
 """The table: rows = models, columns = the tasks' primary metrics, then what it cost. Made from records alone.
 
-Bold means: significantly best (paired t-tests over seeds, Holm) and on budget. Fewer than three seeds print no
-interval. What depends on the clock stands apart, so that the rest is the same however often a run was interrupted.
+Bold means: significantly best (paired t-tests over seeds, Holm) and on budget. Fewer than three seeds print
+no interval. What depends on the clock stands apart, so that the rest is the same however often a run was
+interrupted.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from experiments import atomic
 from experiments.frame import Runs, cells_frame, primary_by_seed, timing_frame
 from experiments.plan import Plan
+from experiments.records import Record, RunSpec
 from experiments.runs import Store
 from experiments.settings import TableSettings
-from experiments.stats import significantly_best
+from experiments.stats import MIN_SEEDS, significantly_best
 
 OFF_BUDGET = "!"
 
@@ -70,7 +73,7 @@ def build(plan: Plan, store: Store) -> Report:
         results=_results(settings, labels, cells),
         costs=_costs(settings, labels, cells),
         measured=_measured(labels, timing),
-        notes=_notes(plan, runs, cells, settings),
+        notes=_notes(plan, runs, cells),
         cells=cells,
         timing=timing,
     )
@@ -116,34 +119,44 @@ def _header(plan: Plan) -> list[str]:
         f"{_engineering(target)} {_WORDS.get(key, key)} (within {budget.tolerance.get(key, 0):.0%})"
         for key, target in budget.target.items()
     ]
-    seeds = f"{len(plan.table.seeds)} seed" + ("s" if len(plan.table.seeds) > 1 else "")
-    interval = f"mean ± {plan.table.confidence:.0%} t-interval over seeds" if len(plan.table.seeds) > 2 else "mean"
-    return [f"Budget {budget.name}, regime {budget.regime}: {', '.join(parts)}.", f"{seeds}; {interval}; split test/id."]
+    n = len(plan.table.seeds)
+    interval = f"mean ± {plan.table.confidence:.0%} t-interval over seeds" if n >= MIN_SEEDS else "mean"
+    return [
+        f"Budget {budget.name}, regime {budget.regime}: {', '.join(parts)}.",
+        f"{n} seed{'s' if n > 1 else ''}; {interval}; split test/id.",
+    ]
 
 
 _WORDS = {"params": "non-embedding parameters", "train_flops": "training FLOPs"}
 
 
 def _results(settings: TableSettings, labels: list[str], cells: pd.DataFrame) -> Grid:
-    primary = cells[cells["primary"] & (cells["split"] == "test/id")].set_index(["model", "task"])
+    found = primary_rows(cells)
     columns, chance = ["model"], [Cell("chance")]
     for task in settings.tasks:
-        row = primary.loc[(labels[0], task)]
+        row = found[labels[0], task]
         columns.append(f"{task} ({row['metric']} {'↑' if row['higher_is_better'] else '↓'})")
         chance.append(Cell(_number(row["chance"])))
     rows = []
     for label in labels:
-        off = not all(primary.loc[(label, task)]["on_budget"] for task in settings.tasks)
-        row_cells = [Cell(f"{label} {OFF_BUDGET}" if off else label)]
-        row_cells += [_result(primary.loc[(label, task)]) for task in settings.tasks]
-        ok, launched = (int(primary.loc[label][key].sum()) for key in ("n_ok", "n_launched"))
-        helps = " ".join(sorted({text for text in primary.loc[label]["helps"] if text}))
-        rows.append([*row_cells, Cell(f"{ok}/{launched}"), Cell(helps or "none")])
+        mine = [found[label, task] for task in settings.tasks]
+        off = not all(row["on_budget"] for row in mine)
+        ok, launched = (sum(int(row[key]) for row in mine) for key in ("n_ok", "n_launched"))
+        helps = " ".join(sorted({row["helps"] for row in mine if row["helps"]}))
+        name = Cell(f"{label} {OFF_BUDGET}" if off else label)
+        rows.append([name, *map(_result, mine), Cell(f"{ok}/{launched}"), Cell(helps or "none")])
     chance += [Cell(""), Cell("")]
     return Grid("Results", [*columns, "ok/launched", "helps"], [*rows, chance])
 
 
-def _result(row: pd.Series) -> Cell:
+def primary_rows(cells: pd.DataFrame) -> dict[tuple[str, str], dict[str, Any]]:
+    """The row of the primary metric on test/id, by (model, task)."""
+    chosen = cells[cells["primary"] & (cells["split"] == "test/id")]
+    rows = [{str(key): value for key, value in row.items()} for row in chosen.to_dict("records")]
+    return {(row["model"], row["task"]): row for row in rows}
+
+
+def _result(row: dict[str, Any]) -> Cell:
     if pd.isna(row["mean"]):
         return Cell("no result")
     text = _number(row["mean"])
@@ -172,28 +185,35 @@ def _measured(labels: list[str], timing: pd.DataFrame) -> Grid:
     return Grid("Measured on this machine", ["model", "tokens/s", "peak MiB"], rows)
 
 
-def _notes(plan: Plan, runs: Runs, cells: pd.DataFrame, settings: TableSettings) -> list[str]:
-    primary = cells[cells["primary"] & (cells["split"] == "test/id")]
+def _notes(plan: Plan, runs: Runs, cells: pd.DataFrame) -> list[str]:
+    rows = list(primary_rows(cells).values())
     notes = []
-    for task in settings.tasks:
-        above = primary[(primary["task"] == task) & (primary["above_chance"] == True)]["model"]  # noqa: E712
-        if len(settings.seeds) > 2:
-            notes.append(f"{task}: better than chance by more than the interval: {', '.join(above) or 'no model'}.")
-    if any(primary["best"]):
-        notes.append(f"Bold: best at Holm-adjusted p <= {settings.alpha:g}, paired over seeds, and on budget.")
-    elif len(settings.seeds) > 2:
-        notes.append(f"No bold: no model is best on a task at Holm-adjusted p <= {settings.alpha:g}.")
-    if not all(primary["on_budget"]):
+    if len(plan.table.seeds) >= MIN_SEEDS:
+        for task in plan.table.tasks:
+            above = [row["model"] for row in rows if row["task"] == task and row["above_chance"] is True]
+            found = ", ".join(above) or "no model"
+            notes.append(f"{task}: better than chance by more than the interval: {found}.")
+        verdict = f"at Holm-adjusted p <= {plan.table.alpha:g}, paired over seeds"
+        if any(row["best"] for row in rows):
+            notes.append(f"Bold: best {verdict}, and on budget.")
+        else:
+            notes.append(f"No bold: no model on budget is best {verdict}.")
+    else:
+        notes.append(f"Fewer than {MIN_SEEDS} seeds: no interval and no verdict.")
+    if not all(row["on_budget"] for row in rows):
         notes.append(f"{OFF_BUDGET} off budget by more than the tolerance; never bold.")
-    codes = {r.provenance.code_fingerprint for _, r in runs if r is not None}
-    if codes - {plan.code_fingerprint}:
-        old = sum(r is not None and r.provenance.code_fingerprint != plan.code_fingerprint for _, r in runs)
-        notes.append(f"{old} of {len(runs)} records were made by other sources of ressformer/ or tasks/ than this plan's.")
-    for spec, record in runs:
-        if record is not None and record.error is not None:
-            what = f"{record.error.type}: {record.error.message}"
-            notes.append(f"{record.status}: {spec.model} on {spec.task}, seed {spec.seed} (run {spec.id}): {what}")
-    return notes
+    records = [record for _, record in runs if record is not None]
+    other = sum(record.provenance.code_fingerprint != plan.code_fingerprint for record in records)
+    if other:
+        what = "made by other sources of ressformer/ or tasks/ than those of the plan"
+        notes.append(f"{other} of {len(records)} records were {what}.")
+    return notes + [_mishap(record, spec) for spec, record in runs if record is not None and record.error]
+
+
+def _mishap(record: Record, spec: RunSpec) -> str:
+    assert record.error is not None
+    where = f"{spec.model} on {spec.task}, seed {spec.seed} (run {spec.id})"
+    return f"{record.status}: {where}: {record.error.type}: {record.error.message}"
 
 
 def _number(value: float) -> str:

@@ -3,8 +3,8 @@
     python -m experiments.train model=ressformer task=chain budget=tiny seed=0
     python -m experiments.train -m model=ressformer,transformer task=chain seed=0,1,2
 
-`execute` is what every launcher calls. Running a finished run again does nothing; a killed one goes on from its
-checkpoint and ends in the same record, bit for bit on a CPU, wall-clock figures aside.
+`execute` is what every launcher calls. Running a finished run again does nothing; a killed one goes on from
+its checkpoint and ends in the same record, bit for bit on a CPU, wall-clock figures aside.
 """
 
 from __future__ import annotations
@@ -65,6 +65,8 @@ class Run:
         self.started = self._first_start()
         self.steps_done, self.train_seconds = 0, 0.0
         self.accelerator = "cpu"
+        # Taken at the start: sources may be edited while the run goes on.
+        self.provenance = provenance(threads=self.settings.threads, accelerator="cpu")
         self.peak: float | None = None
         self.loss: float | None = None
         self._mirror: Any = None
@@ -92,7 +94,10 @@ class Run:
             message=scrub(" ".join(str(error).split()) or type(error).__name__),
             traceback="" if diverged else scrub("".join(traceback.format_exception(error))),
         )
-        print(f"run {self.spec.id} ({self.spec.model}, {self.spec.task}): {info.type}: {info.message}", flush=True)
+        print(
+            f"run {self.spec.id} ({self.spec.model}, {self.spec.task}): {info.type}: {info.message}",
+            flush=True,
+        )
         return self.ended("diverged" if diverged else "failed", info)
 
     def ended(self, status: Status, info: ErrorInfo) -> Record:
@@ -105,7 +110,9 @@ class Run:
         now = time.monotonic()
         if now - self._beaten >= 1.0 or step in (0, self.spec.steps):
             self._beaten = now
-            progress = Progress(phase=phase, step=step, total=self.spec.steps, loss=self.loss, time=time.time())
+            progress = Progress(
+                phase=phase, step=step, total=self.spec.steps, loss=self.loss, time=time.time()
+            )
             self.store.beat(self.spec.id, progress)
 
     def mirror(self) -> Any:
@@ -149,7 +156,7 @@ class Run:
             metrics={split: outcome.metrics for split, outcome in outcomes.items()},
             items={split: outcome.items for split, outcome in outcomes.items()},
             item_weights={s: o.weights for s, o in outcomes.items() if o.weights is not None},
-            provenance=provenance(threads=self.settings.threads, accelerator=self.accelerator),
+            provenance=self.provenance.model_copy(update={"accelerator": self.accelerator}),
             measured=measured,
             error=error,
         )
@@ -168,7 +175,12 @@ def utc_now() -> str:
 
 def scrub(text: str) -> str:
     """The text without paths of this machine."""
-    for path, name in ((str(ROOT), "."), (sys.prefix, "<env>"), (sys.base_prefix, "<python>"), (str(Path.home()), "~")):
+    for path, name in (
+        (str(ROOT), "."),
+        (sys.prefix, "<env>"),
+        (sys.base_prefix, "<python>"),
+        (str(Path.home()), "~"),
+    ):
         text = text.replace(path, name) if len(path) > 1 else text
     return text
 

@@ -2,7 +2,8 @@
 
     python -m experiments.worker -m plan=FILE run=ID,ID,... hydra/launcher=joblib
 
-A job never raises: what became of the run is in its record. Started by experiments.launch, which sets the environment.
+A job never raises: what became of the run is in its record. Started by experiments.launch, which sets the
+environment.
 """
 
 from __future__ import annotations

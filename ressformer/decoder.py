@@ -123,7 +123,7 @@ class ModelConfig(ABC):
     @property
     def fill_range(self) -> range:
         """The values that the solver may give to the field `fill`, the width that weights are affine in."""
-        return range(8, 16 * self.d_model + 1, 8)
+        return range(8, 64 * self.d_model + 1, 8)
 
     def limits(self) -> str:
         """The solver's dials and their ranges in words, for the message when a budget cannot be met."""

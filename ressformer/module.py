@@ -101,12 +101,15 @@ class SequenceModule(L.LightningModule):
         nll = cross_entropy(logits_BnV.flatten(0, 1), labels_Bn.flatten(), ignore_index=IGNORE, reduction="none")
         return {"nll_Bn": nll.view_as(labels_Bn), "pred_Bn": logits_BnV.argmax(dim=-1)}
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> Any:
         optim = self.optim
         matrices = [p for p in self.model.parameters() if p.ndim >= 2]
         vectors = [p for p in self.model.parameters() if p.ndim < 2]
         optimizer = torch.optim.AdamW(
-            [{"params": matrices, "weight_decay": optim.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
+            [
+                {"params": matrices, "weight_decay": optim.weight_decay},
+                {"params": vectors, "weight_decay": 0.0},
+            ],
             lr=optim.lr,
             betas=(optim.beta1, optim.beta2),
             fused=True,

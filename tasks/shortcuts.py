@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 Rule = Callable[["Item"], float]  # expected score of a shortcut on one item
 
-FIT_ITEMS = 2048
+FIT_ITEMS = 1024
 MEASURED_ITEMS = 512
 
 

@@ -1,13 +1,11 @@
 """Makes `.venv` and puts what requirements.lock names into it, then the project itself (editable).
 
-Run by `make`; needs nothing but the standard library and any Python that can at least say it is too old.
+Run by `make` with a Python >= 3.11; needs nothing but the standard library.
 
 uv does the work in a tenth of pip's time. It does not read pip's configuration, so whatever this machine has
 set for pip (indexes, find-links, certificate, proxy) is handed on; index addresses go through the environment
 and are never printed, because they may carry a password. Without uv, or where uv fails, pip does the work.
 """
-
-from __future__ import annotations
 
 import ast
 import os
@@ -20,7 +18,6 @@ UV = "uv==0.13.9"
 LOCK = Path("requirements.lock")
 VENV = Path(".venv")
 PYTHON = VENV / "bin" / "python"
-OLDEST = (3, 11)
 IMPORTS = (
     "lightning", "hydra", "joblib", "pydantic", "pandas", "pyarrow.parquet", "scipy.stats", "rich.progress",
     "torch.utils.flop_counter", "matplotlib.pyplot", "datasets", "wandb", "pytest", "hypothesis",
@@ -51,7 +48,7 @@ def shell(*command, env=None):
 
 
 def make_venv():
-    probe = f"import pip, sys; sys.exit(sys.version_info < {OLDEST})"
+    probe = "import pip, sys; sys.exit(sys.version_info < (3, 11))"
     usable = PYTHON.exists() and subprocess.run([str(PYTHON), "-c", probe], check=False).returncode == 0
     if not usable and not shell(sys.executable, "-m", "venv", "--clear", VENV):
         fail(f"{sys.executable} cannot make a virtual environment (on Debian: apt-get install python3-venv)")
@@ -103,9 +100,6 @@ def warm_up():
 
 
 def main():
-    if sys.version_info < OLDEST:
-        found = ".".join(str(part) for part in sys.version_info[:3])
-        fail(f"Python {found} ({sys.executable}) is too old, 3.11 or later is needed: make PYTHON=python3.11")
     os.chdir(Path(__file__).resolve().parent.parent)
     make_venv()
     if not with_uv(pip_settings()):

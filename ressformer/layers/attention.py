@@ -44,7 +44,8 @@ class MultiHeadAttention(nn.Module):
         # Padding is on the right: under the causal mask no real token sees it, so the fast path needs no mask.
         mask = None if self.causal or mask_Bn is None else mask_Bn[:, None, None, :]
         y_BHnh = scaled_dot_product_attention(q_BHnh, k_BHnh, v_BHnh, attn_mask=mask, is_causal=self.causal)
-        return self.out(merge_heads(y_BHnh))
+        out_Bnd: Tensor = self.out(merge_heads(y_BHnh))
+        return out_Bnd
 
 
 def attention_cost(shape: Shape, d_model: int) -> Cost:
@@ -70,7 +71,8 @@ class FeedForward(nn.Module):
         init_linear(self.down.weight, scale=out_scale)
 
     def forward(self, x_Bnd: Tensor) -> Tensor:
-        return self.down(gelu(self.up(x_Bnd)))
+        y_Bnd: Tensor = self.down(gelu(self.up(x_Bnd)))
+        return y_Bnd
 
 
 def feed_forward_cost(tokens: int, d_model: int, d_ff: int) -> Cost:

@@ -42,7 +42,8 @@ def short_conv_cost(tokens: int, d_model: int, width: int) -> Cost:
 
 def split_heads(x_Bnd: Tensor, n_heads: int) -> Tensor:
     """[B, n, d] -> [B, H, n, h]."""
-    return x_Bnd.unflatten(-1, (n_heads, -1)).transpose(1, 2)
+    batch, n, width = x_Bnd.shape
+    return x_Bnd.view(batch, n, n_heads, width // n_heads).transpose(1, 2)
 
 
 def merge_heads(x_BHnh: Tensor) -> Tensor:

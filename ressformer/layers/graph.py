@@ -20,15 +20,19 @@ from ressformer.decoder import init_linear
 
 
 class EdgeScorer(nn.Module):
-    """The two factors of the edge scores."""
+    """The two factors of the edge scores.
 
-    def __init__(self, d_model: int, rank: int) -> None:
+    Args:
+        d_model, rank: d and r.
+        similarity: U starts equal to V, so that edges begin by joining like to like and learn their direction.
+    """
+
+    def __init__(self, d_model: int, rank: int, *, similarity: bool = False) -> None:
         super().__init__()
         self.rank = rank
         self.factors = nn.Linear(d_model, 2 * rank, bias=False)
         init_linear(self.factors.weight)
-        import os
-        if os.environ.get("SYM"):
+        if similarity:
             with torch.no_grad():
                 self.factors.weight[rank:] = self.factors.weight[:rank]
 

@@ -22,9 +22,10 @@ def _runs(ends_E: Tensor) -> list[tuple[int, int]]:
     return list(zip([0, *ends[:-1]], ends, strict=True))
 
 
-def _fast(x: Tensor) -> bool:
-    """Whether torch's own kernel takes this input: fp32 and half on CPU; on CUDA bf16 only."""
-    return x.dtype == torch.bfloat16 or (x.device.type == "cpu" and x.dtype != torch.float64)
+def _fast(a: Tensor, b: Tensor) -> bool:
+    """Whether torch's own kernel takes these: fp32 and half on CPU, on CUDA bf16 only; rows of whole 16 bytes."""
+    aligned = all(x.stride(d) * x.element_size() % 16 == 0 for x in (a, b) for d in (-1, -2) if x.stride(d) != 1)
+    return aligned and (a.dtype == torch.bfloat16 or (a.device.type == "cpu" and a.dtype != torch.float64))
 
 
 def _steady(y_To: Tensor, x_Ti: Tensor, w_Eio: Tensor, ends_E: Tensor) -> Tensor:
@@ -38,7 +39,7 @@ def _steady(y_To: Tensor, x_Ti: Tensor, w_Eio: Tensor, ends_E: Tensor) -> Tensor
 
 @torch.library.custom_op("ressformer::grouped_linear", mutates_args=())
 def _grouped_linear(x_Ti: Tensor, w_Eio: Tensor, ends_E: Tensor) -> Tensor:
-    if _fast(x_Ti):
+    if _fast(x_Ti, w_Eio):
         y_To = grouped_mm(x_Ti, w_Eio, offs=ends_E)
         return _steady(y_To, x_Ti, w_Eio, ends_E) if x_Ti.device.type == "cpu" else y_To
     y_To = x_Ti.new_empty(x_Ti.shape[0], w_Eio.shape[-1])
@@ -54,7 +55,7 @@ def _(x_Ti: Tensor, w_Eio: Tensor, ends_E: Tensor) -> Tensor:
 
 @torch.library.custom_op("ressformer::grouped_outer", mutates_args=())
 def _grouped_outer(x_Ti: Tensor, g_To: Tensor, ends_E: Tensor) -> Tensor:
-    if _fast(x_Ti):
+    if _fast(x_Ti.t(), g_To):
         return grouped_mm(x_Ti.t(), g_To, offs=ends_E)
     w_Eio = x_Ti.new_zeros(ends_E.numel(), x_Ti.shape[1], g_To.shape[1])
     for index, (start, end) in enumerate(_runs(ends_E)):
@@ -84,12 +85,12 @@ _grouped_linear.register_autograd(_backward, setup_context=_keep)
 
 @register_flop_formula([torch.ops.ressformer.grouped_linear])
 def _linear_flops(x_Ti: Any, w_Eio: Any, ends_E: Any, *args: Any, **kwargs: Any) -> int:
-    return 2 * x_Ti[0] * w_Eio[1] * w_Eio[2]
+    return int(2 * x_Ti[0] * w_Eio[1] * w_Eio[2])
 
 
 @register_flop_formula([torch.ops.ressformer.grouped_outer])
 def _outer_flops(x_Ti: Any, g_To: Any, ends_E: Any, *args: Any, **kwargs: Any) -> int:
-    return 2 * x_Ti[0] * x_Ti[1] * g_To[1]
+    return int(2 * x_Ti[0] * x_Ti[1] * g_To[1])
 
 
 def grouped_linear(x_Ti: Tensor, w_Eio: Tensor, ends_E: Tensor) -> Tensor:

@@ -73,7 +73,7 @@ class SegmentMemory(nn.Module):
 
     def mix(self, previous_BGmd: Tensor, pooled_BGmd: Tensor) -> Tensor:
         """Equation (3): a * S(t-1) + (1 - a) * S^, one gate a in [0, 1] a slot."""
-        a_BGm1 = self.gate(torch.cat([previous_BGmd, pooled_BGmd], dim=-1)).sigmoid()
+        a_BGm1: Tensor = self.gate(torch.cat([previous_BGmd, pooled_BGmd], dim=-1)).sigmoid()
         return a_BGm1 * previous_BGmd + (1 - a_BGm1) * pooled_BGmd
 
     def _readable(self, n: int, device: torch.device) -> Tensor:

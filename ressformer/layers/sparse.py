@@ -54,6 +54,7 @@ class SparseAttention(nn.Module):
         activation: softmax | sparsemax | entmax15.
         causal: position i sees j <= i; the cache then looks back only, otherwise both ways.
         attention_graph: the graph is the head-averaged attention on the selected keys, not the edges.
+        lean: strength of the initial age bias (`age_bias`).
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class SparseAttention(nn.Module):
         activation: str,
         causal: bool,
         attention_graph: bool,
+        lean: float = 0.0,
         out_scale: float = 1.0,
     ) -> None:
         super().__init__()
@@ -76,7 +78,7 @@ class SparseAttention(nn.Module):
         init_linear(self.qkv.weight)
         init_linear(self.out.weight, scale=out_scale)
         self.ages = offsets(cache, causal)
-        self.age_bias_Hw = nn.Parameter(age_bias(n_heads, self.ages)) if cache else None
+        self.age_bias_Hw = nn.Parameter(age_bias(n_heads, self.ages, lean)) if cache else None
 
     def forward(
         self,
@@ -114,9 +116,7 @@ class SparseAttention(nn.Module):
         p_BHnc = normalise(columns, self.activation, valid)
         y_BHnh = self._mix(p_BHnc, v_BHnh, idx_Bnk)
         if memory is not None:
-            y_BHnh = y_BHnh + self._slot_values(
-                p_BHnc[..., -slots_BHnm.shape[-1] :], kv_BGm2d, memory.size
-            )
+            y_BHnh = y_BHnh + self._slot_values(p_BHnc[..., -slots_BHnm.shape[-1] :], kv_BGm2d, memory.size)
         graph = self._graph(edge_Bnn, p_BHnc, idx_Bnk, valid_Bnk)
         attended = Attended(self.out(merge_heads(y_BHnh)), graph)
         if diagnose:
@@ -179,9 +179,7 @@ class SparseAttention(nn.Module):
         p_BHGsm = _segments(p_BHnm, size)
         return torch.einsum("bhgsm,bgmhe->bhgse", p_BHGsm, v_BGmHh).flatten(2, 3)[:, :, : p_BHnm.shape[2]]
 
-    def _graph(
-        self, edge_Bnn: Tensor | None, p_BHnc: Tensor, idx_Bnk: Tensor, valid_Bnk: Tensor
-    ) -> Graph | None:
+    def _graph(self, edge_Bnn: Tensor | None, p_BHnc: Tensor, idx_Bnk: Tensor, valid_Bnk: Tensor) -> Graph | None:
         n, k = idx_Bnk.shape[1:]
         index = idx_Bnk.masked_fill(~valid_Bnk, n)
         if self.attention_graph:
@@ -191,12 +189,15 @@ class SparseAttention(nn.Module):
         return Graph(index, normalise(edge_Bnn.gather(-1, idx_Bnk), self.activation, valid_Bnk))
 
 
-def age_bias(n_heads: int, ages: tuple[int, ...]) -> Tensor:
-    """Initial bias [H, w]: head i prefers the age-i entry."""
-    import os
+def age_bias(n_heads: int, ages: tuple[int, ...], strength: float) -> Tensor:
+    """Initial bias [H, w]: the first half of the heads leans towards the entries of age 1, 2, ..., a head each.
+
+    From equal heads the cue to the immediate neighbours has to be found first, and recall waits for it. The other
+    half starts free: under a sparse activation a leaning head gives far keys and memory slots no gradient at all.
+    """
     bias_Hw = torch.zeros(n_heads, len(ages))
-    for head in range(n_heads):
-        bias_Hw[head, ages.index(head) if head in ages else 0] = float(os.environ.get("AGE", "0"))
+    for head, age in zip(range(n_heads // 2), (a for a in ages if a > 0), strict=False):
+        bias_Hw[head, ages.index(age)] = strength
     return bias_Hw
 
 
@@ -207,7 +208,8 @@ def offsets(cache: int, causal: bool) -> tuple[int, ...]:
 
 def _segments(x_BHnx: Tensor, size: int) -> Tensor:
     """[B, H, n, x] -> [B, H, G, size, x], padded with zeros at the end."""
-    return nn.functional.pad(x_BHnx, (0, 0, 0, -x_BHnx.shape[2] % size)).unflatten(2, (-1, size))
+    padded_BHnx = nn.functional.pad(x_BHnx, (0, 0, 0, -x_BHnx.shape[2] % size))
+    return padded_BHnx.view(*x_BHnx.shape[:2], -1, size, x_BHnx.shape[3])
 
 
 @lru_cache(maxsize=1024)

@@ -40,11 +40,13 @@ class ReSSFormerConfig(ModelConfig):
         activation: softmax | sparsemax | entmax15, over selected keys, cache and slots together (eq. 4).
         top_k: keys selected per query (eq. 5), shared by the heads.
         cache: tokens in the token cache, self included; 0 = off (sets, tables, graphs).
+        cache_lean: initial logit bias of half of the heads towards the cache's ages 1, 2, ...; 0 = none.
         memory_slots: m; 0 = off.
         memory_segment: tokens per memory segment (causal).
         memory_pool: attention | mean | topk (eq. 2).
         graph: edges (low-rank, eq. 7) | attention (the attention is the graph) | none.
         edge_rank: r.
+        edge_similarity: U starts equal to V: edges begin by joining like to like.
         structure: weight of the structure loss (eq. 8).
         n_experts, top_e, d_expert: experts, experts per token, width of one; n_experts=1 is a dense network.
         balance, router_z: weights of the router's losses.
@@ -61,11 +63,13 @@ class ReSSFormerConfig(ModelConfig):
     activation: str = "entmax15"
     top_k: int = 16
     cache: int = 8
+    cache_lean: float = 4.0
     memory_slots: int = 4
     memory_segment: int = 16
     memory_pool: str = "attention"
     graph: str = "edges"
     edge_rank: int = 16
+    edge_similarity: bool = True
     structure: float = 1e-2
     n_experts: int = 4
     top_e: int = 1
@@ -86,7 +90,8 @@ class ReSSFormerConfig(ModelConfig):
         for key in ("eval_steps", "cache", "memory_slots", "structure", "balance", "router_z"):
             self.require(getattr(self, key) >= 0, f"{key} must not be negative, got {getattr(self, key)}")
         self.require(
-            self.top_e <= self.n_experts, f"top_e={self.top_e} exceeds n_experts={self.n_experts}; lower top_e"
+            self.top_e <= self.n_experts,
+            f"top_e={self.top_e} exceeds n_experts={self.n_experts}; lower top_e",
         )
 
     @property
@@ -156,7 +161,9 @@ class ReSSFormerCore(Core):
         self.config = config
         self.attention_norm = nn.LayerNorm(d, bias=False)
         self.conv = short_conv(d, config.short_conv)
-        self.edges = EdgeScorer(d, config.edge_rank) if config.graph == "edges" else None
+        self.edges = (
+            EdgeScorer(d, config.edge_rank, similarity=config.edge_similarity) if config.graph == "edges" else None
+        )
         self.memory = (
             SegmentMemory(
                 d,
@@ -176,6 +183,7 @@ class ReSSFormerCore(Core):
             activation=config.activation,
             causal=causal,
             attention_graph=config.graph == "attention",
+            lean=config.cache_lean,
             out_scale=scale,
         )
         self.ff_norm = nn.LayerNorm(d, bias=False)
@@ -236,7 +244,12 @@ class ReSSFormerCore(Core):
         full: Tensor | None,
         turnover: Tensor | None,
     ) -> None:
-        values = {"load_max": load_E.max(), "support": support, "support_full": full, "edge_turnover": turnover}
+        values = {
+            "load_max": load_E.max(),
+            "support": support,
+            "support_full": full,
+            "edge_turnover": turnover,
+        }
         values["cosine"] = mean_cosine(out.h_Bnd)
         for key, value in values.items():
             if value is not None:

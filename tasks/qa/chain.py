@@ -2,9 +2,9 @@
 
     r a b  r c a  s d b  |  Q r r c -> b   Q s d -> b
 
-A fact is three tokens: relation, entity, its value; an (entity, relation) has at most one value. A question is
-a marker, 1..h relations and a start entity, read as r(r(c)): the last relation is followed first. The label
-sits at the question's last position; answers are never fed back. Entities are drawn anew from a pool for every
+A fact is three tokens: relation, entity, its value; an (entity, relation) has at most one value. A question
+is a marker, 1..h relations and a start entity, read as r(r(c)): the last relation comes first. The label
+sits at the question's last position; no answer is fed back. Entities are drawn anew from a pool for each
 item, so that nothing can be learned by heart. Sizes are mixed from small to large: with equal sizes only,
 recall sits on a long plateau before it is learned.
 """
@@ -30,7 +30,7 @@ QUESTION, FIRST_RELATION = 1, 2  # 0 pads
 
 @dataclass(frozen=True, kw_only=True)
 class ChainConfig(TaskConfig):
-    """Sizes. Out of distribution: to 1.5 facts_max and hops_max + 1 (near), 2 facts_max and hops_max + 2 (far).
+    """Sizes. Out of distribution: to 1.5 facts_max, hops_max + 1 (near), to 2 facts_max, hops_max + 2 (far).
 
     Raises ValueError when the largest split does not fit into `length`, or a size has no possible graph.
     """
@@ -101,16 +101,17 @@ class Chain(Task):
         facts_min, facts_max, hops_min, hops_max = self.ranges(split)
         stream = Stream(self.name, self.version, split, seed, index)
         attempts = count()
-        n_facts = 0
+        n_facts = hops = 0
 
         def propose() -> Item | None:
-            nonlocal n_facts
-            # A size outlives refusals, so that every split has the same mix of sizes; but not for ever, as
-            # tiny graphs have few forms and some split may own none of them.
+            nonlocal n_facts, hops
+            # Sizes outlive refusals, so that every split has the same mix of them; but not for ever, as tiny
+            # graphs have few forms and some split may own none of them.
             if next(attempts) % 64 == 0:
                 n_facts = stream.between(facts_min, facts_max)
+                hops = stream.between(hops_min, hops_max)
             facts = self._graph(stream, n_facts)
-            questions = self._ask(stream, facts, hops_min, hops_max)
+            questions = self._ask(stream, facts, hops_min, hops)
             return self._item(stream, facts, questions) if questions else None
 
         return self.draw(split, propose)
@@ -175,7 +176,7 @@ class Chain(Task):
         )
 
     def check(self, item: Item) -> Ints:
-        """Answers by products of one-hot rows and 0/1 matrices. Raises ValueError unless there is exactly one."""
+        """Answers by products of one-hot rows and 0/1 matrices. Raises ValueError unless each has one."""
         ids = item.input_ids
         (marks,) = np.nonzero(ids == QUESTION)
         relation_F, head_F, tail_F = ids[: marks[0]].reshape(-1, 3).T
@@ -234,8 +235,8 @@ class Chain(Task):
             unit="share of an item's questions",
             looping="helps: every hop needs the last one's result, so depth-bound as hops grow",
             licence="Apache-2.0 (generated)",
-            citation="own generator; in the spirit of bAbI (Weston et al., arXiv 1502.05698) and CLUTRR (Sinha "
-            "et al., arXiv 1908.06177)",
+            citation="own generator; in the spirit of bAbI (Weston et al., arXiv 1502.05698) and CLUTRR "
+            "(Sinha et al., arXiv 1908.06177)",
         )
 
     def text(self, item: Item) -> str:

@@ -163,7 +163,7 @@ class ListOps(Task):
             in_distribution="as train; expressions of no training item, up to the order of arguments",
             out_of_distribution={
                 "test/ood_near": f"depth {c.depth_max + 1}, at most {c.ood_length} tokens",
-                "test/ood_far": f"depth {c.depth_max + 2} or {c.depth_max + 3}, at most {c.ood_length} tokens",
+                "test/ood_far": f"depth {c.depth_max + 2} or {c.depth_max + 3}, same length",
             },
             metric="accuracy",
             higher_is_better=True,

@@ -32,13 +32,18 @@ RESSFORMER_ARMS = [
 CONFIGS: list[ModelConfig] = [
     *(TransformerConfig(d_model=32, d_ff=48, positions=p) for p in ("learned", "rotary", "none")),
     TransformerConfig(d_model=32, d_ff=48, short_conv=3),
-    *(ReSSFormerConfig(d_model=32, **{"d_expert": 24, "top_k": 4, "memory_segment": 6} | arm) for arm in RESSFORMER_ARMS),
+    *(
+        ReSSFormerConfig(d_model=32, **{"d_expert": 24, "top_k": 4, "memory_segment": 6} | arm)
+        for arm in RESSFORMER_ARMS
+    ),
 ]
 
 
 def name(config: ModelConfig) -> str:
     default = type(config)(d_model=32)
-    changed = [f"{k}={getattr(config, k)}" for k in config.__dataclass_fields__ if getattr(config, k) != getattr(default, k)]
+    changed = [
+        f"{k}={getattr(config, k)}" for k in config.__dataclass_fields__ if getattr(config, k) != getattr(default, k)
+    ]
     return f"{config.family}-{'-'.join(changed)}"
 
 

@@ -1,0 +1,152 @@
+"""The raw records as CSV: one file each for runs, metrics and items.
+
+    python -m experiments.export [results_dir=FOLDER] [table=quick]
+
+With `table=` the files of that table are written anew, too, if any of its runs has a record.
+runs.csv has a row per record, metrics.csv per run x split x metric, items.csv per run x split x item. Columns
+are `RUN_COLUMNS`, `METRIC_COLUMNS`, `ITEM_COLUMNS`; `id` joins them.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments import atomic
+from experiments.cli import main, unknown
+from experiments.errors import UserError
+from experiments.frame import helps
+from experiments.records import Record
+from experiments.runs import Store
+
+RUN_COLUMNS = [
+    *("id", "status", "model", "task", "seed", "budget", "regime", "on_budget", "steps", "steps_done"),
+    *("selected_step", "params", "params_total", "params_active", "flops_forward", "flops_forward_executed"),
+    *("flops_per_token", "train_flops", "counted_forward", "counted_train", "bytes_moved", "helps"),
+    *("data_fingerprint", "code_fingerprint", "git_commit", "git_dirty", "cpu", "cores", "threads"),
+    *("accelerator", "python", "torch", "started", "finished", "wall_seconds", "train_seconds"),
+    *("tokens_per_second", "peak_memory_mib", "error_type", "error_message"),
+]
+METRIC_COLUMNS = ["id", "model", "task", "seed", "split", "metric", "primary", "value"]
+ITEM_COLUMNS = ["id", "model", "task", "seed", "split", "metric", "item", "value", "weight"]
+
+
+def export(store: Store) -> list[Path]:
+    """Write the three files into <results_dir>/exports.
+
+    Raises:
+        UserError: a record is corrupt (it is set aside first).
+    """
+    records = sorted(
+        store.records(store.ids()).values(), key=lambda r: (r.spec.task, r.spec.model, r.spec.seed, r.id)
+    )
+    store.require_sound()
+    folder = store.root / "exports"
+    files = (
+        ("runs.csv", RUN_COLUMNS, (run_row(record) for record in records)),
+        ("metrics.csv", METRIC_COLUMNS, metric_rows(records)),
+        ("items.csv", ITEM_COLUMNS, item_rows(records)),
+    )
+    for name, columns, rows in files:
+        atomic.write_text(folder / name, to_csv(columns, rows))
+    return [folder / name for name, _, _ in files]
+
+
+def to_csv(columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> str:
+    """CSV text; a key that is not a column is an error."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def run_row(record: Record) -> dict[str, Any]:
+    """A row of runs.csv."""
+    spec, cost, origin, measured = record.spec, record.spec.cost, record.provenance, record.measured
+    return {
+        **_names(record),
+        "status": record.status,
+        "budget": spec.budget.name,
+        "regime": spec.budget.regime,
+        "on_budget": spec.budget.on_budget,
+        "steps": spec.steps,
+        "steps_done": record.steps_done,
+        "selected_step": record.selected_step,
+        "params": cost.params_non_embedding,
+        "params_total": cost.params_total,
+        "params_active": cost.params_active,
+        "flops_forward": cost.flops_forward,
+        "flops_forward_executed": cost.flops_forward_executed,
+        "flops_per_token": cost.flops_per_token,
+        "train_flops": cost.flops_train,
+        "counted_forward": cost.counted_forward,
+        "counted_train": cost.counted_train,
+        "bytes_moved": cost.bytes_moved,
+        "helps": helps(spec.sizes),
+        "data_fingerprint": spec.data_fingerprint,
+        **origin.model_dump(exclude={"versions"}),
+        "python": origin.versions.get("python"),
+        "torch": origin.versions.get("torch"),
+        **measured.model_dump(),
+        "error_type": record.error.type if record.error else None,
+        "error_message": record.error.message if record.error else None,
+    }
+
+
+def metric_rows(records: Iterable[Record]) -> Iterator[dict[str, Any]]:
+    """Rows of metrics.csv; the validation metrics are those of the selected weights."""
+    for record in records:
+        found = {"validation": record.selection} if record.selection else {}
+        for split, metrics in {**found, **record.metrics}.items():
+            for metric, value in metrics.items():
+                primary = metric == record.spec.task_info.metric
+                yield {**_names(record), "split": split, "metric": metric, "primary": primary, "value": value}
+
+
+def item_rows(records: Iterable[Record]) -> Iterator[dict[str, Any]]:
+    """Rows of items.csv: the primary metric of each test item; items are paired across models and seeds."""
+    for record in records:
+        for split, values in record.items.items():
+            weights = record.item_weights.get(split) or [1.0] * len(values)
+            for item, (value, weight) in enumerate(zip(values, weights, strict=True)):
+                names = {**_names(record), "split": split, "metric": record.spec.task_info.metric}
+                yield {**names, "item": item, "value": value, "weight": weight}
+
+
+def _names(record: Record) -> dict[str, Any]:
+    return {"id": record.id, "model": record.spec.model, "task": record.spec.task, "seed": record.spec.seed}
+
+
+def entry(arguments: Sequence[str]) -> int:
+    """Read the arguments and export.
+
+    Raises:
+        UserError: an argument that is neither `results_dir=` nor of a table.
+    """
+    from experiments.compose import composed, composer, override_key
+
+    tables = [argument for argument in arguments if override_key(argument).split(".")[0] == "table"]
+    for argument in arguments:
+        if argument not in tables and not argument.startswith("results_dir="):
+            raise UserError(unknown("argument", argument.split("=")[0], ["results_dir", "table"]))
+    with composer():
+        store = Store(str(composed(arguments).results_dir))
+    paths = export(store)
+    if tables:
+        from experiments.reproduce import prepare
+        from experiments.table import build, write
+
+        plan, _, _, _ = prepare(arguments)
+        if any(store.state(spec.id) in ("done", "failed") for spec in plan.unique()):
+            paths += write(build(plan, store), plan.table.name, store)
+    print("written: " + ", ".join(str(path) for path in paths))
+    return 0
+
+
+if __name__ == "__main__":
+    main(lambda: entry(sys.argv[1:]))

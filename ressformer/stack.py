@@ -1,0 +1,145 @@
+"""What the layered models share: a pre-norm stack of (mixer, feed-forward) layers, with or without shared weights.
+
+A family supplies its mixer and the mixer's cost; everything else (norms, feed-forward, positions, initial scales) is
+the same for all, so that two families differ in their mixers alone.
+
+Shapes: B batch, n length, d width, L layers.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ressformer.cost import Cost, Shape, group, norm
+from ressformer.decoder import Core, CoreOutput, ModelConfig, mean_cosine
+from ressformer.layers.attention import FeedForward, feed_forward_cost
+from ressformer.layers.conv import short_conv, short_conv_cost
+
+POSITIONS = ("learned", "rotary", "none")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackConfig(ModelConfig):
+    """Dials of a stack.
+
+    Attributes:
+        n_layers: layers L.
+        d_ff: width of the feed-forward network.
+        positions: learned (an absolute table, GPT-2 style) | rotary (2104.09864) | none (2203.16634).
+    """
+
+    fill: ClassVar[str] = "d_ff"
+
+    n_layers: int = 4
+    d_ff: int = 256
+    positions: str = "learned"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.choice("positions", POSITIONS)
+        self.require(self.n_layers >= 1 and self.d_ff >= 1, "n_layers and d_ff must be positive")
+        even = self.positions != "rotary" or (self.d_model // self.n_heads) % 2 == 0
+        self.require(even, f"rotary positions need an even head width, got {self.d_model // self.n_heads}")
+
+    @property
+    def position_free(self) -> bool:
+        return self.positions == "none" and not self.short_conv
+
+    @property
+    def shared(self) -> bool:
+        """Whether one layer's weights serve all L applications."""
+        return False
+
+    @abstractmethod
+    def build_mixer(self, *, causal: bool, out_scale: float) -> nn.Module:
+        """The mixer: forward(x [B, n, d], mask [B, n] or None) -> [B, n, d]."""
+
+    @abstractmethod
+    def mixer_cost(self, shape: Shape) -> Cost:
+        """The mixer's closed-form cost, per sequence and application."""
+
+    def build_core(self, *, length: int, max_length: int, causal: bool) -> Core:
+        return StackCore(self, max_length=max_length, causal=causal)
+
+    def core_cost(self, shape: Shape) -> Cost:
+        n, d = shape.length, self.d_model
+        conv = (short_conv_cost(n, d, self.short_conv),) if self.short_conv else ()
+        mixer, feed_forward = self.mixer_cost(shape), feed_forward_cost(n, d, self.d_ff)
+        layer = group("layer", norm("mixer_norm", d), *conv, mixer, norm("ff_norm", d), feed_forward)
+        table = shape.positions * d if self.positions == "learned" else 0
+        if self.shared:
+            layers = (layer.times(self.n_layers),)
+        else:
+            layers = tuple(replace(layer, name=f"layer_{i}") for i in range(self.n_layers))
+        return group("core", Cost(name="positions", params=table, embedding=table), *layers)
+
+
+class StackLayer(nn.Module):
+    """x + mixer(norm(x)), then x + ff(norm(x))."""
+
+    def __init__(self, config: StackConfig, *, causal: bool) -> None:
+        super().__init__()
+        scale = 1.0 / math.sqrt(2 * config.n_layers)
+        self.mixer_norm = nn.LayerNorm(config.d_model, bias=False)
+        self.conv = short_conv(config.d_model, config.short_conv)
+        self.mixer = config.build_mixer(causal=causal, out_scale=scale)
+        self.ff_norm = nn.LayerNorm(config.d_model, bias=False)
+        self.feed_forward = FeedForward(config.d_model, config.d_ff, out_scale=scale)
+
+    def mix(self, x_Bnd: Tensor, mask_Bn: Tensor | None) -> Tensor:
+        """The residual branch of the mixer."""
+        y_Bnd: Tensor = self.mixer(self.conv(self.mixer_norm(x_Bnd)), mask_Bn)
+        return y_Bnd
+
+    def feed(self, x_Bnd: Tensor) -> Tensor:
+        """The residual branch of the feed-forward network."""
+        y_Bnd: Tensor = self.feed_forward(self.ff_norm(x_Bnd))
+        return y_Bnd
+
+    def forward(self, x_Bnd: Tensor, mask_Bn: Tensor | None) -> Tensor:
+        x_Bnd = x_Bnd + self.mix(x_Bnd, mask_Bn)
+        return x_Bnd + self.feed(x_Bnd)
+
+
+class StackCore(Core):
+    """The layers, with a learned position table in front where asked for.
+
+    Args:
+        config: the stack's config.
+        max_length: rows of the position table.
+        causal: handed to the mixers.
+        layer: the layer's class.
+    """
+
+    def __init__(
+        self,
+        config: StackConfig,
+        *,
+        max_length: int,
+        causal: bool,
+        layer: Callable[..., StackLayer] = StackLayer,
+    ) -> None:
+        super().__init__()
+        self.n_layers = config.n_layers
+        self.positions = nn.Embedding(max_length, config.d_model) if config.positions == "learned" else None
+        if self.positions is not None:
+            nn.init.normal_(self.positions.weight, std=config.embedding_std)
+        held = 1 if config.shared else config.n_layers
+        self.layers = nn.ModuleList(layer(config, causal=causal) for _ in range(held))
+
+    def forward(self, x_Bnd: Tensor, mask_Bn: Tensor | None) -> CoreOutput:
+        diagnostics: dict[str, Tensor] = {}
+        if self.positions is not None:
+            x_Bnd = x_Bnd + self.positions(torch.arange(x_Bnd.shape[1], device=x_Bnd.device))
+        for index in range(self.n_layers):
+            x_Bnd = self.layers[index % len(self.layers)](x_Bnd, mask_Bn)
+            if self.diagnose:
+                diagnostics[f"cosine/{index + 1}"] = mean_cosine(x_Bnd)
+        return CoreOutput(x_Bnd, diagnostics=diagnostics)

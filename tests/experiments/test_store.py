@@ -1,0 +1,199 @@
+"""The store: identity, whole-or-absent files, corrupt records, leases."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pytest
+from toy import make_record, make_spec
+
+from experiments import atomic, lease
+from experiments.errors import UserError
+from experiments.runs import Progress, Store, identity
+
+CONFIG: dict[str, Any] = {
+    "model": {"d_model": 8},
+    "task": {"length": 4},
+    "trainer": {"optim": {"lr": 0.1}, "threads": 1, "val_every": 5},
+    "seed": 0,
+}
+
+
+def name(config: dict[str, Any], **changes: Any) -> str:
+    values = {"sizes": {"d": 8}, "steps": 10, "data": "x", "seed": 0, **changes}
+    return identity(config, **values)
+
+
+@pytest.mark.parametrize("key", ["results_dir", "logger", "name", "launcher", "table"])
+def test_cosmetic_keys_do_not_change_the_identity(key: str) -> None:
+    assert name({**CONFIG, key: "other"}) == name(CONFIG)
+
+
+@pytest.mark.parametrize("key", ["threads", "checkpoint_every_s", "log_every", "keep_checkpoint"])
+def test_cosmetic_trainer_keys_do_not_change_the_identity(key: str) -> None:
+    assert name({**CONFIG, "trainer": {**CONFIG["trainer"], key: 7}}) == name(CONFIG)
+
+
+def test_real_keys_change_the_identity() -> None:
+    others = [
+        name({**CONFIG, "model": {"d_model": 16}}),
+        name({**CONFIG, "task": {"length": 8}}),
+        name({**CONFIG, "trainer": {**CONFIG["trainer"], "val_every": 6}}),
+        name({**CONFIG, "trainer": {**CONFIG["trainer"], "optim": {"lr": 0.2}}}),
+        name(CONFIG, seed=1),
+        name(CONFIG, data="y"),
+        name(CONFIG, steps=11),
+        name(CONFIG, sizes={"d": 9}),
+    ]
+    assert len({name(CONFIG), *others}) == len(others) + 1
+
+
+def test_identity_does_not_depend_on_the_order_of_keys() -> None:
+    assert name(dict(reversed(CONFIG.items()))) == name(CONFIG)
+
+
+def test_a_crash_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
+    target = tmp_path / "file"
+    atomic.write_text(target, "old")
+
+    def crash(file: BinaryIO) -> None:
+        file.write(b"half of the n")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        atomic.write_with(target, crash)
+    assert target.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_kill_before_the_rename_leaves_the_old_file(tmp_path: Path) -> None:
+    target = tmp_path / "file"
+    atomic.write_text(target, "old")
+    code = f"""
+import os, signal
+from pathlib import Path
+from experiments import atomic
+os.replace = lambda *a: os.kill(os.getpid(), signal.SIGKILL)
+atomic.write_text(Path({str(target)!r}), "new")
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
+    assert target.read_text() == "old"
+
+
+def test_a_record_comes_back_as_it_was_written(store: Store) -> None:
+    record = make_record(make_spec(), 0.1 + 0.2)
+    store.write_record(record)
+    assert store.record(record.id) == record
+    assert store.state(record.id) == "done"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"id": 1}', "\x00\x01"])
+def test_a_corrupt_record_is_set_aside_and_the_run_is_missing(store: Store, text: str) -> None:
+    spec = make_spec()
+    path = store.folder(spec.id) / "record.json"
+    for number in (1, 2):
+        atomic.write_text(path, text)
+        assert store.record(spec.id) is None
+        aside = path.with_name(f"record.json.corrupt-{number}")
+        assert aside.read_text() == text
+        assert not path.exists() and store.state(spec.id) == "planned"
+        assert spec.id in store.corrupt[-1] and aside.name in store.corrupt[-1]
+    with pytest.raises(UserError, match="set aside"):
+        store.require_sound()
+
+
+def test_the_record_of_another_run_is_corrupt(store: Store) -> None:
+    one, other = make_spec(seed=0), make_spec(seed=1)
+    atomic.write_text(store.folder(one.id) / "record.json", make_record(other).model_dump_json())
+    assert store.record(one.id) is None
+    assert other.id in store.corrupt[0]
+
+
+def test_states(store: Store) -> None:
+    spec = make_spec()
+    assert store.state(spec.id) == "planned"
+    with store.claim(spec.id) as mine:
+        assert mine and store.state(spec.id) == "running"
+        store.beat(spec.id, Progress(phase="train", step=3, total=9, loss=None, time=0.0))
+        progress = store.progress(spec.id)
+        assert progress is not None and progress.step == 3
+    assert store.state(spec.id) == "planned"
+    store.write_record(make_record(spec, None))
+    assert store.state(spec.id) == "failed"
+    store.retire(spec.id)
+    assert store.state(spec.id) == "planned"
+    assert len(list(store.folder(spec.id).glob("record.retired-*.json"))) == 1
+
+
+def _take(root: str, run: str, gate: Any, answers: Any) -> None:
+    store = Store(root)
+    gate.wait()
+    with store.claim(run) as mine:
+        answers.put(mine)
+        time.sleep(0.3)
+
+
+def test_one_of_two_processes_gets_the_lease(store: Store) -> None:
+    context = multiprocessing.get_context("spawn")
+    gate, answers = context.Barrier(2), context.Queue()
+    both = [
+        context.Process(target=_take, args=(str(store.root), "run", gate, answers)) for _ in range(2)
+    ]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join()
+    assert sorted(answers.get(timeout=5) for _ in both) == [False, True]
+    answers.close()
+    answers.join_thread()
+
+
+def test_a_dead_process_loses_its_lease(store: Store) -> None:
+    code = f"""
+import os
+from experiments.runs import Store
+claim = Store({str(store.root)!r}).claim("run")
+assert claim.__enter__()
+os._exit(9)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
+    assert store.state("run") == "stale"
+    with store.claim("run") as mine:
+        assert mine
+
+
+def test_a_reused_pid_does_not_keep_a_lease(store: Store) -> None:
+    path = store.folder("run") / "lease"
+    held = {"pid": str(os.getpid()), "birth": "1", "machine": lease.machine()}
+    atomic.write_text(path, json.dumps(held))
+    assert not store.leased("run")
+
+
+def test_a_lease_of_another_machine_lasts_as_long_as_its_heartbeat(store: Store) -> None:
+    path = store.folder("run") / "lease"
+    atomic.write_text(path, json.dumps({"pid": "1", "birth": "1", "machine": "elsewhere"}))
+    assert store.leased("run")
+    old = time.time() - lease.STALE_SECONDS - 1
+    os.utime(path, (old, old))
+    assert not store.leased("run")
+    store.beat("run", Progress(phase="train", step=3, total=9, loss=None, time=0.0))
+    assert store.leased("run")
+
+
+def test_a_half_written_lease_is_dead(store: Store) -> None:
+    atomic.write_text(store.folder("run") / "lease", "{")
+    with store.claim("run") as mine:
+        assert mine
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written.*results_dir=FOLDER"):
+        Store(tmp_path / "file" / "results")

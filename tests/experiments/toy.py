@@ -1,0 +1,117 @@
+"""Small, quick things to run: a toy model and a toy task that really train, and specs made of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from experiments import records
+from experiments.records import BudgetInfo, CostInfo, Measured, Provenance, Record, RunSpec, TaskInfo
+from experiments.runs import identity
+
+TASK = {"_target_": "tasks.qa.chain.Chain", "batch_size": 8, "n_validation": 16, "n_test": 16}
+MODEL = {
+    "_target_": "ressformer.models.transformer.TransformerConfig",
+    "d_model": 16,
+    "n_heads": 2,
+    "n_layers": 1,
+    "d_ff": 32,
+}
+TRAINER: dict[str, Any] = {
+    "optim": {"lr": 0.01},
+    "accelerator": "cpu",
+    "val_every": 5,
+    "log_every": 2,
+    "checkpoint_every_s": 1e9,
+    "checkpoint_every_steps": 3,
+}
+
+
+def make_spec(
+    *,
+    seed: int = 0,
+    steps: int = 12,
+    model: str = "toy",
+    task: str = "chain",
+    trainer: dict[str, Any] | None = None,
+    **config: Any,
+) -> RunSpec:
+    """A spec of a run of a second: a tiny transformer on small chains."""
+    values: dict[str, Any] = {
+        "task": TASK,
+        "model": MODEL,
+        "budget": {"name": "toy"},
+        "trainer": {**TRAINER, **(trainer or {})},
+        "logger": {"kind": "none"},
+        "seed": seed,
+        **config,
+    }
+    info = {"name": "chain", "version": 1, "metric": "accuracy", "higher_is_better": True, "unit": "share"}
+    shape = {"length": 64, "batch_size": 8, "vocab_size": 32}
+    return RunSpec(
+        id=identity(values, values["model"], steps, "data", seed),
+        model=model,
+        task=task,
+        seed=seed,
+        config=values,
+        sizes=values["model"],
+        steps=steps,
+        task_info=TaskInfo.model_validate({**info, **shape, "chance": {"test/id": 0.25}}),
+        budget=BudgetInfo(
+            name="toy",
+            regime="train_flops",
+            target={"params": 1000.0, "train_flops": 1e9},
+            tolerance={"params": 0.02, "train_flops": 0.01},
+            residual={"params": 0.001, "train_flops": -0.002},
+            binding="",
+            on_budget=True,
+            notes=[],
+        ),
+        cost=CostInfo(
+            params_total=1500,
+            params_non_embedding=1001,
+            params_active=1001,
+            flops_forward=6400.0,
+            flops_forward_executed=6500.0,
+            flops_per_token=100.0,
+            flops_train=1e9,
+            counted_forward=6500.0,
+            counted_train=19500.0,
+            bytes_moved=0.0,
+        ),
+        data_fingerprint="data",
+    )
+
+
+def make_record(spec: RunSpec, value: float | None = 0.5, **changes: Any) -> Record:
+    """A record of `spec` with the primary metric `value` on test/id; None = failed."""
+    done = value is not None
+    fields: dict[str, Any] = {
+        "id": spec.id,
+        "status": "done" if done else "failed",
+        "spec": spec,
+        "steps_done": spec.steps,
+        "selected_step": spec.steps if done else None,
+        "selection": {"accuracy": value} if done else {},
+        "metrics": {"test/id": {"accuracy": value}, "test/ood": {"accuracy": 0.1}} if done else {},
+        "items": {"test/id": [value, None]} if done else {},
+        "provenance": Provenance(
+            git_commit=None,
+            git_dirty=None,
+            code_fingerprint="code",
+            versions={"python": "3"},
+            cpu="cpu",
+            cores=2,
+            threads=1,
+            accelerator="cpu",
+        ),
+        "measured": Measured(
+            started="t0",
+            finished="t1",
+            wall_seconds=2.0,
+            train_seconds=1.0,
+            tokens_per_second=1000.0 + spec.seed,
+            peak_memory_mib=10.0 + spec.seed,
+        ),
+        "error": None if done else records.ErrorInfo(type="ValueError", message="no", traceback="at x"),
+    }
+    return Record(**{**fields, **changes})

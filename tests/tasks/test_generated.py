@@ -1,0 +1,218 @@
+"""What generated tasks promise beyond `test_tasks.py`: disjoint splits, pinned data, no cheap answers."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from tasks.base import IGNORE, Item, Task, item_bytes
+from tasks.graphs import canonical_graph
+from tasks.qa.chain import QUESTION, Chain
+from tasks.shortcuts import measure_shortcuts
+from tasks.stream import Stream, partition
+from tasks.structure.listops import DIGITS, OPERATORS, ListOps, apply, canonical_form, draw_arguments
+
+TASKS: dict[str, Task] = {"chain": Chain(n_test=200), "listops": ListOps(n_test=400)}
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_no_canonical_form_is_in_two_splits(name: str) -> None:
+    task = TASKS[name]
+    forms = {split: {task.generate(split, 0, i).canonical for i in range(100)} for split in task.splits}
+    train = {task.generate("train", seed, i).canonical for seed in range(2) for i in range(400)}
+    assert all(partition(form) == "train" for form in train)
+    for split, held_out in forms.items():
+        assert not train & held_out, split
+        assert all(not held_out & other for name, other in forms.items() if name != split)
+
+
+PINNED = {
+    ("chain", "train"): "79202a3a3f1074b403a50e1cf54d13add7285ca79dbe7218d5ba78cf17e8a923",
+    ("chain", "test/ood_far"): "3e4642e7d713d3565d49d0bcf01b4bef52c15921b33e8212db75fa47741fa8e6",
+    ("listops", "train"): "f8a8b4a048402e56ae21b0305f33aa019837def830f33e18d4a4f056c15c2dc0",
+    ("listops", "test/ood_far"): "49941e28cbfc3e05570a4dd046a486b4b07f6c4b968636a19f2d7250ac02dab6",
+}
+
+
+@pytest.mark.parametrize(("name", "split"), PINNED)
+def test_the_first_items_never_change(name: str, split: str) -> None:
+    data = b"".join(item_bytes(TASKS[name].generate(split, 0, index)) for index in range(32))
+    assert hashlib.sha256(data).hexdigest() == PINNED[name, split], "data changed: raise the task's version"
+
+
+def test_streams_are_uniform_and_keyed() -> None:
+    stream = Stream("a", 1)
+    counts = Counter(stream.below(5) for _ in range(5000))
+    assert set(counts) == set(range(5)) and max(counts.values()) < 1150 and min(counts.values()) > 850
+    assert sorted(stream.shuffled(range(9))) == list(range(9)) and len(set(stream.sample(range(9), 4))) == 4
+    assert {stream.between(2, 4) for _ in range(100)} == {2, 3, 4} and 0 <= stream.uniform() < 1
+    assert Stream("a", 1).below(2**60) == Stream("a", 1).below(2**60) != Stream("a", 2).below(2**60)
+
+
+def test_chain_canonical_form_ignores_names_and_order() -> None:
+    facts = [(0, 0, 1), (1, 1, 2), (2, 0, 0), (3, 1, 1)]
+    questions = [(0, (0, 1), 2), (3, (1,), 1)]
+    name = {0: 3, 1: 2, 2: 0, 3: 1}
+    renamed = [(name[head], relation, name[tail]) for head, relation, tail in facts]
+    asked = [(name[start], relations, name[answer]) for start, relations, answer in questions]
+    form = canonical_graph(facts, questions)
+    assert form == canonical_graph(renamed[::-1], asked[::-1])
+    assert form != canonical_graph([*facts[:3], (3, 0, 1)], questions)
+    assert form != canonical_graph(facts, [(0, (0,), 1), (3, (1,), 1)])
+
+
+def test_chain_facts_and_questions_are_unambiguous_and_different() -> None:
+    task = Chain()
+    for split in ("train", "test/ood_near", "test/ood_far"):
+        low, high, hops_low, hops_high = task.ranges(split)
+        for index in range(100):
+            item = task.generate(split, 0, index)
+            first = int((item.input_ids == QUESTION).argmax())
+            facts = [tuple(fact) for fact in item.input_ids[:first].reshape(-1, 3).tolist()]
+            assert low <= len(facts) <= high and len({fact[:2] for fact in facts}) == len(facts)
+            starts = [*np.nonzero(item.input_ids == QUESTION)[0].tolist(), len(item.input_ids)]
+            questions = [tuple(item.input_ids[i + 1 : j].tolist()) for i, j in pairwise(starts)]
+            assert len(set(questions)) == len(questions) == item.difficulty["questions"]
+            assert all(hops_low <= len(question) - 1 <= hops_high for question in questions)
+
+
+def test_chain_sizes_and_hops_are_mixed() -> None:
+    items = [Chain().generate("train", 0, index) for index in range(400)]
+    assert {item.difficulty["facts"] for item in items} == set(range(1, 9))
+    assert {item.difficulty["hops"] for item in items} == {1, 2}
+
+
+def test_chain_score_per_hop() -> None:
+    task = Chain()
+    items = [task.generate("test/ood_near", 0, index) for index in range(20)]
+    for item in items:
+        ids, labels = torch.from_numpy(item.input_ids)[None], torch.from_numpy(item.labels)[None]
+        single = torch.roll(ids == QUESTION, 2, 1) & (
+            labels != IGNORE
+        )  # Q r e: the label is two after the mark
+        pred = torch.where(single, labels, 0)
+        scores = task.score(labels, pred, torch.zeros(labels.shape), ids)
+        share = float(single.sum() / (labels != IGNORE).sum())
+        assert float(scores["accuracy"]) == pytest.approx(share)
+        one, two = float(scores["accuracy/hops1"]), float(scores["accuracy/hops2"])
+        assert (np.isnan(one) if share == 0 else one == 1) and (np.isnan(two) or two == 0)
+
+
+def test_chain_with_one_relation_and_both_directions() -> None:
+    task = Chain(n_relations=1, bidirectional=True)
+    assert not task.causal and Chain().causal
+    for index in range(50):
+        item = task.generate("train", 0, index)
+        assert task.check(item).tolist() == item.labels.tolist()
+
+
+def test_listops_results_are_balanced_for_every_operator_and_depth() -> None:
+    items = [ListOps().generate("train", 0, index) for index in range(3000)]
+    results = Counter(int(item.labels[-1]) - DIGITS for item in items)
+    assert set(results) == set(range(10)) and max(results.values()) < 360 and min(results.values()) > 240
+    by_root = Counter((int(item.input_ids[0]), int(item.labels[-1])) for item in items)
+    assert len(by_root) == 40 and max(by_root.values()) < 120
+    depths = Counter(item.difficulty["depth"] for item in items)
+    assert set(depths) == {1, 2, 3} and min(depths.values()) > 850
+
+
+def depth_of(item: Item) -> int:
+    text = ListOps().text(item)
+    level = deepest = 0
+    for character in text:
+        level += (character == "[") - (character == "]")
+        deepest = max(deepest, level)
+    return deepest
+
+
+def test_listops_depths_are_those_of_the_split() -> None:
+    task = ListOps()
+    for split in ("train", *task.splits):
+        low, high = task.depths(split)
+        depths = {depth_of(task.generate(split, 0, index)) for index in range(60)}
+        assert depths == set(range(low, high + 1))
+
+
+def test_listops_arguments_give_the_value_they_were_drawn_for() -> None:
+    stream = Stream("test")
+    for operator in OPERATORS:
+        for value in range(10):
+            for count in (2, 3, 4, 5):
+                arguments = draw_arguments(stream, operator, value, count)
+                assert len(arguments) == count and apply(operator, arguments) == value
+                assert all(0 <= argument <= 9 for argument in arguments)
+    assert apply("MED", [4, 1, 3, 2]) == 2 and apply("SM", [9, 8]) == 7
+
+
+def test_listops_canonical_form_ignores_the_order_of_arguments() -> None:
+    one = canonical_form(("MAX", [1, ("SM", [2, 3]), 4]))
+    assert (
+        one
+        == canonical_form(("MAX", [("SM", [3, 2]), 4, 1]))
+        != canonical_form(("MIN", [1, ("SM", [2, 3]), 4]))
+    )
+
+
+def test_shortcuts_stay_within_their_bounds() -> None:
+    chain = measure_shortcuts(TASKS["chain"], "test/id")
+    assert max(chain["majority"], chain["position"]) < 0.12
+    assert chain["random_value"] < 0.35 and chain["common_value"] < 0.4 and chain["last_value"] < 0.4
+    assert chain["first_hop"] < 0.85 and chain["value_of_start"] < 0.75
+    listops = measure_shortcuts(TASKS["listops"], "test/id")
+    assert max(listops["majority"], listops["position"]) < 0.15
+    assert max(listops[name] for name in ("first_digit", "last_digit", "common_digit")) < 0.5
+    assert listops["root_over_all_digits"] < 0.65 and listops["root_over_own_digits"] < 0.7
+    deep = measure_shortcuts(TASKS["listops"], "test/ood_far")
+    assert deep["root_over_all_digits"] < 0.25
+
+
+@pytest.mark.parametrize(
+    ("build", "values", "message"),
+    [
+        (Chain, {"length": 40}, r"length=40 is too small for 16 facts .* use length >= 54 or facts_max <= 5"),
+        (Chain, {"facts_min": 9}, r"facts_max=8 is below facts_min=9: use 9 or more"),
+        (
+            Chain,
+            {"n_entities": 7},
+            r"n_entities=7 is too small for 16 facts with 2 relations: use n_entities >= 8",
+        ),
+        (Chain, {"hops_max": 0}, r"hops_max=0 is too small: use 1 or more"),
+        (Chain, {"bidirectional": 1}, r"bidirectional=1 must be of type bool"),
+        (ListOps, {"length": 12}, r"length=12 is too small for depth 3: use length >= 15"),
+        (
+            ListOps,
+            {"ood_length": 20, "length": 20},
+            r"ood_length=20 is too small for depth 6: use ood_length >= 24",
+        ),
+        (ListOps, {"ood_length": 30}, r"ood_length=30 is below length=48: use ood_length >= 48"),
+        (ListOps, {"args_max": 1}, r"args_max=1 is too small: use 2 or more"),
+    ],
+)
+def test_impossible_sizes_are_one_clear_line(build: type[Task], values: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message) as error:
+        build(**values)
+    assert "\n" not in str(error.value)
+
+
+def test_a_configuration_with_an_empty_split_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.base.REDRAWS", 200)
+    task = Chain(facts_max=1, hops_max=1, n_relations=1)
+    with pytest.raises(ValueError, match=r"no item for split '.*' in 200 draws: .*widen its ranges"):
+        for split in task.splits:
+            task.generate(split, 0, 0)
+
+
+def test_longer_deep_splits_have_their_own_length() -> None:
+    task = ListOps(ood_length=96)
+    assert (task.length, task.max_length, task.length_of("test/ood_far"), task.length_of("test/id")) == (
+        48,
+        96,
+        96,
+        48,
+    )
+    assert max(len(task.generate("test/ood_far", 0, index).input_ids) for index in range(60)) > 48
