@@ -40,9 +40,7 @@ def _target(config: Mapping[str, Any], where: str, allow: Sequence[str]) -> tupl
     values = dict(config)
     target = values.pop("_target_", None)
     if not isinstance(target, str):
-        raise UserError(
-            f"{where} has no _target_: name the class to build, e.g. _target_: package.module.Class"
-        )
+        raise UserError(f"{where} has no _target_: name the class to build, e.g. _target_: package.module.Class")
     return resolve(target, where, allow), values
 
 

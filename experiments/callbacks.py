@@ -83,9 +83,7 @@ class Account(L.Callback):
 class Selector(L.Callback):
     """Validates every `val_every` steps and at the end, and keeps the weights `trainer.select` asks for."""
 
-    def __init__(
-        self, spec: RunSpec, settings: TrainerSettings, evaluate: Evaluator, log: MetricsLog
-    ) -> None:
+    def __init__(self, spec: RunSpec, settings: TrainerSettings, evaluate: Evaluator, log: MetricsLog) -> None:
         self._spec, self._settings, self._evaluate, self._log = spec, settings, evaluate, log
         self.step: int | None = None
         self.metrics: dict[str, float] = {}
@@ -102,9 +100,7 @@ class Selector(L.Callback):
         self._log.log({f"val/{key}": value for key, value in metrics.items()}, step)
         if self.step is None or self._settings.select == "last" or self._better(metrics):
             self.step, self.metrics = step, metrics
-            self.weights = {
-                key: value.detach().cpu().clone() for key, value in pl_module.state_dict().items()
-            }
+            self.weights = {key: value.detach().cpu().clone() for key, value in pl_module.state_dict().items()}
 
     def _better(self, metrics: dict[str, float]) -> bool:
         info = self._spec.task_info

@@ -22,9 +22,7 @@ from experiments import atomic
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes beside the target, syncs, keeps the previous checkpoint as `<name>.previous`, renames."""
 
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
-    ) -> None:
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         """Save `checkpoint` at `path` in one step."""
         target = Path(path)
 

@@ -101,9 +101,5 @@ class Display:
                 loss = "" if progress.loss is None else f"loss {progress.loss:.3f}"
                 step = f"{progress.step}/{progress.total}"
                 bar = ProgressBar(total=progress.total, completed=progress.step, width=20)
-                rows.add_row(
-                    f"  {spec.task}", spec.model, f"seed {spec.seed}", bar, step, loss, progress.phase
-                )
-        return Group(
-            Text(self.headline(working)), ProgressBar(total=total, completed=len(self._over), width=60), rows
-        )
+                rows.add_row(f"  {spec.task}", spec.model, f"seed {spec.seed}", bar, step, loss, progress.phase)
+        return Group(Text(self.headline(working)), ProgressBar(total=total, completed=len(self._over), width=60), rows)

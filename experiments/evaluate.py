@@ -66,6 +66,4 @@ class Evaluator:
         means = {k: v for k, v in task.aggregate(scores_N).items() if math.isfinite(v)}
         primary = scores_N[self._primary].double().tolist()
         weights = scores_N["weight"].double().tolist() if "weight" in scores_N else None
-        return Outcome(
-            metrics=means, items=[v if math.isfinite(v) else None for v in primary], weights=weights
-        )
+        return Outcome(metrics=means, items=[v if math.isfinite(v) else None for v in primary], weights=weights)

@@ -41,9 +41,7 @@ def export(store: Store) -> list[Path]:
     Raises:
         UserError: a record is corrupt (it is set aside first).
     """
-    records = sorted(
-        store.records(store.ids()).values(), key=lambda r: (r.spec.task, r.spec.model, r.spec.seed, r.id)
-    )
+    records = sorted(store.records(store.ids()).values(), key=lambda r: (r.spec.task, r.spec.model, r.spec.seed, r.id))
     store.require_sound()
     folder = store.root / "exports"
     files = (

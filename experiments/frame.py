@@ -54,9 +54,7 @@ def cells_frame(table: str, runs: Runs, best: Mapping[str, str | None], confiden
         for split, metric in keys if primary in keys else [primary, *keys]:
             values = [r.metrics[split][metric] for r in done if metric in r.metrics.get(split, {})]
             rows.append(
-                common
-                | _figures(spec, split, metric, values, confidence)
-                | {"best": _is_best(best, task, model)}
+                common | _figures(spec, split, metric, values, confidence) | {"best": _is_best(best, task, model)}
             )
             if (split, metric) != primary:
                 rows[-1]["best"] = False
@@ -138,9 +136,7 @@ def _common(table: str, model: str, task: str, members: Runs) -> dict[str, Any]:
     }
 
 
-def _figures(
-    spec: RunSpec, split: str, metric: str, values: Sequence[float], confidence: float
-) -> dict[str, Any]:
+def _figures(spec: RunSpec, split: str, metric: str, values: Sequence[float], confidence: float) -> dict[str, Any]:
     found = summary(values, confidence)
     info = spec.task_info
     chance = info.chance.get(split) if metric == info.metric else None

@@ -150,9 +150,7 @@ class Launch:
         self.fruitless = self.fruitless + 1 if fruitless else 0
         if self.fruitless >= DEATHS:
             lines = log.read_text(errors="replace").strip().splitlines()
-            raise LaunchError(
-                f"the launcher ends without running anything: {lines[-1] if lines else ''} (see {log})"
-            )
+            raise LaunchError(f"the launcher ends without running anything: {lines[-1] if lines else ''} (see {log})")
 
 
 class LaunchError(Exception):

@@ -49,10 +49,9 @@ class WandbMirror(Mirror):
 
     def __init__(self, spec: RunSpec, settings: LoggerSettings, folder: Path) -> None:
         os.environ.setdefault("WANDB_SILENT", "true")
-        for name, part in (("WANDB_DIR", ""), ("WANDB_CACHE_DIR", ".wandb"), ("WANDB_DATA_DIR", ".wandb")):
-            if name not in os.environ:
-                (folder / part).mkdir(parents=True, exist_ok=True)
-                os.environ[name] = str(folder / part)
+        for name in ("WANDB_CACHE_DIR", "WANDB_DATA_DIR"):  # or it would write into the home folder
+            os.environ.setdefault(name, str(folder.parent.parent / ".wandb"))
+            Path(os.environ[name]).mkdir(parents=True, exist_ok=True)
         import wandb
 
         mode: Any = os.environ.get("WANDB_MODE", "offline")
@@ -63,6 +62,7 @@ class WandbMirror(Mirror):
             tags=[spec.model, spec.task, spec.budget.name],
             config={**spec.config, "sizes": spec.sizes, "steps": spec.steps, "id": spec.id},
             mode=mode,
+            dir=os.environ.get("WANDB_DIR", str(folder)),
             settings=wandb.Settings(init_timeout=20),
         )
 

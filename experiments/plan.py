@@ -154,9 +154,7 @@ def load_plan(path: Path) -> Plan:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise UserError(
-            f"{path.name} is not a plan: {where or 'content'}: {first['msg']}; make it anew"
-        ) from None
+        raise UserError(f"{path.name} is not a plan: {where or 'content'}: {first['msg']}; make it anew") from None
 
 
 def make_plan(request: Request) -> Plan:

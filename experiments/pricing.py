@@ -35,7 +35,7 @@ class Pricer:
         allow = [str(package) for package in config.pop("allow_targets")]
         built, info, data = self._task(config["task"], allow)
         budget = Budget.from_dict(config["budget"])
-        solution, cost = self._solution(config, budget, model_shape(built), allow)
+        solution, cost = self._solution(config, budget, built, allow)
         sizes = {"_target_": config["model"]["_target_"], **dataclasses.asdict(solution.config)}
         seed = config["seed"]
         return RunSpec(
@@ -64,11 +64,13 @@ class Pricer:
         return self._tasks[key]
 
     def _solution(
-        self, config: dict[str, Any], budget: Budget, shape: Shape, allow: list[str]
+        self, config: dict[str, Any], budget: Budget, task: Task, allow: list[str]
     ) -> tuple[Solution, CostInfo]:
+        shape = model_shape(task)
         key = atomic.digest([config["model"], config["budget"], dataclasses.asdict(shape)])
         if key not in self._solved:
             family = build_model_config(config["model"], allow)
+            require_order(family, task)
             solution = solve(family, budget, shape, self._reference(budget, allow))
             self._solved[key] = (solution, cost_info(solution, shape))
         return self._solved[key]
@@ -77,6 +79,20 @@ class Pricer:
         require_option("model", budget.reference)
         section = composed([f"model={budget.reference}"]).model
         return build_model_config({str(key): value for key, value in section.items()}, allow)
+
+
+def require_order(model: ModelConfig, task: Task) -> None:
+    """Refuse a bag of words: bidirectional, without positions, cache or convolution, on a task that has an order.
+
+    Raises:
+        UserError: the model could not tell one order of the tokens from another.
+    """
+    if model.position_free and not task.causal and not task.order_free:
+        raise UserError(
+            f"model {model.family} sees no order (no positions, cache or convolution, bidirectional), and task "
+            f"{task.name} needs it: set task.bidirectional=false, or model.cache or model.short_conv above 0, or "
+            "model.positions"
+        )
 
 
 def task_info(task: Task) -> TaskInfo:

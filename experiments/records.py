@@ -96,9 +96,7 @@ class Measured(Strict):
     wall_seconds: float = Field(description="Wall time of this attempt.")
     train_seconds: float = Field(description="Time in training steps, over all attempts.")
     tokens_per_second: float | None = Field(description="Training tokens per second of train_seconds.")
-    peak_memory_mib: float | None = Field(
-        description="Peak resident (or device) memory of the last attempt, MiB."
-    )
+    peak_memory_mib: float | None = Field(description="Peak resident (or device) memory of the last attempt, MiB.")
 
 
 class ErrorInfo(Strict):

@@ -50,9 +50,7 @@ def page(name: str, built: Report, grids: Sequence[Grid]) -> str:
     title = f"Table {escape(name)}"
     header = "".join(f"<p>{escape(line)}</p>" for line in built.header)
     notes = "".join(f"<li>{escape(note)}</li>" for note in built.notes)
-    body = (
-        f"<h1>{title}</h1>{header}{_table(grids[0])}<ul>{notes}</ul>{''.join(_table(g) for g in grids[1:])}"
-    )
+    body = f"<h1>{title}</h1>{header}{_table(grids[0])}<ul>{notes}</ul>{''.join(_table(g) for g in grids[1:])}"
     head = f'<meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
     return f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>\n'
 

@@ -67,9 +67,7 @@ def carry(plan: Plan, path: Path, store: Store, launcher: LauncherSettings) -> N
         launch.go()
     except KeyboardInterrupt:
         left = len(launch.missing())
-        print(
-            f"stopped; {left} of {total} runs are left; the same command goes on from there", file=sys.stderr
-        )
+        print(f"stopped; {left} of {total} runs are left; the same command goes on from there", file=sys.stderr)
         raise
 
 

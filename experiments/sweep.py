@@ -60,9 +60,7 @@ def grid(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     axes, fixed = read_axes(arguments)
     for needed in ("model", "task"):
         if needed not in axes:
-            raise UserError(
-                f"a sweep needs {needed}=NAME, e.g. model=ressformer task=chain trainer.optim.lr=1e-3,3e-3"
-            )
+            raise UserError(f"a sweep needs {needed}=NAME, e.g. model=ressformer task=chain trainer.optim.lr=1e-3,3e-3")
     if len(budget := axes.pop("budget", ["tiny"])) > 1:
         raise UserError("a sweep has one budget; trials of different budgets cannot be ranked")
     models_of, tasks, seeds = (axes.pop(key, ["0"]) for key in ("model", "task", "seed"))
@@ -133,9 +131,7 @@ def ranking(plan: Plan, store: Store) -> list[dict[str, Any]]:
     for (task, trial), specs in cells.items():
         info = specs[0].task_info
         found = [records[s.id] for s in specs if s.id in records]
-        values = [
-            r.selection[info.metric] for r in found if r.status == "done" and info.metric in r.selection
-        ]
+        values = [r.selection[info.metric] for r in found if r.status == "done" and info.metric in r.selection]
         short = summary(values)
         rows.append(
             {

@@ -110,9 +110,7 @@ class Run:
         now = time.monotonic()
         if now - self._beaten >= 1.0 or step in (0, self.spec.steps):
             self._beaten = now
-            progress = Progress(
-                phase=phase, step=step, total=self.spec.steps, loss=self.loss, time=time.time()
-            )
+            progress = Progress(phase=phase, step=step, total=self.spec.steps, loss=self.loss, time=time.time())
             self.store.beat(self.spec.id, progress)
 
     def mirror(self) -> Any:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -58,15 +57,15 @@ class StackConfig(ModelConfig):
         return False
 
     @abstractmethod
-    def build_mixer(self, *, causal: bool, out_scale: float) -> nn.Module:
-        """The mixer: forward(x [B, n, d], mask [B, n] or None) -> [B, n, d]."""
+    def build_mixer(self, *, length: int, causal: bool, out_scale: float) -> nn.Module:
+        """The mixer for training length `length`: forward(x [B, n, d], mask [B, n] or None) -> [B, n, d]."""
 
     @abstractmethod
     def mixer_cost(self, shape: Shape) -> Cost:
         """The mixer's closed-form cost, per sequence and application."""
 
     def build_core(self, *, length: int, max_length: int, causal: bool) -> Core:
-        return StackCore(self, max_length=max_length, causal=causal)
+        return StackCore(self, length=length, max_length=max_length, causal=causal)
 
     def core_cost(self, shape: Shape) -> Cost:
         n, d = shape.length, self.d_model
@@ -75,7 +74,7 @@ class StackConfig(ModelConfig):
         layer = group("layer", norm("mixer_norm", d), *conv, mixer, norm("ff_norm", d), feed_forward)
         table = shape.positions * d if self.positions == "learned" else 0
         if self.shared:
-            layers = (layer.times(self.n_layers),)
+            layers: tuple[Cost, ...] = (layer.times(self.n_layers),)
         else:
             layers = tuple(replace(layer, name=f"layer_{i}") for i in range(self.n_layers))
         return group("core", Cost(name="positions", params=table, embedding=table), *layers)
@@ -84,12 +83,12 @@ class StackConfig(ModelConfig):
 class StackLayer(nn.Module):
     """x + mixer(norm(x)), then x + ff(norm(x))."""
 
-    def __init__(self, config: StackConfig, *, causal: bool) -> None:
+    def __init__(self, config: StackConfig, *, length: int, causal: bool) -> None:
         super().__init__()
         scale = 1.0 / math.sqrt(2 * config.n_layers)
         self.mixer_norm = nn.LayerNorm(config.d_model, bias=False)
         self.conv = short_conv(config.d_model, config.short_conv)
-        self.mixer = config.build_mixer(causal=causal, out_scale=scale)
+        self.mixer = config.build_mixer(length=length, causal=causal, out_scale=scale)
         self.ff_norm = nn.LayerNorm(config.d_model, bias=False)
         self.feed_forward = FeedForward(config.d_model, config.d_ff, out_scale=scale)
 
@@ -113,31 +112,30 @@ class StackCore(Core):
 
     Args:
         config: the stack's config.
+        length: training length, handed to the mixers.
         max_length: rows of the position table.
         causal: handed to the mixers.
-        layer: the layer's class.
     """
 
-    def __init__(
-        self,
-        config: StackConfig,
-        *,
-        max_length: int,
-        causal: bool,
-        layer: Callable[..., StackLayer] = StackLayer,
-    ) -> None:
+    def __init__(self, config: StackConfig, *, length: int, max_length: int, causal: bool) -> None:
         super().__init__()
         self.n_layers = config.n_layers
         self.positions = nn.Embedding(max_length, config.d_model) if config.positions == "learned" else None
         if self.positions is not None:
             nn.init.normal_(self.positions.weight, std=config.embedding_std)
         held = 1 if config.shared else config.n_layers
-        self.layers = nn.ModuleList(layer(config, causal=causal) for _ in range(held))
+        self.layers = nn.ModuleList(StackLayer(config, length=length, causal=causal) for _ in range(held))
+
+    def embed_positions(self, x_Bnd: Tensor) -> Tensor:
+        """Adds the position table, where there is one."""
+        if self.positions is None:
+            return x_Bnd
+        table_nd: Tensor = self.positions(torch.arange(x_Bnd.shape[1], device=x_Bnd.device))
+        return x_Bnd + table_nd
 
     def forward(self, x_Bnd: Tensor, mask_Bn: Tensor | None) -> CoreOutput:
         diagnostics: dict[str, Tensor] = {}
-        if self.positions is not None:
-            x_Bnd = x_Bnd + self.positions(torch.arange(x_Bnd.shape[1], device=x_Bnd.device))
+        x_Bnd = self.embed_positions(x_Bnd)
         for index in range(self.n_layers):
             x_Bnd = self.layers[index % len(self.layers)](x_Bnd, mask_Bn)
             if self.diagnose:

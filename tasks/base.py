@@ -111,6 +111,7 @@ class Task(ABC):
     name: ClassVar[str]
     version: ClassVar[int]
     Config: ClassVar[type[TaskConfig]]
+    order_free: ClassVar[bool] = False  # True: an item is a set of tokens, in whatever order they stand
     ordered: ClassVar[bool]  # False: some parts of the input may be permuted without changing the answer
     pad_id: ClassVar[int] = 0
     ood_splits: ClassVar[tuple[str, ...]] = ()

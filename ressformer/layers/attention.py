@@ -18,46 +18,64 @@ from ressformer.layers.conv import merge_heads, split_heads
 from ressformer.layers.rotary import Rotary
 
 
-class MultiHeadAttention(nn.Module):
-    """Softmax attention over all visible tokens.
+class ProjectedAttention(nn.Module):
+    """Projections into heads, rotary positions where asked for, and back; subclasses say who attends to whom.
 
     Args:
         d_model, n_heads: d and H.
-        causal: position i sees j <= i.
         rotary: rotate queries and keys by position.
         out_scale: initial scale of the output projection (1/sqrt(2 * layers) keeps the residual stream's variance).
     """
 
-    def __init__(self, d_model: int, n_heads: int, *, causal: bool, rotary: bool, out_scale: float = 1.0) -> None:
+    def __init__(self, d_model: int, n_heads: int, *, rotary: bool, out_scale: float = 1.0) -> None:
         super().__init__()
-        self.n_heads, self.causal = n_heads, causal
+        self.n_heads = n_heads
         self.qkv = nn.Linear(d_model, 3 * d_model, bias=False)
         self.out = nn.Linear(d_model, d_model, bias=False)
         self.rotary = Rotary(d_model // n_heads) if rotary else None
         init_linear(self.qkv.weight)
         init_linear(self.out.weight, scale=out_scale)
 
+    def attend(self, q_BHnh: Tensor, k_BHnh: Tensor, v_BHnh: Tensor, mask_Bn: Tensor | None) -> Tensor:
+        """Heads' outputs [B, H, n, h]; `mask_Bn` is True at real tokens."""
+        raise NotImplementedError
+
     def forward(self, x_Bnd: Tensor, mask_Bn: Tensor | None) -> Tensor:
         q_BHnh, k_BHnh, v_BHnh = (split_heads(t, self.n_heads) for t in self.qkv(x_Bnd).chunk(3, dim=-1))
         if self.rotary is not None:
             q_BHnh, k_BHnh = self.rotary(q_BHnh), self.rotary(k_BHnh)
-        # Padding is on the right: under the causal mask no real token sees it, so the fast path needs no mask.
-        mask = None if self.causal or mask_Bn is None else mask_Bn[:, None, None, :]
-        y_BHnh = scaled_dot_product_attention(q_BHnh, k_BHnh, v_BHnh, attn_mask=mask, is_causal=self.causal)
-        out_Bnd: Tensor = self.out(merge_heads(y_BHnh))
+        out_Bnd: Tensor = self.out(merge_heads(self.attend(q_BHnh, k_BHnh, v_BHnh, mask_Bn)))
         return out_Bnd
 
 
-def attention_cost(shape: Shape, d_model: int) -> Cost:
-    """Projections, and 2 products of d per visible pair (scores and values); the kernel is handed n x n pairs."""
-    n = shape.length
-    pairs = pairs_causal(n) if shape.causal else n * n
+def projected_cost(tokens: int, d_model: int, pairs: tuple[int, int]) -> Cost:
+    """Projections, and 2 products of d per query-key pair (score and value); `pairs` = (useful, executed)."""
+    useful, executed = pairs
     return group(
         "attention",
-        linear("qkv", n, d_model, 3 * d_model),
-        Cost(name="scores_values", flops=4.0 * d_model * pairs, executed=4.0 * d_model * n * n),
-        linear("out", n, d_model, d_model),
+        linear("qkv", tokens, d_model, 3 * d_model),
+        Cost(name="scores_values", flops=4.0 * d_model * useful, executed=4.0 * d_model * executed),
+        linear("out", tokens, d_model, d_model),
     )
+
+
+class MultiHeadAttention(ProjectedAttention):
+    """Softmax attention over all visible tokens; `causal`: position i sees j <= i."""
+
+    def __init__(self, d_model: int, n_heads: int, *, causal: bool, rotary: bool, out_scale: float = 1.0) -> None:
+        super().__init__(d_model, n_heads, rotary=rotary, out_scale=out_scale)
+        self.causal = causal
+
+    def attend(self, q_BHnh: Tensor, k_BHnh: Tensor, v_BHnh: Tensor, mask_Bn: Tensor | None) -> Tensor:
+        # Padding is on the right: under the causal mask no real token sees it, so the fast path needs no mask.
+        mask = None if self.causal or mask_Bn is None else mask_Bn[:, None, None, :]
+        return scaled_dot_product_attention(q_BHnh, k_BHnh, v_BHnh, attn_mask=mask, is_causal=self.causal)
+
+
+def attention_cost(shape: Shape, d_model: int) -> Cost:
+    """Dense attention: the causal half is useful, the kernel is handed n x n pairs."""
+    n = shape.length
+    return projected_cost(n, d_model, (pairs_causal(n) if shape.causal else n * n, n * n))
 
 
 class FeedForward(nn.Module):

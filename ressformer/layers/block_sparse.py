@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad, scaled_dot_product_attention
 
-from ressformer.layers.pieces import Piece, joint_attention, key_bias
+from ressformer.layers.pieces import Piece, joint_attention, key_bias, outside_compiler
 from ressformer.layers.windows import additive, replace_first
 
 
+@outside_compiler
 def block_sparse_attention(
     q_BHnh: Tensor,
     k_BHnh: Tensor,
@@ -71,9 +72,7 @@ def block_sparse_attention(
     pieces = _plan(blocks, block, window, n_global, n_random, seed, causal, heads, q_BHnh)
     out_BHnh = joint_attention(q_BHnh, k_BHnh, v_BHnh, bias_Bn, pieces)
     if n_global and not causal:
-        out_BHnh = replace_first(
-            out_BHnh, q_BHnh[:, :, : n_global * block], k_BHnh, v_BHnh, bias_Bn, causal=False
-        )
+        out_BHnh = replace_first(out_BHnh, q_BHnh[:, :, : n_global * block], k_BHnh, v_BHnh, bias_Bn, causal=False)
     return out_BHnh[:, :, :n]
 
 
@@ -110,14 +109,13 @@ def _plan(
         return additive(near_cl if causal else near_cl | (j_l < n_global * b), like.dtype)
 
     def piece(rows: range, keys: range) -> Piece:
-        size = {"rows": len(rows) * b, "keys": len(keys) * b}
-        return Piece(start=rows.start * b, key=keys.start * b, mask_cl=mask(rows, keys), **size)
+        sizes = len(rows) * b, len(keys) * b
+        return Piece(start=rows.start * b, key=keys.start * b, rows=sizes[0], keys=sizes[1], mask_cl=mask(rows, keys))
 
     pieces = [piece(range(head), range(head + half))] if head else []
     first = head - (window - 1 if causal else half)
     own = mask(range(window - 1, window), range(window)) if causal else None
-    tiles = {"rows": b, "tiles": end - head, "keys": window * b}
-    pieces.append(Piece(start=head * b, key=first * b, mask_cl=own, **tiles))
+    pieces.append(Piece(start=head * b, key=first * b, rows=b, keys=window * b, tiles=end - head, mask_cl=own))
     if half:
         pieces.append(piece(range(end, blocks), range(end - half, blocks)))
     if n_global:
@@ -127,8 +125,8 @@ def _plan(
         first = head if causal else n_global
         chosen = _random_blocks(heads, first, blocks, window, n_global, n_random, seed, causal)
         table_HTr = torch.from_numpy(chosen).to(like.device)
-        tiles = {"rows": b, "tiles": blocks - first, "keys": n_random * b}
-        pieces.append(Piece(start=first * b, blocks_HTr=table_HTr, join=True, **tiles))
+        tiles, keys = blocks - first, n_random * b
+        pieces.append(Piece(start=first * b, rows=b, keys=keys, tiles=tiles, blocks_HTr=table_HTr, join=True))
     return tuple(pieces)
 
 

@@ -3,8 +3,8 @@
 In every published version a chunk's border depends on how many tokens, future ones included, fall into the buckets
 before it. Here each bucket is cut into chunks from its own start: a token's place is the number of earlier tokens in
 its bucket, so what it reads, and in which order, depends on the past alone. Chunks then come in two kinds, each one
-call of a fused kernel under one constant mask: the first chunk of a bucket, and the later ones, which
-also read the (full) chunk before.
+call of a fused kernel under one constant mask: the first chunk of a bucket, and the later ones, which also read the
+(full) chunk before.
 
 Shapes: B batch, H heads, Z = B * H, n length, N = Z * n, h head width, R rounds, G buckets of all rounds and rows,
 C chunks, c chunk length, m directions of a rotation.
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag, normalize
 
-from ressformer.layers.pieces import attend, attend_backward
+from ressformer.layers.pieces import attend, attend_backward, outside_compiler
 from ressformer.layers.windows import additive
 
 
@@ -44,8 +44,8 @@ class Plan(NamedTuple):
 def bucket_factors(n_buckets: int) -> tuple[int, ...]:
     """The buckets of each rotation; their product is at least `n_buckets`.
 
-    One rotation gives up to 128 buckets; beyond that, two are multiplied, as in the authors' code, because finding the
-    best of n_buckets directions would cost more than the attention.
+    One rotation gives up to 128 buckets; beyond that two are multiplied, as in the authors' code: to find the best of
+    ever more directions would make the hash grow faster than n.
     """
     if n_buckets <= 1:
         return ()
@@ -59,24 +59,21 @@ def bucket_factors(n_buckets: int) -> tuple[int, ...]:
 def hash_rotations(heads: int, width: int, n_buckets: int, rounds: int, seed: int) -> tuple[Tensor, ...]:
     """Random directions for each factor of `n_buckets`, [H, h, R * m] with m half of the factor's buckets.
 
-    They are columns of random rotations, so orthogonal in groups of h: hits are as frequent as with the paper's Gaussian
-    directions, and buckets far more even (largest over mean 1.4 instead of 5.8 at 256 buckets, h = 32).
+    Columns of random rotations, so orthogonal in groups of h: neighbours meet as often as with Gaussian directions, and
+    the buckets are far more even (largest over mean 1.4 instead of 5.8; 256 buckets, h = 32).
     """
     generator = torch.Generator().manual_seed(seed)
-    rotations = []
-    for factor in bucket_factors(n_buckets):
-        m = factor // 2
-        square = torch.randn(heads, rounds, -(-m // width), width, width, generator=generator)
-        turned = torch.linalg.qr(square).Q.transpose(2, 3).reshape(heads, rounds, width, -1)[..., :m]
-        rotations.append(turned.transpose(1, 2).reshape(heads, width, rounds * m))
-    return tuple(rotations)
+    halves = [factor // 2 for factor in bucket_factors(n_buckets)]
+    square = torch.randn(heads, rounds, -(-sum(halves) // width), width, width, generator=generator)
+    turned_HRhm = torch.linalg.qr(square).Q.transpose(2, 3).flatten(3)[..., : sum(halves)]
+    return tuple(x.transpose(1, 2).flatten(2) for x in turned_HRhm.split(halves, dim=-1))
 
 
 def hash_buckets(q_BHnh: Tensor, rotations: tuple[Tensor, ...], rounds: int) -> Tensor:
     """Bucket of every token, int64 [R, B, H, n]: argmax of [xR; -xR] (2001.04451, section 2), factors combined."""
     bucket = torch.zeros((), dtype=torch.int64, device=q_BHnh.device).expand(*q_BHnh.shape[:3], rounds)
     for rotation_HhRm in rotations:
-        side_BHnRm = (q_BHnh.detach().float() @ rotation_HhRm).unflatten(-1, (rounds, -1))
+        side_BHnRm = (q_BHnh.detach().float() @ rotation_HhRm.float()).unflatten(-1, (rounds, -1))
         m = side_BHnRm.shape[-1]
         best = side_BHnRm.abs().max(-1, keepdim=True).indices
         negative = side_BHnRm.gather(-1, best) < 0
@@ -89,7 +86,7 @@ def bucket_plan(
 ) -> Plan:
     """Sort tokens by (round, row, bucket, position) and cut every bucket into chunks from its own start.
 
-    `static`: as many later chunks as there can be, for shapes that do not depend on the data (compiling, counting).
+    `static`: as many later chunks as there can be, so that no shape depends on the data (for counting on `meta`).
     """
     R, Z, n = bucket_RZn.shape
     N, G, device = Z * n, R * Z * n_buckets, bucket_RZn.device
@@ -111,7 +108,7 @@ def bucket_plan(
     slot_M = torch.where(sorted_M < G, slot_M, slots)
     token_M = order_M % N
     token_S = token_M.new_full((slots + 1,), N).index_copy(0, slot_M, token_M)
-    alone_M = rank_M == 0 if causal else (size_G == 1).index_select(0, sorted_M)
+    alone_M = rank_M == 0 if causal or chunk == 1 else (size_G == 1).index_select(0, sorted_M)
     place_M = token_M * R + order_M // N
     later_C = torch.arange(n_later, device=device)
     owner_C = torch.searchsorted(end_G, later_C, right=True).clamp_(max=G - 1)
@@ -197,11 +194,10 @@ class _Chunked(torch.autograd.Function):
         lse = joint_NR.new_zeros(C * c + 1).index_copy_(0, plan.slot_NR.view(-1), joint_NR.view(-1))
         lse = lse[:-1].view(C, 1, c)
         grads = []
-        for part, tiles, mask, kept in zip(
-            (slice(0, G), slice(G, C)), (saved[:3], saved[3:]), masks, local, strict=True
-        ):
-            g = rows[part]
-            grads.append(attend_backward(g[..., :h], *tiles, g[..., h:], lse[part], mask, scale, kept))
+        for i, part in enumerate((slice(0, G), slice(G, C))):
+            q, k, v = saved[3 * i : 3 * i + 3]
+            g, o = rows[part].chunk(2, -1)
+            grads.append(attend_backward(g, q, k, v, o, lse[part], masks[i], scale, local[i]))
         return *(_collect(plan, *pair) for pair in zip(*grads, strict=True)), None, None, None
 
 
@@ -215,6 +211,7 @@ def _collect(plan: Plan, first: Tensor, later: Tensor) -> Tensor:
     return embedding_bag(plan.slot_NR, table.view(-1, h), mode="sum")
 
 
+@outside_compiler
 def lsh_attention(
     qk_BHnh: Tensor,
     v_BHnh: Tensor,
@@ -226,15 +223,64 @@ def lsh_attention(
     key_mask_Bn: Tensor | None = None,
     scale: float = 1.0,
 ) -> Tensor:
-    """x"""
+    """Reformer attention (2001.04451, section 2), safe for causal use.
+
+    Queries are `qk`, keys are `qk` at length 1, scores are `scale` * q.k (1 as in `transformers`; the paper divides by
+    sqrt(h) as well, which leaves little contrast). In each round a token reads those of its bucket that are in its own
+    chunk, and in the chunk before; causal: only earlier ones; itself only where that is all it sees in every round.
+    Rounds are joined in one softmax (appendix A, less its log N: a key met in two rounds counts twice, as in
+    `transformers`).
+
+    Visible and executed pairs: `lsh_pairs`. Time is linear in n for n_buckets proportional to n.
+
+    Args:
+        qk_BHnh, v_BHnh: shared queries and keys; values.
+        rotations: of `hash_rotations(H, h, n_buckets, rounds, seed)`, on the same device; () = one bucket. As buckets
+            are to stay as full at any length, take n_buckets = n / chunk.
+        key_mask_Bn: True at real tokens; padding is on the right. Not read when causal: no real token sees it.
+
+    Returns:
+        [B, H, n, h].
+
+    Raises:
+        ValueError: rounds or chunk below 1, or rotations made for other heads, width or rounds.
+    """
     B, H, n, h = qk_BHnh.shape
-    n_buckets = math.prod(2 * (r.shape[-1] // rounds) for r in rotations)
+    if rounds < 1 or chunk < 1:
+        raise ValueError(f"LSH attention: rounds={rounds} and chunk={chunk} must be at least 1")
+    if any(r.shape[:2] != (H, h) or r.shape[2] % rounds for r in rotations):
+        shapes = [tuple(r.shape) for r in rotations]
+        raise ValueError(f"LSH attention: rotations {shapes} do not fit {H} heads of width {h} and {rounds} rounds")
+    n_buckets = math.prod(2 * (r.shape[2] // rounds) for r in rotations)
     bucket_RZn = hash_buckets(qk_BHnh, rotations, rounds).reshape(rounds, B * H, n)
-    real_Zn = None
-    if key_mask_Bn is not None and not causal:
-        real_Zn = key_mask_Bn.repeat_interleave(H, 0)
-    static = torch.compiler.is_compiling() or qk_BHnh.device.type == "meta"
-    plan = bucket_plan(bucket_RZn, n_buckets, chunk, causal, real_Zn, static=static)
+    real_Zn = None if causal or key_mask_Bn is None else key_mask_Bn.repeat_interleave(H, 0)
+    plan = bucket_plan(bucket_RZn, n_buckets, min(chunk, n), causal, real_Zn, static=qk_BHnh.is_meta)
     q_Nh, v_Nh = qk_BHnh.reshape(-1, h), v_BHnh.reshape(-1, h)
-    out_Nh: Tensor = _Chunked.apply(q_Nh, normalize(q_Nh, dim=-1), v_Nh, plan, causal, scale)
+    k_Nh = normalize(q_Nh, dim=-1).to(q_Nh.dtype)
+    out_Nh: Tensor = _Chunked.apply(q_Nh, k_Nh, v_Nh, plan, causal, scale)  # type: ignore[no-untyped-call]
     return out_Nh.view(B, H, n, h)
+
+
+def lsh_pairs(n: int, *, n_buckets: int, rounds: int = 4, chunk: int = 64, causal: bool) -> tuple[int, int]:
+    """(useful, executed) query-key pairs of `lsh_attention`, per sequence and head.
+
+    Both depend on the data; `n_buckets` is rounded up as by `bucket_factors`. Useful is nominal: all buckets equally
+    full, s = n / n_buckets; causal, the token at place i of its bucket sees i % c others, c more from place c on (and
+    itself at place 0); times rounds. Executed is the most there can be, rounds (n_buckets c^2 + floor((n - 1) / c)
+    2 c^2), so 3 c n rounds for n_buckets = n / c; hashed at random, tokens need about 2 c n rounds.
+    """
+
+    def seen(place: int, size: int) -> int:
+        own = place % chunk if causal else min(chunk, size - place // chunk * chunk) - 1
+        return own + chunk * (place >= chunk) or 1
+
+    chunk, n_buckets = min(chunk, n), math.prod(bucket_factors(n_buckets))
+    size, larger = divmod(n, n_buckets)
+    useful = sum(seen(i, size) for i in range(size)) * (n_buckets - larger)
+    useful += sum(seen(i, size + 1) for i in range(size + 1)) * larger
+    return rounds * useful, rounds * chunk**2 * (n_buckets + 2 * ((n - 1) // chunk))
+
+
+def hash_flops(n: int, *, width: int, n_buckets: int, rounds: int = 4) -> int:
+    """Forward FLOPs of hashing, per sequence and head: 2 n h m per round and rotation; there is no backward pass."""
+    return 2 * n * width * rounds * sum(factor // 2 for factor in bucket_factors(n_buckets))

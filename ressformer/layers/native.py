@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -27,10 +27,8 @@ from torch import Tensor
 log = logging.getLogger(__name__)
 
 # No -ffast-math: infinities are masks, and a NaN must stay one.
-_FLAGS = (
-    "-O3 -march=native -fPIC -shared -fopenmp-simd -fno-math-errno -fassociative-math -fno-signed-zeros "
-    "-fno-trapping-math -freciprocal-math"
-).split()
+_FLAGS = ["-O3", "-march=native", "-fPIC", "-shared", "-fopenmp-simd", "-fno-math-errno"]
+_FLAGS += ["-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math", "-freciprocal-math"]
 
 _enabled = os.environ.get("RESSFORMER_NATIVE", "1") != "0"
 
@@ -79,19 +77,19 @@ def in_threads(work: Callable[[int, int], None], items: int, smallest: int = 1) 
         job.result()
 
 
-@lru_cache(maxsize=1)
+@cache
 def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="native")
 
 
-@lru_cache(maxsize=None)
+@cache
 def _load(name: str) -> ctypes.CDLL | None:
     source = Path(__file__).with_name(f"native_{name}.c")
     compiler = next((c for c in (os.environ.get("CC"), "cc", "gcc", "clang") if c and shutil.which(c)), None)
     if compiler is None or not source.exists():
         log.info("no C compiler: %s runs in PyTorch", name)
         return None
-    flags = [*_FLAGS, "-mprefer-vector-width=512"] if platform.machine() in ("x86_64", "AMD64") else _FLAGS
+    flags = [*_FLAGS, "-mprefer-vector-width=512"] if platform.machine() in ("x86_64", "AMD64") else [*_FLAGS]
     key = hashlib.sha256("\n".join([source.read_text(), compiler, *flags, _processor()]).encode()).hexdigest()
     target = _cache() / f"{name}-{key[:16]}.so"
     try:

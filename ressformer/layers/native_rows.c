@@ -19,73 +19,76 @@ static inline float row_max(const float *z, int64_t L) {
 
 static inline float positive(float x) { return x < 0.0f ? 0.0f : x; } /* keeps NaN */
 
-/* Newton from below on ||relu(z - top - tau)||_2 = 2. */
-static inline float entmax15_threshold(const float *z, int64_t L, float top) {
+/* d = z - top, stored: the compiler may reassociate a sum, and (z - top) - tau as z - (top + tau) loses digits. */
+static inline void shift_row(const float *z, float *d, float top, int64_t L) {
+  for (int64_t i = 0; i < L; i++) d[i] = z[i] - top;
+}
+
+/* Newton from below on ||relu(d - tau)||_2 = 2. */
+static inline float entmax15_threshold(const float *d, int64_t L) {
   float tau = -2.0f;
   for (int step = 0; step < 64; step++) {
     float s1 = 0.0f, s2 = 0.0f;
     for (int64_t i = 0; i < L; i++) {
-      float r = positive((z[i] - top) - tau);
+      float r = positive(d[i] - tau);
       s1 += r;
       s2 += r * r;
     }
-    float norm = sqrtf(s2), d = (norm - 2.0f) * norm / s1;
-    if (d > 0.0f) tau += d;
-    if (!(d >= 2e-4f)) return d == d ? tau : d;
+    float norm = sqrtf(s2), by = (norm - 2.0f) * norm / s1;
+    if (by > 0.0f) tau += by;
+    if (!(by >= 2e-4f)) return by == by ? tau : by; /* what is left is the square of the last step */
   }
   return tau;
 }
 
-/* Newton from below on sum relu(z - top - tau) = 1. */
-static inline float sparsemax_threshold(const float *z, int64_t L, float top) {
+/* Newton from below on sum relu(d - tau) = 1: exact once the support stands. */
+static inline float sparsemax_threshold(const float *d, int64_t L) {
   float tau = -1.0f;
   for (int step = 0; step < 64; step++) {
     float s = 0.0f;
     int32_t count = 0;
     for (int64_t i = 0; i < L; i++) {
-      float r = positive((z[i] - top) - tau);
+      float r = positive(d[i] - tau);
       s += r;
       count += r > 0.0f;
     }
-    float d = (s - 1.0f) / (float)count;
-    if (d > 0.0f) tau += d;
-    if (!(d >= 1e-6f)) return s == s ? tau : s;
+    float by = (s - 1.0f) / (float)count;
+    if (by > 0.0f) tau += by;
+    if (!(by >= 1e-6f)) return by == by ? tau : by;
   }
   return tau;
 }
 
-/* p may be z. tau (R floats, or NULL) receives the threshold in units of z, 0 for empty rows. */
-void entmax15_forward(const float *z, float *p, float *tau, int64_t R, int64_t L) {
+/* p may be z. */
+void entmax15_forward(const float *z, float *p, int64_t R, int64_t L) {
   for (int64_t row = 0; row < R; row++, z += L, p += L) {
-    float top = row_max(z, L), t = 0.0f, s = 0.0f;
+    float top = row_max(z, L), s = 0.0f;
     if (top == -INFINITY) {
       memset(p, 0, L * sizeof(float));
-    } else {
-      t = entmax15_threshold(z, L, top);
-      for (int64_t i = 0; i < L; i++) {
-        float r = positive((z[i] - top) - t);
-        p[i] = r * r;
-        s += r * r;
-      }
-      s = 1.0f / s;
-      for (int64_t i = 0; i < L; i++) p[i] *= s;
-      t += top;
+      continue;
     }
-    if (tau) tau[row] = t;
+    shift_row(z, p, top, L);
+    float tau = entmax15_threshold(p, L);
+    for (int64_t i = 0; i < L; i++) {
+      float r = positive(p[i] - tau);
+      p[i] = r * r;
+      s += r * r;
+    }
+    s = 1.0f / s;
+    for (int64_t i = 0; i < L; i++) p[i] *= s;
   }
 }
 
-void sparsemax_forward(const float *z, float *p, float *tau, int64_t R, int64_t L) {
+void sparsemax_forward(const float *z, float *p, int64_t R, int64_t L) {
   for (int64_t row = 0; row < R; row++, z += L, p += L) {
-    float top = row_max(z, L), t = 0.0f;
+    float top = row_max(z, L);
     if (top == -INFINITY) {
       memset(p, 0, L * sizeof(float));
-    } else {
-      t = sparsemax_threshold(z, L, top);
-      for (int64_t i = 0; i < L; i++) p[i] = positive((z[i] - top) - t);
-      t += top;
+      continue;
     }
-    if (tau) tau[row] = t;
+    shift_row(z, p, top, L);
+    float tau = sparsemax_threshold(p, L);
+    for (int64_t i = 0; i < L; i++) p[i] = positive(p[i] - tau);
   }
 }
 

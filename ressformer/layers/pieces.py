@@ -11,18 +11,28 @@ blocks of a tile.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
+FUSED_DEVICE = "cpu"  # whose kernel takes masks and hands out the log-sum-exp; elsewhere products are explicit
+SPLIT = 32
 HIDDEN = -1e30  # finite, so that a row that sees nothing but padding stays finite
 
 
-def attend(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float
-) -> tuple[Tensor, Tensor, Tensor | None]:
+def outside_compiler(function: Callable[P, R]) -> Callable[P, R]:
+    """Keep `torch.compile` out: nothing here can be fused, and traced, the sums on overlapping views become copies."""
+    kept: Callable[P, R] = torch.compiler.disable(function)
+    return kept
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float) -> tuple[Tensor, Tensor, Tensor | None]:
     """Softmax attention that also returns its normaliser.
 
     Args:
@@ -33,7 +43,7 @@ def attend(
         Output [*, T, c, h], log-sum-exp of the scores [*, T, c], and what the backward pass can reuse: None on
         CPU, where the fused kernel recomputes it, elsewhere the attention weights.
     """
-    if q.device.type == "cpu":
+    if q.device.type == FUSED_DEVICE:
         fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
         out, lse = fused(q, k, v, 0.0, False, attn_mask=mask, scale=scale)
         return out, lse, None
@@ -98,7 +108,15 @@ class Piece:
     def _view(self, x_Znh: Tensor, start: int, rows: int) -> Tensor:
         z, n, h = x_Znh.shape
         strides = (n * h, self.rows * self.stride * h, self.stride * h, 1)
-        return x_Znh.as_strided((z, self.tiles, rows, h), strides, x_Znh.storage_offset() + start * h)
+        return _turned(x_Znh.as_strided((z, self.tiles, rows, h), strides, x_Znh.storage_offset() + start * h))
+
+    def calls(self, z: int) -> list[slice]:
+        """Which rows of Z go to the kernel together.
+
+        It lays out its results as [batch, c, heads, h]: many tiles as heads would scatter them in memory. So these go row
+        by row, tiles as batch; few tiles go with all rows at once.
+        """
+        return [slice(i, i + 1) for i in range(z)] if self.tiles >= SPLIT and self.blocks_HTr is None else [slice(0, z)]
 
     def _table(self, x_Znh: Tensor, blocks_HTr: Tensor) -> tuple[Tensor, Tensor]:
         """The tensor as a table of blocks [Z * n / c, c * h], and the rows of it that the tiles read."""
@@ -116,7 +134,7 @@ class Piece:
         if self.blocks_HTr is None:
             return self._view(x_Znh, self.key, self.keys)
         table, index = self._table(x_Znh, self.blocks_HTr)
-        return table.index_select(0, index).view(len(x_Znh), self.tiles, self.keys, -1)
+        return _turned(table.index_select(0, index).view(len(x_Znh), self.tiles, self.keys, -1))
 
     def give(self, x_Znh: Tensor, grad_ZTlh: Tensor) -> None:
         """Add the gradients of the tiles' keys to `x_Znh`."""
@@ -138,26 +156,31 @@ class Piece:
         return bias_ZT1l if self.mask_cl is None else bias_ZT1l + self.mask_cl
 
 
+def _turned(x_ZTch: Tensor) -> Tensor:
+    """A single row's tiles as batch."""
+    return x_ZTch.transpose(0, 1) if len(x_ZTch) == 1 else x_ZTch
+
+
 class Joint(torch.autograd.Function):
     """Attention over pieces with one softmax per query row; saves inputs, output and log-sum-exp only (CPU)."""
 
     @staticmethod
-    def forward(
-        ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, pieces: tuple[Piece, ...]
-    ) -> Tensor:
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, pieces: tuple[Piece, ...]) -> Tensor:
         """q, k, v [Z, n, h] contiguous, bias [Z, n] additive per key or None -> [Z, n, h]."""
         scale = q.shape[-1] ** -0.5
         out, local = torch.empty_like(q), []
         lse = q.new_empty(*q.shape[:2], 1, dtype=torch.promote_types(q.dtype, torch.float32))
         for p in pieces:
-            o, s, weights = attend(p.queries(q), p.take(k), p.take(v), p.mask(bias), scale)
-            local.append(None if weights is None else (weights, s))
-            out_p, lse_p, s = p.queries(out), p.queries(lse), s[..., None]
-            if p.join:
-                joint = torch.logaddexp(lse_p, s)
-                o, s = o * (s - joint).exp() + out_p * (lse_p - joint).exp(), joint
-            out_p.copy_(o)
-            lse_p.copy_(s)
+            for z in p.calls(len(q)):
+                mask = p.mask(None if bias is None else bias[z])
+                o, s, weights = attend(p.queries(q[z]), p.take(k[z]), p.take(v[z]), mask, scale)
+                local.append(None if weights is None else (weights, s))
+                out_p, lse_p, s = p.queries(out[z]), p.queries(lse[z]), s[..., None]
+                if p.join:
+                    joint = torch.logaddexp(lse_p, s)
+                    o, s = o * (s - joint).exp() + out_p * (lse_p - joint).exp(), joint
+                out_p.copy_(o)
+                lse_p.copy_(s)
         ctx.save_for_backward(q, k, v, bias, out, lse)
         ctx.rest = pieces, scale, local
         return out
@@ -166,14 +189,17 @@ class Joint(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, bias, out, lse = ctx.saved_tensors
         pieces, scale, local = ctx.rest
-        grad = grad.contiguous()
+        grad, local = grad.contiguous(), iter(local)
         dq, dk, dv = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
-        for p, kept in zip(pieces, local, strict=True):
-            tiles = (p.queries(q), p.take(k), p.take(v), p.queries(out), p.queries(lse)[..., 0])
-            dq_p, dk_p, dv_p = attend_backward(p.queries(grad), *tiles, p.mask(bias), scale, kept)
-            p.queries(dq).add_(dq_p) if p.join else p.queries(dq).copy_(dq_p)
-            p.give(dk, dk_p)
-            p.give(dv, dv_p)
+        for p in pieces:
+            for z in p.calls(len(q)):
+                mask = p.mask(None if bias is None else bias[z])
+                tiles = (p.queries(q[z]), p.take(k[z]), p.take(v[z]), p.queries(out[z]), p.queries(lse[z])[..., 0])
+                dq_p, dk_p, dv_p = attend_backward(p.queries(grad[z]), *tiles, mask, scale, next(local))
+                queries = p.queries(dq[z])
+                queries.add_(dq_p) if p.join else queries.copy_(dq_p)
+                p.give(dk[z], dk_p)
+                p.give(dv[z], dv_p)
         return dq, dk, dv, None, None
 
 

@@ -240,24 +240,26 @@ def sparse_attention_cost(
     padded = groups * segment if causal else n
     reading = max(0, n - segment) if causal else n
     read = chosen + near + slots * reading
+    # Without a graph the heads' own scores select: they are charged once, for all visible pairs.
+    scored = read if edge_rank else slots * reading
     selection = Cost(
         name="selection",
-        params=0,
         flops=2.0 * rank * visible,
-        backward=4.0 * rank * (chosen + near) if edge_rank else 0.0,
-        executed=2.0 * rank * n * n if edge_rank else 0.0,
+        backward=4.0 * rank * (chosen + near),
+        executed=2.0 * rank * n * n,
         bytes_moved=4.0 * n * n + 12.0 * n * top_k,
+    )
+    dense = (2 if edge_rank else 1) * n * n
+    attention = Cost(
+        name="scores_values",
+        flops=2.0 * d_model * (scored + read),
+        executed=2.0 * d_model * (dense + 2 * slots * padded),
     )
     return group(
         "attention",
         linear("qkv", n, d_model, 3 * d_model),
         Cost(name="slot_projection", flops=4.0 * groups * slots * d_model * d_model),
         selection,
-        Cost(
-            name="scores_values",
-            params=0,
-            flops=4.0 * d_model * read,
-            executed=4.0 * d_model * (n * n + slots * padded),
-        ),
+        attention,
         linear("out", n, d_model, d_model),
     )

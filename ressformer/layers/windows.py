@@ -6,16 +6,18 @@ Shapes: B batch, H heads, n length, h head width, g global tokens, c rows of a t
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from ressformer.layers.pieces import Piece, joint_attention, key_bias
+from ressformer.layers.pieces import Piece, joint_attention, key_bias, outside_compiler
 
 _TILE = 64  # query rows per tile: 32 and 128 are no faster
 
 
+@outside_compiler
 def sliding_window_attention(
     q_BHnh: Tensor,
     k_BHnh: Tensor,
@@ -82,9 +84,7 @@ def additive(seen: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.zeros_like(seen, dtype=dtype).masked_fill(~seen, -math.inf)
 
 
-def _plan(
-    n: int, window: int, dilation: int, causal: bool, n_global: int, like: Tensor
-) -> tuple[Piece, ...]:
+def _plan(n: int, window: int, dilation: int, causal: bool, n_global: int, like: Tensor) -> tuple[Piece, ...]:
     """Head rows (window cut off, or reaching into the globals), whole tiles, a ragged tail, and the globals."""
     if window < 1 or dilation < 1 or n_global < 0:
         raise ValueError(
@@ -112,8 +112,8 @@ def _plan(
     if tiles:
         keys = lead + _TILE + trail
         mask_cl = mask(range(lead * d, (lead + _TILE) * d, d), range(0, keys * d, d), 0)
-        shared = {"rows": _TILE, "keys": keys, "tiles": tiles, "stride": d, "mask_cl": mask_cl}
-        pieces += [Piece(start=head + a, key=head - lead * d + a, **shared) for a in range(d)]
+        body = Piece(start=head, key=head - lead * d, rows=_TILE, keys=keys, tiles=tiles, stride=d, mask_cl=mask_cl)
+        pieces += [replace(body, start=body.start + a, key=body.key + a) for a in range(d)]
     if tail < n:
         a = tail - left * d
         mask_cl = mask(range(tail, n), range(a, n), 0)

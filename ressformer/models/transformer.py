@@ -22,7 +22,7 @@ class TransformerConfig(StackConfig):
 
     family: ClassVar[str] = "transformer"
 
-    def build_mixer(self, *, causal: bool, out_scale: float) -> nn.Module:
+    def build_mixer(self, *, length: int, causal: bool, out_scale: float) -> nn.Module:
         rotary = self.positions == "rotary"
         return MultiHeadAttention(self.d_model, self.n_heads, causal=causal, rotary=rotary, out_scale=out_scale)
 

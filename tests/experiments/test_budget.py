@@ -8,10 +8,12 @@ import pytest
 
 from experiments.budget import Budget, solve
 from experiments.errors import UserError
+from experiments.pricing import require_order
 from ressformer.cost import Shape, model_cost
 from ressformer.decoder import Decoder, ModelConfig
 from ressformer.models.ressformer import ReSSFormerConfig
 from ressformer.models.transformer import TransformerConfig
+from tasks.qa.chain import Chain
 
 TINY = Budget(name="tiny", params=200_000, train_flops=6e11)
 FAMILIES: list[ModelConfig] = [
@@ -47,9 +49,7 @@ def test_both_models_of_the_first_table_are_doubly_matched() -> None:
 
 
 def test_only_the_dials_move() -> None:
-    solved = solve(
-        ReSSFormerConfig(top_k=5), TINY, Shape(batch=8, length=64, vocab=40), TransformerConfig()
-    ).config
+    solved = solve(ReSSFormerConfig(top_k=5), TINY, Shape(batch=8, length=64, vocab=40), TransformerConfig()).config
     assert isinstance(solved, ReSSFormerConfig)
     dials = {"n_experts": 4, "top_e": 1, "d_expert": 256}
     assert replace(solved, **dials) == replace(ReSSFormerConfig(top_k=5), **dials)
@@ -83,9 +83,7 @@ def test_the_same_question_has_the_same_answer() -> None:
         ),
     ],
 )
-def test_a_budget_that_cannot_be_met_names_the_limit(
-    config: ModelConfig, budget: Budget, words: list[str]
-) -> None:
+def test_a_budget_that_cannot_be_met_names_the_limit(config: ModelConfig, budget: Budget, words: list[str]) -> None:
     with pytest.raises(UserError) as caught:
         solve(config, budget, Shape(batch=8, length=64, vocab=40), TransformerConfig())
     assert "\n" not in str(caught.value)
@@ -104,3 +102,12 @@ def test_a_budget_that_cannot_be_met_names_the_limit(
 def test_bad_budgets_are_refused_in_one_line(values: dict[str, object], word: str) -> None:
     with pytest.raises(UserError, match=word):
         Budget.from_dict({"name": "odd", "params": 1000, "train_flops": 1e9} | values)
+
+
+def test_a_bag_of_words_is_refused_where_order_matters() -> None:
+    blind, both_ways = ReSSFormerConfig(cache=0), Chain(bidirectional=True)
+    with pytest.raises(UserError, match=r"ressformer sees no order .* task chain needs it: set task.bidirectional"):
+        require_order(blind, both_ways)
+    require_order(blind, Chain())
+    require_order(ReSSFormerConfig(), both_ways)
+    require_order(TransformerConfig(), both_ways)

@@ -67,9 +67,7 @@ def test_a_failing_wandb_is_harmless(store: Store, monkeypatch: pytest.MonkeyPat
     assert execute(spec, store) == "done"
 
 
-def test_wandb_is_offline_with_a_key_and_no_word_of_online(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_wandb_is_offline_with_a_key_and_no_word_of_online(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
     run, seen = fake_wandb(monkeypatch, "")
     mirror = mirror_for(make_spec(logger={"kind": "wandb"}), tmp_path)

@@ -143,9 +143,7 @@ def _take(root: str, run: str, gate: Any, answers: Any) -> None:
 def test_one_of_two_processes_gets_the_lease(store: Store) -> None:
     context = multiprocessing.get_context("spawn")
     gate, answers = context.Barrier(2), context.Queue()
-    both = [
-        context.Process(target=_take, args=(str(store.root), "run", gate, answers)) for _ in range(2)
-    ]
+    both = [context.Process(target=_take, args=(str(store.root), "run", gate, answers)) for _ in range(2)]
     for process in both:
         process.start()
     for process in both:
@@ -195,5 +193,5 @@ def test_a_half_written_lease_is_dead(store: Store) -> None:
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be written.*results_dir=FOLDER"):
+    with pytest.raises(UserError, match=r"cannot be written.*results_dir=FOLDER"):
         Store(tmp_path / "file" / "results")

@@ -9,6 +9,10 @@ from hypothesis import strategies as st
 from ressformer.cost import Shape, model_cost
 from ressformer.count import counted_flops
 from ressformer.decoder import Decoder, ModelConfig
+from ressformer.models.bigbird import BigBirdConfig
+from ressformer.models.longformer import LongformerConfig
+from ressformer.models.looped import LoopedConfig
+from ressformer.models.reformer import ReformerConfig
 from ressformer.models.ressformer import ReSSFormerConfig
 from ressformer.models.transformer import TransformerConfig
 
@@ -30,6 +34,23 @@ def transformers(draw: st.DrawFn) -> ModelConfig:
         short_conv=draw(st.sampled_from([0, 3])),
         tie_embeddings=draw(st.booleans()),
     )
+
+
+@st.composite
+def sparse_stacks(draw: st.DrawFn) -> ModelConfig:
+    d, heads = draw(widths)
+    common = {"d_model": d, "n_heads": heads, "n_layers": draw(st.integers(1, 2)), "d_ff": 8 * draw(st.integers(1, 9))}
+    small = st.integers(1, 9)
+    match draw(st.sampled_from(["looped", "longformer", "bigbird", "reformer"])):
+        case "looped":
+            return LoopedConfig(**common)
+        case "longformer":
+            dials = {"window": draw(small), "dilation": draw(st.integers(1, 3)), "n_global": draw(st.integers(0, 3))}
+            return LongformerConfig(**common, **dials)
+        case "bigbird":
+            return BigBirdConfig(**common, block=draw(small), random_blocks=draw(st.integers(0, 2)))
+        case _:
+            return ReformerConfig(**common, chunk=draw(small), rounds=draw(st.integers(1, 3)))
 
 
 @st.composite
@@ -76,6 +97,12 @@ def test_transformer_closed_form_equals_counted(config: ModelConfig, shape: Shap
 @settings(max_examples=40, deadline=None)
 @given(ressformers(), shapes)
 def test_ressformer_closed_form_equals_counted(config: ModelConfig, shape: Shape) -> None:
+    check(config, shape)
+
+
+@settings(max_examples=30, deadline=None)
+@given(sparse_stacks(), shapes)
+def test_sparse_stacks_closed_form_equals_counted(config: ModelConfig, shape: Shape) -> None:
     check(config, shape)
 
 

@@ -1,0 +1,141 @@
+"""Reformer: LSH attention with shared queries and keys, and reversible layers (Kitaev et al. 2020, 2001.04451).
+
+The LSH attention is a causal-safe variant: which keys a token reads depends on earlier tokens alone (see
+`ressformer.layers.lsh`). Reversible layers (section 3) keep no activations: the backward pass rebuilds each layer's
+input from its output. That saves memory and changes the arithmetic: two residual streams instead of one.
+
+Shapes: B batch, n length, d width, H heads, h head width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ressformer.cost import Cost, Shape, group, linear
+from ressformer.decoder import Core, CoreOutput, init_linear
+from ressformer.layers.conv import merge_heads, split_heads
+from ressformer.layers.lsh import hash_flops, hash_rotations, lsh_attention, lsh_pairs
+from ressformer.stack import StackConfig, StackCore, StackLayer
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReformerConfig(StackConfig):
+    """Dials of Reformer, beside the stack's.
+
+    Attributes:
+        rounds: hash rounds.
+        chunk: tokens per chunk; there are length / chunk buckets at the training length.
+        hash_seed: seed of the rotations; a constant of the model, not of the run.
+        reversible: reversible layers.
+    """
+
+    family: ClassVar[str] = "reformer"
+
+    rounds: int = 2
+    chunk: int = 16
+    hash_seed: int = 0
+    reversible: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require(self.positions != "rotary", "positions=rotary does not go with hashing; use learned or none")
+        self.require(self.rounds >= 1 and self.chunk >= 1, "rounds and chunk must be at least 1")
+
+    def buckets(self, length: int) -> int:
+        """Buckets per round for training sequences of `length`."""
+        return max(1, length // self.chunk)
+
+    def build_core(self, *, length: int, max_length: int, causal: bool) -> Core:
+        kind = ReversibleCore if self.reversible else StackCore
+        return kind(self, length=length, max_length=max_length, causal=causal)
+
+    def build_mixer(self, *, length: int, causal: bool, out_scale: float) -> nn.Module:
+        return LSHAttention(self, length=length, causal=causal, out_scale=out_scale)
+
+    def mixer_cost(self, shape: Shape) -> Cost:
+        n, d, buckets = shape.length, self.d_model, self.buckets(shape.length)
+        useful, executed = lsh_pairs(n, n_buckets=buckets, rounds=self.rounds, chunk=self.chunk, causal=shape.causal)
+        hashing = hash_flops(n, width=d // self.n_heads, n_buckets=buckets, rounds=self.rounds) * self.n_heads
+        rows = n * self.rounds * self.n_heads
+        return group(
+            "attention",
+            linear("qk_v", n, d, 2 * d),
+            Cost(name="hashing", flops=hashing, backward=0.0, bytes_moved=16.0 * rows + 12.0 * rows * d / self.n_heads),
+            Cost(name="scores_values", flops=4.0 * d * useful, executed=4.0 * d * executed),
+            linear("out", n, d, d),
+        )
+
+
+class LSHAttention(nn.Module):
+    """Projections around `lsh_attention`; the rotations are buffers, the same in every run."""
+
+    def __init__(self, config: ReformerConfig, *, length: int, causal: bool, out_scale: float) -> None:
+        super().__init__()
+        d, heads = config.d_model, config.n_heads
+        self.config, self.causal = config, causal
+        self.qk_v = nn.Linear(d, 2 * d, bias=False)
+        self.out = nn.Linear(d, d, bias=False)
+        init_linear(self.qk_v.weight)
+        init_linear(self.out.weight, scale=out_scale)
+        rotations = hash_rotations(heads, d // heads, config.buckets(length), config.rounds, config.hash_seed)
+        self.factors = len(rotations)
+        for index, rotation in enumerate(rotations):
+            self.register_buffer(f"rotation_{index}", rotation, persistent=False)
+
+    def forward(self, x_Bnd: Tensor, mask_Bn: Tensor | None) -> Tensor:
+        qk_BHnh, v_BHnh = (split_heads(t, self.config.n_heads) for t in self.qk_v(x_Bnd).chunk(2, dim=-1))
+        y_BHnh = lsh_attention(
+            qk_BHnh,
+            v_BHnh,
+            rotations=tuple(getattr(self, f"rotation_{i}") for i in range(self.factors)),
+            rounds=self.config.rounds,
+            chunk=self.config.chunk,
+            causal=self.causal,
+            key_mask_Bn=mask_Bn,
+        )
+        out_Bnd: Tensor = self.out(merge_heads(y_BHnh))
+        return out_Bnd
+
+
+class ReversibleCore(StackCore):
+    """y1 = x1 + attention(x2), y2 = x2 + ff(y1), layer after layer; both streams start as x and are averaged."""
+
+    def forward(self, x_Bnd: Tensor, mask_Bn: Tensor | None) -> CoreOutput:
+        x_Bnd = self.embed_positions(x_Bnd)
+        layers: list[StackLayer] = list(self.layers)  # type: ignore[arg-type]
+        # Weights are handed over by reference: the gradient reaches them inside `_Reversible.backward`.
+        a_Bnd, b_Bnd = _Reversible.apply(x_Bnd, x_Bnd.clone(), mask_Bn, layers)  # type: ignore[no-untyped-call]
+        return CoreOutput((a_Bnd + b_Bnd) / 2)
+
+
+class _Reversible(torch.autograd.Function):
+    """The whole stack without stored activations (RevNet, 1707.04585, section 3.2)."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor, mask: Tensor | None, layers: list[StackLayer]) -> tuple[Tensor, Tensor]:
+        for layer in layers:
+            a = a + layer.mix(b, mask)
+            b = b + layer.feed(a)
+        ctx.mask, ctx.layers = mask, layers
+        ctx.save_for_backward(a, b)
+        return a, b
+
+    @staticmethod
+    def backward(ctx: Any, grad_a: Tensor, grad_b: Tensor) -> tuple[Tensor | None, ...]:
+        a, b = ctx.saved_tensors
+        for layer in reversed(ctx.layers):
+            with torch.enable_grad():
+                y = a.detach().requires_grad_()
+                fed = layer.feed(y)
+            fed.backward(grad_b)
+            b, grad_a = b - fed.detach(), grad_a + y.grad
+            with torch.enable_grad():
+                x = b.detach().requires_grad_()
+                mixed = layer.mix(x, ctx.mask)
+            mixed.backward(grad_a)
+            a, grad_b = a - mixed.detach(), grad_b + x.grad
+        return grad_a, grad_b, None, None
