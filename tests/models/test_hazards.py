@@ -100,7 +100,8 @@ def test_padding_changes_nothing(config: ModelConfig, causal: bool) -> None:
     other = model(torch.where(mask, tokens, 0), mask).logits_BnV[:, :15]
     short = model(tokens[:, :15]).logits_BnV
     assert torch.allclose(padded, other, atol=1e-5)
-    assert torch.allclose(padded, short, atol=2e-4)
+    if config.family != "bigbird" or causal:  # its random blocks depend on how many blocks there are
+        assert torch.allclose(padded, short, atol=2e-4)
 
 
 def test_all_padding_is_finite() -> None:
