@@ -28,12 +28,12 @@ printf '%s\n' "$pins" > "$work/pins.txt"
 links=()
 for link in ${PIP_FIND_LINKS:-}; do links+=(--find-links "$link"); done
 env -u UV_INDEX -u UV_EXTRA_INDEX_URL -u PIP_EXTRA_INDEX_URL \
-    "$uv" pip compile pyproject.toml --extra dev --extra slurm --python-version 3.11 \
+    "$uv" pip compile pyproject.toml --extra dev --extra slurm --extra tensorboard --python-version 3.11 \
     --constraint "$work/pins.txt" "${links[@]}" --no-emit-index-url --no-emit-find-links \
     --generate-hashes --no-annotate --no-header --quiet --output-file "$work/out.lock" "$@"
 
 {
-    echo "# Made by 'make lock' (tools/lock.sh) with $("$uv" --version | cut -d' ' -f1-2) from pyproject.toml with the extras dev and slurm,"
+    echo "# Made by 'make lock' (tools/lock.sh) with $("$uv" --version | cut -d' ' -f1-2) from pyproject.toml with the extras dev, slurm and tensorboard,"
     echo "# for Python 3.11 and 3.12. torch carries no hash: its CPU build is another file than its CUDA build."
     awk -v drop="$cuda_only" '
         /^[a-z0-9]/ { torch = ($0 ~ /^torch==/); dropped = ($0 ~ drop) }
