@@ -143,6 +143,25 @@ def test_recall_of_near_keys_grows_with_rounds() -> None:
     assert recall[0] > 0.4 and recall[-1] > 0.98
 
 
+def test_more_rounds_read_more_of_the_true_nearest_keys() -> None:
+    """Values that are unit vectors make the output the attention weights: what is above zero was read."""
+    n = 128
+    generator = torch.Generator().manual_seed(0)
+    centres = torch.randn(1, 1, 16, n, generator=generator).repeat_interleave(n // 16, 2)
+    qk = centres + torch.randn(1, 1, n, n, generator=generator)
+    scores = (qk @ normalize(qk, dim=-1).mT).masked_fill(torch.eye(n, dtype=torch.bool), -math.inf)
+    nearest = scores.topk(4).indices
+    recall = []
+    for rounds in (1, 2, 4, 8):
+        rotations = hash_rotations(1, n, 16, rounds, seed=0)
+        weights = lsh_attention(
+            qk, torch.eye(n)[None, None], rotations=rotations, rounds=rounds, chunk=8, causal=False, scale=0.1
+        )
+        recall.append((weights.gather(-1, nearest) > 0).float().mean().item())
+    assert all(a < b for a, b in itertools.pairwise(recall))
+    assert recall[-1] > 2 * recall[0] and recall[-1] > 0.9
+
+
 def test_orthogonal_rotations_fill_buckets_evenly() -> None:
     x = torch.randn(1, 1, 20_000, 32, generator=torch.Generator().manual_seed(0))
     for n_buckets in (64, 256):
