@@ -54,10 +54,11 @@ class ChainConfig(TaskConfig):
         )
         facts, hops = 2 * self.facts_max, self.hops_max + 2
         need = 3 * facts + hops + 2
+        most = (self.length - hops - 2) // 6
         require(
             self.length >= need,
             f"length={self.length} is too small for {facts} facts and a question of {hops} hops (split "
-            f"test/ood_far): use length >= {need} or facts_max <= {max((self.length - hops - 2) // 6, 0)}",
+            f"test/ood_far): use length >= {need}" + (f" or facts_max <= {most}" if most > 0 else ""),
         )
         nodes = max(2, -(-facts // self.n_relations))
         require(
@@ -154,9 +155,7 @@ class Chain(Task):
         return asked
 
     def _item(self, stream: Stream, facts: list[Fact], questions: list[Question]) -> Item:
-        entities = stream.sample(
-            range(self.first_entity, self.vocab_size), 1 + max(max(h, t) for h, _, t in facts)
-        )
+        entities = stream.sample(range(self.first_entity, self.vocab_size), 1 + max(max(h, t) for h, _, t in facts))
         tokens: list[int] = []
         for head, relation, tail in facts:
             tokens += (FIRST_RELATION + relation, entities[head], entities[tail])
