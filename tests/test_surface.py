@@ -19,8 +19,8 @@ from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parent.parent
 VERBS = [
-    *("help", "install", "lock", "test", "lint"),
-    *("reproduce-table", "sweep", "compare", "export", "report", "clean"),
+    *("install", "test", "lint"),
+    *("reproduce-table", "sweep", "compare", "check-claims", "export", "report", "clean"),
 ]
 ROOMS = (".ci", "benchmarks", "conf", "docs", "experiments", "ressformer", "tasks", "tests", "tools")
 OWN = {"ressformer", "tasks", "experiments"}
