@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ressformer.cost import Cost, Shape, group, norm
 from ressformer.decoder import Core, CoreOutput, ModelConfig, mean_cosine
+from ressformer.dials import Dial
 from ressformer.layers.attention import FeedForward, feed_forward_cost
 from ressformer.layers.conv import short_conv, short_conv_cost
 
@@ -35,6 +36,7 @@ class StackConfig(ModelConfig):
     """
 
     fill: ClassVar[str] = "d_ff"
+    depth_field: ClassVar[str] = "n_layers"
 
     n_layers: int = 4
     d_ff: int = 256
@@ -55,6 +57,16 @@ class StackConfig(ModelConfig):
     def shared(self) -> bool:
         """Whether one layer's weights serve all L applications."""
         return False
+
+    @property
+    def looped(self) -> bool:
+        return self.shared
+
+    def dials(self) -> tuple[Dial, ...]:
+        fill, width = super().dials()
+        depths = range(2 if self.looped else 1, 4 * self.n_layers + 1)
+        layers = Dial(name="n_layers", values=depths, rank=2, affine=True, ordinary=self.n_layers)
+        return replace(fill, ordinary=4 * self.d_model), layers, width
 
     @abstractmethod
     def build_mixer(self, *, length: int, causal: bool, out_scale: float) -> nn.Module:

@@ -16,9 +16,7 @@ def _print_card(task: Task) -> None:
     for entry in fields(card):
         value = getattr(card, entry.name)
         if isinstance(value, dict):
-            value = "; ".join(
-                f"{k}: {v:.3f}" if isinstance(v, float) else f"{k}: {v}" for k, v in value.items()
-            )
+            value = "; ".join(f"{k}: {v:.3f}" if isinstance(v, float) else f"{k}: {v}" for k, v in value.items())
         print(f"  {entry.name.replace('_', ' '):<20} {value}")
     print(f"  {'sizes':<20} {'; '.join(f'{split}: {count}' for split, count in task.splits.items())}")
     print(f"  {'length, vocabulary':<20} {task.length}, {task.vocab_size}")

@@ -23,9 +23,7 @@ from tasks.shortcuts import Rule, fitted_rules, measure_shortcuts
 from tasks.stream import partition
 
 IGNORE = -100
-EVAL_SEED = (
-    0  # every evaluation split is drawn with this seed, so that items are paired across models and seeds
-)
+EVAL_SEED = 0  # every evaluation split is drawn with this seed, so that items are paired across models and seeds
 REDRAWS = 10_000  # attempts at an item before its configuration is declared impossible
 
 Ints = NDArray[np.int64]
@@ -92,9 +90,7 @@ def build_config(config_class: type[TaskConfig], values: Mapping[str, Any], task
             raise ValueError(f"task {task}: unknown key '{key}'; known keys: {', '.join(sorted(defaults))}")
         wanted = type(defaults[key])
         if type(value) is not wanted and not (wanted is float and type(value) is int):
-            raise ValueError(
-                f"task {task}: {key}={value!r} must be of type {wanted.__name__}, e.g. {defaults[key]!r}"
-            )
+            raise ValueError(f"task {task}: {key}={value!r} must be of type {wanted.__name__}, e.g. {defaults[key]!r}")
     try:
         return config_class(**values)
     except ValueError as error:
@@ -195,9 +191,7 @@ class Task(ABC):
                 continue
             known_N = ~values_N.isnan()
             w_N = (torch.ones_like(values_N) if weight_N is None else weight_N).double()[known_N]
-            totals[key] = (
-                float((values_N.double()[known_N] * w_N).sum() / w_N.sum()) if len(w_N) else float("nan")
-            )
+            totals[key] = float((values_N.double()[known_N] * w_N).sum() / w_N.sum()) if len(w_N) else float("nan")
         return totals
 
     @cached_property

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 Fact = tuple[int, int, int]  # head node, relation, tail node
-Question = tuple[
-    int, tuple[int, ...], int
-]  # start node, relations in the order they are followed, answer node
+Question = tuple[int, tuple[int, ...], int]  # start node, relations in the order they are followed, answer node
 
 
 def canonical_graph(facts: Sequence[Fact], questions: Sequence[Question]) -> str:

@@ -16,9 +16,7 @@ import numpy as np
 
 T = TypeVar("T")
 
-_BLOCK = (
-    256  # raw words fetched at once: about one item's worth, so that a stream costs about 20 microseconds
-)
+_BLOCK = 256  # raw words fetched at once: about one item's worth, so that a stream costs about 20 microseconds
 
 
 class Stream:

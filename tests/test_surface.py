@@ -201,9 +201,7 @@ def test_settings_of_pip_reach_the_installer(
 ) -> None:
     """The environment beats the file, a subcommand's section beats the global one, lists become words."""
     config = tmp_path / "pip.conf"
-    config.write_text(
-        "[global]\nfind-links = a\ntimeout = 1\nextra-index-url =\n  b\n  c\n[install]\ntimeout = 2\n"
-    )
+    config.write_text("[global]\nfind-links = a\ntimeout = 1\nextra-index-url =\n  b\n  c\n[install]\ntimeout = 2\n")
     for name in [name for name in os.environ if name.startswith("PIP_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("PIP_CONFIG_FILE", str(config))

@@ -39,9 +39,7 @@ class PyDocsConfig(TaskConfig):
 
     def __post_init__(self) -> None:
         for name in ("n_validation", "n_test"):
-            require(
-                getattr(self, name) >= 0, f"{name}={getattr(self, name)} is negative: use 0 (all) or more"
-            )
+            require(getattr(self, name) >= 0, f"{name}={getattr(self, name)} is negative: use 0 (all) or more")
         require(self.batch_size >= 1, f"batch_size={self.batch_size} is too small: use 1 or more")
         shortest = min(len(text) for text in split_texts().values())
         require(2 <= self.length <= shortest, f"length={self.length} does not fit: use 2 to {shortest}")
@@ -64,9 +62,7 @@ def split_texts() -> dict[str, bytes]:
         if owner in used:
             used[owner] += size
         parts[owner] += names
-    return {
-        split: "\n\n".join(topics[name] for name in sorted(names)).encode() for split, names in parts.items()
-    }
+    return {split: "\n\n".join(topics[name] for name in sorted(names)).encode() for split, names in parts.items()}
 
 
 def topic_groups() -> list[list[str]]:

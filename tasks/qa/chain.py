@@ -154,9 +154,7 @@ class Chain(Task):
         return asked
 
     def _item(self, stream: Stream, facts: list[Fact], questions: list[Question]) -> Item:
-        entities = stream.sample(
-            range(self.first_entity, self.vocab_size), 1 + max(max(h, t) for h, _, t in facts)
-        )
+        entities = stream.sample(range(self.first_entity, self.vocab_size), 1 + max(max(h, t) for h, _, t in facts))
         tokens: list[int] = []
         for head, relation, tail in facts:
             tokens += (FIRST_RELATION + relation, entities[head], entities[tail])

@@ -84,9 +84,7 @@ class ListOps(Task):
         deepest = self.config.depth_max
         known = {"test/ood_near": (deepest + 1, deepest + 1), "test/ood_far": (deepest + 2, deepest + 3)}
         if split not in known and split not in ("train", "validation", "test/id"):
-            raise ValueError(
-                f"task listops: unknown split '{split}'; splits: train, {', '.join(self.splits)}"
-            )
+            raise ValueError(f"task listops: unknown split '{split}'; splits: train, {', '.join(self.splits)}")
         return known.get(split, (1, deepest))
 
     def generate(self, split: str, seed: int, index: int) -> Item:
@@ -176,9 +174,7 @@ class ListOps(Task):
 
     def text(self, item: Item) -> str:
         """The expression, and its value after an arrow."""
-        words = {CLOSE: "]", EQUALS: "="} | {
-            FIRST_OPERATOR + i: f"[{name}" for i, name in enumerate(OPERATORS)
-        }
+        words = {CLOSE: "]", EQUALS: "="} | {FIRST_OPERATOR + i: f"[{name}" for i, name in enumerate(OPERATORS)}
         tokens = [words.get(token, str(token - DIGITS)) for token in item.input_ids.tolist()]
         return " ".join(tokens) + f" -> {item.labels[-1] - DIGITS}"
 

@@ -92,9 +92,7 @@ def test_chain_score_per_hop() -> None:
     items = [task.generate("test/ood_near", 0, index) for index in range(20)]
     for item in items:
         ids, labels = torch.from_numpy(item.input_ids)[None], torch.from_numpy(item.labels)[None]
-        single = torch.roll(ids == QUESTION, 2, 1) & (
-            labels != IGNORE
-        )  # Q r e: the label is two after the mark
+        single = torch.roll(ids == QUESTION, 2, 1) & (labels != IGNORE)  # Q r e: the label is two after the mark
         pred = torch.where(single, labels, 0)
         scores = task.score(labels, pred, torch.zeros(labels.shape), ids)
         share = float(single.sum() / (labels != IGNORE).sum())
@@ -151,11 +149,7 @@ def test_listops_arguments_give_the_value_they_were_drawn_for() -> None:
 
 def test_listops_canonical_form_ignores_the_order_of_arguments() -> None:
     one = canonical_form(("MAX", [1, ("SM", [2, 3]), 4]))
-    assert (
-        one
-        == canonical_form(("MAX", [("SM", [3, 2]), 4, 1]))
-        != canonical_form(("MIN", [1, ("SM", [2, 3]), 4]))
-    )
+    assert one == canonical_form(("MAX", [("SM", [3, 2]), 4, 1])) != canonical_form(("MIN", [1, ("SM", [2, 3]), 4]))
 
 
 def test_shortcuts_stay_within_their_bounds() -> None:

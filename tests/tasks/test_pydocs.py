@@ -55,9 +55,7 @@ def test_a_part_of_the_windows_is_spread_over_the_text() -> None:
 
 def test_inputs_are_the_labels_shifted_behind_bos() -> None:
     item = PyDocs(length=40).generate("train", 0, 0)
-    assert (
-        item.input_ids[0] == BOS and (item.input_ids[1:] == item.labels[:-1]).all() and len(item.labels) == 40
-    )
+    assert item.input_ids[0] == BOS and (item.input_ids[1:] == item.labels[:-1]).all() and len(item.labels) == 40
 
 
 def test_check_refuses_text_of_no_split() -> None:

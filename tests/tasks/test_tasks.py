@@ -139,15 +139,11 @@ def test_score_of_right_and_wrong_answers(task: Task) -> None:
 
 def test_card_is_complete_and_chance_is_the_best_trivial_rule(task: Task) -> None:
     card = task.card
-    assert all(
-        [card.summary, card.family, card.train, card.in_distribution, card.metric, card.looping, card.licence]
-    )
+    assert all([card.summary, card.family, card.train, card.in_distribution, card.metric, card.looping, card.licence])
     tests = {split for split in task.splits if split.startswith("test/")}
     assert set(card.chance) == tests and set(card.out_of_distribution) == tests - {"test/id"}
     best = max if card.higher_is_better else min
-    assert (
-        card.shortcuts and best([*card.shortcuts.values(), card.chance["test/id"]]) in card.shortcuts.values()
-    )
+    assert card.shortcuts and best([*card.shortcuts.values(), card.chance["test/id"]]) in card.shortcuts.values()
 
 
 def test_fingerprint_follows_the_data_and_not_the_batch(task: Task) -> None:
