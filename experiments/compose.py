@@ -17,6 +17,9 @@ from experiments.provenance import ROOT
 
 CONF = ROOT / "conf"
 
+# Sections whose dataclass knows every key and refuses the others; their YAML holds only what differs from it.
+OPEN = ("model.", "task.", "budget.")
+
 
 def register_resolvers() -> None:
     """`${pid:}`: the id of this process, so that launches of one second do not share a folder."""
@@ -51,9 +54,14 @@ def require_option(group: str, name: str) -> None:
         raise UserError(unknown(group, name, found))
 
 
+def opened(argument: str) -> str:
+    """The argument in the form that also sets a key which the section's YAML leaves at its default."""
+    return f"++{argument}" if argument.startswith(OPEN) else argument
+
+
 def composed(overrides: Sequence[str]) -> DictConfig:
     """conf/config.yaml under the overrides (inside `composer`). Hydra's own errors pass through."""
-    return compose("config", overrides=list(overrides))
+    return compose("config", overrides=[opened(override) for override in overrides])
 
 
 def plain(config: Any) -> dict[str, Any]:

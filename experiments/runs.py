@@ -31,8 +31,13 @@ COSMETIC_TRAINER = frozenset(
 
 
 def identity(config: dict[str, Any], sizes: dict[str, Any], steps: int, data: str, seed: int) -> str:
-    """Sixteen hex digits that name a run: config less cosmetic keys, solved sizes and steps, data, seed."""
-    kept = {key: value for key, value in config.items() if key not in COSMETIC}
+    """Sixteen hex digits that name a run: config less cosmetic keys, solved sizes and steps, data, seed.
+
+    The model is named by its sizes, every dial of them; the task by its class, its batch and `data`, the fingerprint
+    of its whole specification and items. So a dial spelled out at its default names the same run.
+    """
+    kept = {key: value for key, value in config.items() if key not in COSMETIC and key != "model"}
+    kept["task"] = {key: config["task"].get(key) for key in ("_target_", "batch_size")}
     trainer = kept.get("trainer", {})
     kept["trainer"] = {key: value for key, value in trainer.items() if key not in COSMETIC_TRAINER}
     return atomic.digest({"config": kept, "sizes": sizes, "steps": steps, "data": data, "seed": seed})

@@ -113,8 +113,8 @@ class Piece:
     def calls(self, z: int) -> list[slice]:
         """Which rows of Z go to the kernel together.
 
-        It lays out its results as [batch, c, heads, h]: many tiles as heads would scatter them in memory. So these go row
-        by row, tiles as batch; few tiles go with all rows at once.
+        It lays out its results as [batch, c, heads, h]: many tiles as heads would scatter them in memory. So these go
+        row by row, tiles as batch; few tiles go with all rows at once.
         """
         return [slice(i, i + 1) for i in range(z)] if self.tiles >= SPLIT and self.blocks_HTr is None else [slice(0, z)]
 

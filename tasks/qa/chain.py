@@ -54,10 +54,11 @@ class ChainConfig(TaskConfig):
         )
         facts, hops = 2 * self.facts_max, self.hops_max + 2
         need = 3 * facts + hops + 2
+        most = (self.length - hops - 2) // 6
         require(
             self.length >= need,
             f"length={self.length} is too small for {facts} facts and a question of {hops} hops (split "
-            f"test/ood_far): use length >= {need} or facts_max <= {max((self.length - hops - 2) // 6, 0)}",
+            f"test/ood_far): use length >= {need}" + (f" or facts_max <= {most}" if most > 0 else ""),
         )
         nodes = max(2, -(-facts // self.n_relations))
         require(

@@ -43,8 +43,8 @@ def test_cosmetic_trainer_keys_do_not_change_the_identity(key: str) -> None:
 
 def test_real_keys_change_the_identity() -> None:
     others = [
-        name({**CONFIG, "model": {"d_model": 16}}),
-        name({**CONFIG, "task": {"length": 8}}),
+        name({**CONFIG, "task": {"_target_": "tasks.other.Task"}}),
+        name({**CONFIG, "task": {"batch_size": 8}}),
         name({**CONFIG, "trainer": {**CONFIG["trainer"], "val_every": 6}}),
         name({**CONFIG, "trainer": {**CONFIG["trainer"], "optim": {"lr": 0.2}}}),
         name(CONFIG, seed=1),
@@ -53,6 +53,11 @@ def test_real_keys_change_the_identity() -> None:
         name(CONFIG, sizes={"d": 9}),
     ]
     assert len({name(CONFIG), *others}) == len(others) + 1
+
+
+def test_what_sizes_and_data_tell_is_not_hashed_twice() -> None:
+    assert name({**CONFIG, "model": {"d_model": 8, "n_heads": 4}}) == name(CONFIG)
+    assert name({**CONFIG, "task": {"length": 4, "n_test": 512}}) == name(CONFIG)
 
 
 def test_identity_does_not_depend_on_the_order_of_keys() -> None:

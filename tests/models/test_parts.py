@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -229,7 +230,7 @@ def test_schedule_warms_up_then_decays() -> None:
     optim = OptimConfig(warmup=0.1, final=0.1)
     factors = [optim.factor(s, 100) for s in range(100)]
     assert factors[0] == pytest.approx(0.1) and factors[9] == 1.0
-    assert all(a >= b for a, b in zip(factors[9:], factors[10:], strict=False))
+    assert all(a >= b for a, b in itertools.pairwise(factors[9:]))
     assert factors[-1] == pytest.approx(0.1, abs=1e-3)
 
 
