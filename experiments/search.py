@@ -31,14 +31,14 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ressformer.dials import LAST, Dial
+from ressformer.dials import DEPTH, LAST, Dial
 
 M = TypeVar("M")
 Array = NDArray[np.float64]
 
 EXACT = 1e-6  # Relative error that a computed figure may have against the measured one.
 TRIES = 32  # Best candidates looked at before a box is given up: a model may refuse some combinations.
-SOFT = 0.015  # Soft residuals below it count as none, and above it in steps of a third: the ordinary shape wins ties.
+SOFT = 0.015  # Soft residuals below it count as none, and above it in steps of a quarter doubling: shape wins ties.
 
 
 class Goal(NamedTuple):
@@ -192,7 +192,7 @@ class Question(Generic[M]):
             if dial.at_least in places:  # too strange to be chosen, and refused if it is all the same
                 wrong_G = places[dial.name] < places[dial.at_least]
                 figures = {key: np.where(wrong_G[..., None], math.inf, value) for key, value in figures.items()}
-        columns = self.keys(figures, strange_GC)
+        columns = self.keys(figures, strange_GC, rank)
         order = np.lexsort([column.ravel() for column in reversed(columns)])[:TRIES]
         found = []
         for flat in order:
@@ -204,8 +204,11 @@ class Question(Generic[M]):
             found.append(Candidate(key, {**outer, **values}, {k: float(v[at]) for k, v in figures.items()}))
         return found
 
-    def keys(self, figures: dict[str, Array], strange: Array) -> list[Array]:
-        """What candidates are compared by, the weightiest first: distance beyond tolerance, soft gap, strangeness."""
+    def keys(self, figures: dict[str, Array], strange: Array, rank: int) -> list[Array]:
+        """What candidates are compared by, the weightiest first: distance beyond tolerance, soft gap, strangeness.
+
+        From depth on, strangeness outweighs the soft gap: what a family is does not bend to come near to a figure.
+        """
         worst = np.zeros_like(strange)
         for key, goal in self.goals.items():
             worst = np.maximum(worst, np.abs(figures[key] / goal.value - 1) / goal.tolerance)
@@ -213,8 +216,9 @@ class Question(Generic[M]):
         gap = np.zeros_like(strange)
         for key, value in self.near.items():
             off = np.abs(figures[key] / value - 1)
-            gap = np.maximum(gap, np.where(off <= SOFT, 0.0, np.round(off / SOFT * 3)))
-        return [beyond, gap, np.round(strange, 6), np.round(worst, 6)]
+            gap = np.maximum(gap, np.round(4 * np.log2(np.maximum(off / SOFT, 1.0))))
+        shape = np.round(strange, 6)
+        return [beyond, *((gap, shape) if rank < DEPTH else (shape, gap)), np.round(worst, 6)]
 
     def grids(self, model: M, affine: list[Dial], fill: Dial | None) -> tuple[dict[str, Array], dict[str, Array]]:
         """The figures over the grid of the affine dials, with the fill at its lowest and at its highest."""
