@@ -29,13 +29,11 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from experiments.grids import Array, ends, limits, strangeness, weights
 from ressformer.dials import DEPTH, LAST, Dial
 
 M = TypeVar("M")
-Array = NDArray[np.float64]
-
 EXACT = 1e-6  # Relative error that a computed figure may have against the measured one.
 TRIES = 32  # Best candidates looked at before a box is given up: a model may refuse some combinations.
 SOFT = 0.015  # Soft residuals below it count as none, and above it in steps of a quarter doubling: shape wins ties.
@@ -181,12 +179,12 @@ class Question(Generic[M]):
             share_GC = (fill_GC - fill.values[0]) / (fill.values[-1] - fill.values[0])
         figures = {key: low_G[key][..., None] + (high_G[key] - low_G[key])[..., None] * share_GC for key in low_G}
         strange_GC = sum(
-            (_strangeness(dial, axis_G[..., None]) for dial, axis_G in zip(affine, axes_G, strict=True)),
-            _strangeness(fill, fill_GC) if fill else np.zeros_like(fill_GC),
+            (strangeness(dial, axis_G[..., None]) for dial, axis_G in zip(affine, axes_G, strict=True)),
+            strangeness(fill, fill_GC) if fill else np.zeros_like(fill_GC),
         )
         for dial in self.free(start, rank):
             if dial.name in outer:
-                strange_GC = strange_GC + _strangeness(dial, np.array(float(outer[dial.name])))
+                strange_GC = strange_GC + strangeness(dial, np.array(float(outer[dial.name])))
         places = {dial.name: axis_G for dial, axis_G in zip(affine, axes_G, strict=True)}
         for dial in affine:
             if dial.at_least in places:  # too strange to be chosen, and refused if it is all the same
@@ -222,20 +220,20 @@ class Question(Generic[M]):
 
     def grids(self, model: M, affine: list[Dial], fill: Dial | None) -> tuple[dict[str, Array], dict[str, Array]]:
         """The figures over the grid of the affine dials, with the fill at its lowest and at its highest."""
-        ends = [_ends(dial) for dial in ([fill] if fill else []) + affine]
+        corner_values = [ends(dial) for dial in ([fill] if fill else []) + affine]
         names = [dial.name for dial in ([fill] if fill else []) + affine]
         corners: list[Mapping[str, float]] = []
-        for combination in itertools.product(*ends):
+        for combination in itertools.product(*corner_values):
             values = dict(zip(names, combination, strict=True))
             corners.append(self.measure(self.turn(model, values) if values else model))
         found: list[dict[str, Array]] = [{}, {}]
         for key in {*self.goals, *self.near}:
-            corner = np.array([c[key] for c in corners], dtype=float).reshape([len(end) for end in ends])
+            corner = np.array([c[key] for c in corners], dtype=float).reshape([len(end) for end in corner_values])
             for side in (0, -1):
                 grid = corner[side] if fill else corner
                 for dial in affine:
                     # Contracts the first axis and appends the dial's: after all of them the order is as it was.
-                    grid = np.tensordot(grid, _weights(dial), axes=([0], [1]))
+                    grid = np.tensordot(grid, weights(dial), axes=([0], [1]))
                 found[side][key] = np.asarray(grid)
         return found[0], found[1]
 
@@ -251,7 +249,7 @@ class Question(Generic[M]):
         first, last = fill.values[0], fill.values[-1]
         step = fill.values[1] - first if len(fill.values) > 1 else 1
         low, high = np.full(shape, float(first)), np.full(shape, float(last))
-        exact_sum, weight_sum = np.zeros(shape), np.full(shape, 1e-300)
+        exact_sum, weight_total = np.zeros(shape), np.full(shape, 1e-300)
         wished = np.full(shape, float(fill.ordinary)) if fill.ordinary else None
         for key in (*self.near, *self.goals):
             value = self.goals[key].value if key in self.goals else self.near[key]
@@ -265,8 +263,8 @@ class Question(Generic[M]):
             room = np.where(moves, 0.999 * self.goals[key].tolerance * value / np.abs(rise), math.inf)
             weight = np.where(moves, 1 / room, 0.0)
             low, high = np.maximum(low, exact - room), np.minimum(high, exact + room)
-            exact_sum, weight_sum = exact_sum + weight * exact, weight_sum + weight
-        between = exact_sum / weight_sum
+            exact_sum, weight_total = exact_sum + weight * exact, weight_total + weight
+        between = exact_sum / weight_total
         best = np.clip(between if wished is None else wished, np.minimum(low, high), np.maximum(low, high))
         values = [np.floor(between / step) * step, np.ceil(between / step) * step]
         for multiple in sorted({step, *(m for m in (2 * step, 4 * step, 8 * step) if m <= fill.smooth)}):
@@ -286,35 +284,4 @@ class Question(Generic[M]):
                 )
         residuals = {key: goal.residual(figures[key]) for key, goal in self.goals.items()}
         met = all(abs(residuals[key]) <= goal.tolerance * (1 + 1e-9) for key, goal in self.goals.items())
-        return Found(model, candidate.values, figures, residuals, met, _limits(free, candidate.values), free)
-
-
-def _ends(dial: Dial) -> tuple[int, ...]:
-    if dial.anchors is not None:
-        return dial.anchors
-    return (dial.values[0], dial.values[-1]) if len(dial.values) > 1 else (dial.values[0],)
-
-
-def _weights(dial: Dial) -> Array:
-    """How much each anchor counts at each of the dial's values, [values, anchors]."""
-    ends, v = _ends(dial), np.asarray(dial.values, dtype=float)
-    if len(ends) == 1:
-        return np.ones((len(v), 1))
-    share = (v - ends[0]) / (ends[1] - ends[0])
-    return np.stack([1 - share, share], axis=1)
-
-
-def _strangeness(dial: Dial, values: Array) -> Array:
-    """0 at the ordinary value; 1 per doubling away from it, and a tenth per factor of two that roundness lacks."""
-    far = np.abs(np.log2(np.maximum(values, 1e-9) / dial.ordinary)) if dial.ordinary else np.zeros_like(values)
-    rough = dial.smooth / np.gcd(np.round(values).astype(np.int64), dial.smooth)
-    return np.asarray(far + 0.1 * np.log2(rough))
-
-
-def _limits(dials: Sequence[Dial], values: Mapping[str, int]) -> list[str]:
-    ends = [(d.name, values[d.name], d.values[0], d.values[-1]) for d in dials if d.name in values]
-    return [
-        f"{name} is at its {'lowest' if value == low else 'highest'}, {value}"
-        for name, value, low, high in ends
-        if value in (low, high) and low != high
-    ]
+        return Found(model, candidate.values, figures, residuals, met, limits(free, candidate.values), free)
