@@ -8,7 +8,7 @@ STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install lock test lint reproduce-table sweep compare export report clean
+.PHONY: help install lock test lint reproduce-table sweep compare export report budgets clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -50,6 +50,9 @@ export: $(STAMP) ## write the table and the raw records as CSV to results/export
 
 report: $(STAMP) ## build the readable report from the records (TABLE=quick)
 	$(PY) -m experiments.report table=$(TABLE) $(ARGS)
+
+budgets: $(STAMP)
+	$(PY) -m experiments.budget lock $(ARGS)
 
 clean: ## remove caches; CONFIRM=1 removes results/runs and results/exports, too
 	find . \( -name .venv -o -name .git \) -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
