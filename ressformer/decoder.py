@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from ressformer.cost import Cost, Shape
+from ressformer.cost import Cost, Shape, Spread
 from ressformer.dials import MULTIPLE, NARROW, Dial, with_own
 
 
@@ -47,9 +47,14 @@ class CoreOutput:
 
 
 class Core(nn.Module):
-    """What stands between embedding and final norm. `diagnose` asks for diagnostics (they cost time)."""
+    """What stands between embedding and final norm.
+
+    `diagnose` asks for diagnostics (they cost time). `eval_depth` runs it so many blocks deep instead of as deep as it
+    was trained; 0 = as trained.
+    """
 
     diagnose: bool = False
+    eval_depth: int = 0
 
     def forward(self, x_Bnd: Tensor, mask_Bn: Tensor | None) -> CoreOutput:
         raise NotImplementedError
@@ -117,6 +122,24 @@ class ModelConfig(ABC):
     @abstractmethod
     def core_cost(self, shape: Shape) -> Cost:
         """The core's closed-form cost tree, per sequence."""
+
+    def state_size(self, shape: Shape) -> int | None:
+        """Numbers kept per sequence of `shape.length` tokens to go on generating (keys, values, slots).
+
+        None = the family does not say; 0 where `shape` is not causal: nothing is generated.
+        """
+        return None
+
+    def spreads(self, shape: Shape) -> tuple[Spread, ...]:
+        """What depends on the data, forward and per sequence: least, charged, most."""
+        return ()
+
+    def at_depth(self, depth: int) -> Self | None:
+        """This config as it runs `depth` blocks deep at evaluation, for its cost; None = it cannot be.
+
+        A loop may turn as often as one likes; a stack can be cut short.
+        """
+        return None
 
     @property
     def fill_range(self) -> range:

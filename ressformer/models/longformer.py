@@ -45,6 +45,9 @@ class LongformerConfig(StackConfig):
     def position_free(self) -> bool:
         return False
 
+    def keys_kept(self, shape: Shape) -> int:
+        return min(shape.length, (self.window - 1) * self.dilation + 1 + self.n_global)
+
     def dials(self) -> tuple[Dial, ...]:
         keys = Dial(
             name="window",

@@ -15,12 +15,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
-from ressformer.cost import Cost, Shape, group, norm
+from ressformer.cost import Cost, Shape, Spread, group, norm
 from ressformer.decoder import Core, CoreOutput, ModelConfig, mean_cosine
 from ressformer.dials import Dial, around, with_own
 from ressformer.layers.conv import short_conv, short_conv_cost
@@ -147,6 +147,30 @@ class ReSSFormerConfig(ModelConfig):
     def looped(self) -> bool:
         return True
 
+    def state_size(self, shape: Shape) -> int | None:
+        """Every key may be selected again, so all stay, with their edge factors; each step has its own."""
+        if not shape.causal:
+            return 0
+        tokens = shape.length * (2 * self.d_model + (self.edge_rank if self.graph == "edges" else 0))
+        slots = -(-shape.length // self.memory_segment) * self.memory_slots * 2 * self.d_model
+        return self.steps * (tokens + slots)
+
+    def spreads(self, shape: Shape) -> tuple[Spread, ...]:
+        """The support of entmax and sparsemax may be one key a query; the experts' load may be even or all in one."""
+        rows, n = shape.length * self.steps, shape.length
+        keys = min(n, self.top_k + self.cache) + self.memory_slots
+        most = 2.0 * self.d_model * keys * rows
+        least = most if self.activation == "softmax" else 2.0 * self.d_model * rows
+        support = Spread("products with the values of the support", "FLOPs", least, most, most)
+        if self.n_experts == 1:
+            return (support,)
+        even = n * self.top_e / self.n_experts
+        load = Spread("rows of the fullest expert, a step", "rows", even, even, float(n))
+        return support, load
+
+    def at_depth(self, depth: int) -> Self | None:
+        return replace(self, steps=depth, eval_steps=0) if depth >= 1 else None
+
     def dials(self) -> tuple[Dial, ...]:
         fill, width = super().dials()
         counts = (*range(2, 16), *range(16, 32, 2), *range(32, 65, 4))
@@ -208,7 +232,7 @@ class ReSSFormerCore(Core):
 
     def forward(self, x_Bnd: Tensor, mask_Bn: Tensor | None) -> CoreOutput:
         config = self.config
-        steps = config.steps if self.training or not config.eval_steps else config.eval_steps
+        steps = config.steps if self.training else self.eval_depth or config.eval_steps or config.steps
         out = CoreOutput(x_Bnd)
         memory: Memory | None = None
         graph: Graph | None = None
