@@ -8,7 +8,7 @@ STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install lock test lint reproduce-table sweep compare check-claims export report clean
+.PHONY: help install lock test lint reproduce-table sweep compare check-claims export report budgets clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -54,6 +54,9 @@ export: $(STAMP) ## write the table and the raw records as CSV to results/export
 
 report: $(STAMP) ## build the readable report from the records (TABLE=quick)
 	$(PY) -m experiments.report table=$(TABLE) $(ARGS)
+
+budgets: $(STAMP)
+	$(PY) -m experiments.budget lock $(ARGS)
 
 clean: ## remove caches; CONFIRM=1 removes all of results/ but reference, too
 	find . \( -name .venv -o -name .git \) -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +

@@ -213,6 +213,7 @@ def _segments(x_BHnx: Tensor, size: int) -> Tensor:
 
 
 @lru_cache(maxsize=1024)
+@lru_cache(maxsize=4096)
 def sparse_pairs(n: int, top_k: int, cache: int, causal: bool) -> tuple[int, int, int]:
     """(visible, cached, selected) query-key pairs of a sequence of n tokens.
 

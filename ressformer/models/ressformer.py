@@ -14,15 +14,15 @@ Shapes: B batch, n length, d width, K steps, m slots, r edge rank.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
-from ressformer.cost import Cost, Shape, group, norm
+from ressformer.cost import Cost, Shape, Spread, group, norm
 from ressformer.decoder import Core, CoreOutput, ModelConfig, mean_cosine
+from ressformer.dials import Dial, around, with_own
 from ressformer.layers.conv import short_conv, short_conv_cost
 from ressformer.layers.graph import EdgeScorer, Graph, edge_cost
 from ressformer.layers.memory import POOLS, Memory, SegmentMemory, memory_cost
@@ -57,6 +57,7 @@ class ReSSFormerConfig(ModelConfig):
 
     family: ClassVar[str] = "ressformer"
     fill: ClassVar[str] = "d_expert"
+    depth_field: ClassVar[str] = "steps"
 
     steps: int = 4
     eval_steps: int = 0
@@ -142,14 +143,53 @@ class ReSSFormerConfig(ModelConfig):
             parts.append(Cost(name="step_embedding", params=self.steps * d))
         return group("core", *parts)
 
-    def candidates(self) -> Iterator[Self]:
-        for top_e in (self.top_e, *(e for e in (1, 2) if e != self.top_e)):
-            for n_experts in (1,) if self.n_experts == 1 else range(max(2, top_e), 65):
-                if top_e <= n_experts:
-                    yield replace(self, n_experts=n_experts, top_e=top_e)
+    @property
+    def looped(self) -> bool:
+        return True
 
-    def limits(self) -> str:
-        return f"{super().limits()}, n_experts 2..64, top_e 1..2, steps={self.steps}"
+    def state_size(self, shape: Shape) -> int | None:
+        """Every key may be selected again, so all stay, with their edge factors; each step has its own."""
+        if not shape.causal:
+            return 0
+        tokens = shape.length * (2 * self.d_model + (self.edge_rank if self.graph == "edges" else 0))
+        slots = -(-shape.length // self.memory_segment) * self.memory_slots * 2 * self.d_model
+        return self.steps * (tokens + slots)
+
+    def spreads(self, shape: Shape) -> tuple[Spread, ...]:
+        """The support of entmax and sparsemax may be one key a query; the experts' load may be even or all in one."""
+        rows, n = shape.length * self.steps, shape.length
+        keys = min(n, self.top_k + self.cache) + self.memory_slots
+        most = 2.0 * self.d_model * keys * rows
+        least = most if self.activation == "softmax" else 2.0 * self.d_model * rows
+        support = Spread("products with the values of the support", "FLOPs", least, most, most)
+        if self.n_experts == 1:
+            return (support,)
+        even = n * self.top_e / self.n_experts
+        load = Spread("rows of the fullest expert, a step", "rows", even, even, float(n))
+        return support, load
+
+    def at_depth(self, depth: int) -> Self | None:
+        return replace(self, steps=depth, eval_steps=0) if depth >= 1 else None
+
+    def dials(self) -> tuple[Dial, ...]:
+        fill, width = super().dials()
+        counts = (*range(2, 16), *range(16, 32, 2), *range(32, 65, 4))
+        routed = Dial(
+            name="n_experts",
+            values=with_own(counts, self.n_experts),
+            affine=True,
+            anchors=(max(4, self.top_e), 64),
+            at_least="top_e",
+            ordinary=self.n_experts,
+            smooth=8,
+        )
+        each = Dial(name="top_e", values=with_own(range(1, 5), self.top_e), affine=True, ordinary=self.top_e)
+        ranks = with_own(range(self.edge_rank // 2, 2 * self.edge_rank + 1, 4), self.edge_rank)
+        edges = Dial(name="edge_rank", values=ranks, rank=1, affine=True, ordinary=self.edge_rank, smooth=8)
+        steps = Dial(name="steps", values=range(2, 4 * self.steps + 1), rank=2, affine=True, ordinary=self.steps)
+        keys = Dial(name="top_k", values=around(self.top_k), rank=4, ordinary=self.top_k)
+        experts = (routed, each) if self.n_experts > 1 else ()
+        return fill, *experts, *((edges,) if self.graph == "edges" else ()), steps, width, keys
 
 
 class ReSSFormerCore(Core):
@@ -192,7 +232,7 @@ class ReSSFormerCore(Core):
 
     def forward(self, x_Bnd: Tensor, mask_Bn: Tensor | None) -> CoreOutput:
         config = self.config
-        steps = config.steps if self.training or not config.eval_steps else config.eval_steps
+        steps = config.steps if self.training else self.eval_depth or config.eval_steps or config.steps
         out = CoreOutput(x_Bnd)
         memory: Memory | None = None
         graph: Graph | None = None
