@@ -71,6 +71,7 @@ class Cost:
         flops: useful forward FLOPs per sequence.
         executed: FLOPs handed to kernels per sequence; None = the same as `flops`.
         backward: useful FLOPs of the backward pass; None = 2x forward (one product for each operand's gradient).
+        executed_backward: FLOPs handed to kernels in the backward pass; None = 2x `executed`.
         bytes_moved: bytes read and written by sort, gather and top-k, forward, per sequence.
         repeats: how often the node runs per forward pass (loop steps).
     """
@@ -82,6 +83,7 @@ class Cost:
     flops: float = 0.0
     executed: float | None = None
     backward: float | None = None
+    executed_backward: float | None = None
     bytes_moved: float = 0.0
     repeats: int = 1
     children: tuple[Cost, ...] = ()
@@ -125,9 +127,10 @@ class Cost:
 
     @property
     def flops_train_executed(self) -> float:
-        """FLOPs of one training step as handed to the kernels, per sequence: three products for each forward one."""
+        """FLOPs of one training step as handed to the kernels, per sequence."""
         own = self.flops if self.executed is None else self.executed
-        return self.repeats * (3 * own + sum(c.flops_train_executed for c in self.children))
+        own += 2 * own if self.executed_backward is None else self.executed_backward
+        return self.repeats * (own + sum(c.flops_train_executed for c in self.children))
 
     @property
     def bytes_total(self) -> float:

@@ -4,8 +4,8 @@ Each query i has c columns, the keys idx[i, 0..c-1]. Three operators, each other
     gather_dot   z[i, j] = x[i] . y[idx[i, j]]                 logits
     gather_sum   x[i]    = sum_j p[i, j] y[idx[i, j]]          outputs
     scatter_sum  y[t]    = sum_{(i, j): idx[i, j] = t} p[i, j] x[i]
-No key is copied: C kernels on CPU (see `native`) read the rows in place. Without them the operators are a sampled product
-of torch.sparse and its embedding bags, and scatter_sum is a gather_sum over the inverse lists.
+No key is copied: C kernels on CPU (see `native`) read the rows in place. Without them the operators are a sampled
+product of torch.sparse and its embedding bags, and scatter_sum is a gather_sum over the inverse lists.
 
 Shapes: B batch, H heads, n queries, m keys, h width, c columns.
 """
@@ -269,3 +269,8 @@ def _sum_flops(p: Any, y: Any, *_: Any, **__: Any) -> int:
 @register_flop_formula([torch.ops.ressformer.scatter_sum])
 def _scatter_flops(p: Any, x: Any, *_: Any, **__: Any) -> int:
     return int(2 * p[0] * p[1] * p[2] * p[3] * x[3])
+
+
+@register_flop_formula([torch.ops.ressformer.invert_columns])
+def _invert_flops(*_: Any, **__: Any) -> int:
+    return 0  # a sort

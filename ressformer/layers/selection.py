@@ -3,9 +3,10 @@
 Scores are low-rank, s_ij = a_i . b_j, computed for chunks of queries against the keys they may see, and thrown away:
 memory is linear in n, time n^2 r / 2 multiply-accumulates and about as long again to find the k best.
 
-Exactly the k best, without sorting: a C kernel that compares a row with its k-th largest score so far (see `native`), or
-a tournament. For that the row is cut into groups; the k-th largest group maximum is below the k-th largest score, so the
-k groups of largest maxima contain all k winners, and only those are looked at again. Ties go to the lower index, so that neither chunking nor device changes a choice. Choosing has no gradient.
+Exactly the k best, without sorting: a C kernel that compares a row with its k-th largest score so far (see `native`),
+or a tournament. For that the row is cut into groups; the k-th largest group maximum is below the k-th largest score, so
+the k groups of largest maxima contain all k winners, and only those are looked at again. Ties go to the lower index, so
+that neither chunking nor device changes a choice. Choosing has no gradient.
 
 Shapes: B batch, n length, r rank of the scores, k selected keys; R rows, E keys scored in a chunk; b block size,
 N = ceil(n / b) blocks, m selected blocks.
