@@ -72,6 +72,8 @@ class Cost:
         executed: FLOPs handed to kernels per sequence; None = the same as `flops`.
         backward: useful FLOPs of the backward pass; None = 2x forward (one product for each operand's gradient).
         executed_backward: FLOPs handed to kernels in the backward pass; None = 2x `executed`.
+        recomputed: the backward pass first runs this node and its children forward again (reversible layers). That is
+            executed, not useful: it buys memory.
         bytes_moved: bytes read and written by sort, gather and top-k, forward, per sequence.
         repeats: how often the node runs per forward pass (loop steps).
     """
@@ -84,6 +86,7 @@ class Cost:
     executed: float | None = None
     backward: float | None = None
     executed_backward: float | None = None
+    recomputed: bool = False
     bytes_moved: float = 0.0
     repeats: int = 1
     children: tuple[Cost, ...] = ()
@@ -130,7 +133,8 @@ class Cost:
         """FLOPs of one training step as handed to the kernels, per sequence."""
         own = self.flops if self.executed is None else self.executed
         own += 2 * own if self.executed_backward is None else self.executed_backward
-        return self.repeats * (own + sum(c.flops_train_executed for c in self.children))
+        again = self.flops_forward_executed if self.recomputed else 0.0
+        return again + self.repeats * (own + sum(c.flops_train_executed for c in self.children))
 
     @property
     def bytes_total(self) -> float:

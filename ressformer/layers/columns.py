@@ -89,8 +89,9 @@ def column_bytes(n: int, c: int, width: int, itemsize: int = 4) -> float:
 
 @torch.library.custom_op("ressformer::gather_dot", mutates_args=())
 def _dot(x_BHnh: Tensor, y_BHmh: Tensor, idx_Bnc: Tensor, order_Be: Tensor, starts_Bm1: Tensor) -> Tensor:
-    if (z := _native("column_dot", (x_BHnh, y_BHmh), idx_Bnc, (*x_BHnh.shape[:3], idx_Bnc.shape[2]))) is not None:
-        return z
+    here = _native("column_dot", (x_BHnh, y_BHmh), idx_Bnc, (*x_BHnh.shape[:3], idx_Bnc.shape[2]))
+    if here is not None:
+        return here
     x, y = _wide(x_BHnh), _wide(y_BHmh)
     shape = torch.Size((*x.shape[:3], idx_Bnc.shape[-1]))
     if x.device.type != "cpu":
@@ -106,8 +107,9 @@ def _dot(x_BHnh: Tensor, y_BHmh: Tensor, idx_Bnc: Tensor, order_Be: Tensor, star
 
 @torch.library.custom_op("ressformer::gather_sum", mutates_args=())
 def _sum(p_BHnc: Tensor, y_BHmh: Tensor, idx_Bnc: Tensor, order_Be: Tensor, starts_Bm1: Tensor) -> Tensor:
-    if (x := _native("column_sum", (p_BHnc, y_BHmh), idx_Bnc, (*p_BHnc.shape[:3], y_BHmh.shape[3]))) is not None:
-        return x
+    here = _native("column_sum", (p_BHnc, y_BHmh), idx_Bnc, (*p_BHnc.shape[:3], y_BHmh.shape[3]))
+    if here is not None:
+        return here
     p, y = _wide(p_BHnc), _wide(y_BHmh)
     flat = _flat_index(idx_Bnc, y.shape[1], y.shape[2])
     rows, width = p.shape[:3].numel(), p.shape[3]

@@ -27,7 +27,8 @@ import torch
 from torch import Tensor, nn
 
 from ressformer.decoder import init_linear
-from ressformer.layers.chosen_blocks import all_blocks, choose_blocks, chosen_attention, edge_bias, hidden_keys
+from ressformer.layers.block_choice import all_blocks, choose_blocks, hidden_keys
+from ressformer.layers.chosen_blocks import chosen_attention, edge_bias
 from ressformer.layers.columns import Columns, columns, gather_dot, gather_sum, near_index
 from ressformer.layers.conv import merge_heads, split_heads
 from ressformer.layers.entmax import normalise
@@ -211,8 +212,8 @@ class SparseAttention(nn.Module):
         if config.selection == "all":
             chosen_BNm = all_blocks(batch, n, block=size, causal=self.causal, device=heads.q.device)
         else:
-            dials = {"block": size, "causal": self.causal, "mask_Bn": heads.mask_Bn}
-            chosen_BNm = choose_blocks(*choosing, config.blocks, **dials)
+            a, b = choosing
+            chosen_BNm = choose_blocks(a, b, config.blocks, block=size, causal=self.causal, mask_Bn=heads.mask_Bn)
         hidden = hidden_keys(chosen_BNm, n, block=size, causal=self.causal, near=config.cache, mask_Bn=heads.mask_Bn)
         bias = None
         if heads.edges is not None:
