@@ -88,6 +88,16 @@ def test_grouped_linear_gradients() -> None:
     assert torch.allclose(grouped_linear(x.float(), w.float(), ends), rows.float(), atol=1e-5)
 
 
+def test_an_experts_row_does_not_depend_on_how_many_share_the_expert() -> None:
+    torch.manual_seed(0)
+    for i, o in ((32, 24), (64, 200), (256, 64)):
+        x, w = torch.randn(60, i), torch.randn(2, i, o)
+        whole = grouped_linear(x, w, torch.tensor([60, 60], dtype=torch.int32))
+        for rows in range(1, 20):
+            ends = torch.tensor([rows, 60], dtype=torch.int32)
+            assert torch.equal(grouped_linear(x, w, ends)[:rows], whole[:rows])
+
+
 @pytest.mark.parametrize("causal", [True, False])
 def test_all_keys_and_softmax_is_dense_attention(causal: bool) -> None:
     torch.manual_seed(0)
