@@ -28,6 +28,7 @@ class TrainerSettings(Section):
     checkpoint_every_steps: int | None = Field(default=None, ge=1, description="Steps between checkpoints.")
     keep_checkpoint: bool = Field(default=False, description="Keep the checkpoint of a finished run.")
     threads: int = Field(default=1, ge=1, description="Threads of torch per run.")
+    compile: bool = Field(default=False, description="torch.compile the model; rounding differs, so it is identity.")
 
 
 class LoggerSettings(Section):
