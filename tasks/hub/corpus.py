@@ -274,27 +274,27 @@ class Corpus(Task):
     def score(
         self, labels_Bn: Tensor, pred_Bn: Tensor, nll_Bn: Tensor, input_ids_Bn: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Bits per byte [B] and, as weight, the bytes; the same by the position in the window."""
-        bits_Bn = torch.where(labels_Bn == IGNORE, 0.0, nll_Bn.float() / math.log(2))
-        known_Bn = labels_Bn.clamp(min=0)
-        bytes_Bn = torch.where(labels_Bn == IGNORE, 0, torch.from_numpy(self.byte_lengths)[known_Bn])
-        found = {"bits_per_byte": _ratio(bits_Bn, bytes_Bn), "weight": bytes_Bn.sum(dim=1).float()}
-        eighth = max(1, self.length // 8)
-        edges = [0, *(eighth * 2**k for k in range(6)), labels_Bn.shape[1]]
-        for low, high in pairwise(sorted({min(edge, labels_Bn.shape[1]) for edge in edges})):
-            key = f"at{low}-{high - 1}"
-            found[f"bits_per_byte/{key}"] = _ratio(bits_Bn[:, low:high], bytes_Bn[:, low:high])
-            found[f"weight/{key}"] = bytes_Bn[:, low:high].sum(dim=1).float()
+        """Bits per byte [B] (NaN without a byte), the bytes as weight; bits and bytes by position in the window."""
+        bits_Bn = torch.where(labels_Bn == IGNORE, 0.0, nll_Bn.double() / math.log(2))
+        bytes_Bn = torch.where(labels_Bn == IGNORE, 0, torch.from_numpy(self.byte_lengths)[labels_Bn.clamp(min=0)])
+        size_B = bytes_Bn.sum(dim=1)
+        per_byte_B = torch.where(size_B > 0, bits_Bn.sum(dim=1) / size_B.clamp(min=1), float("nan"))
+        found = {"bits_per_byte": per_byte_B, "weight": size_B.float()}
+        edges = [0, *(max(1, self.length // 8) * 2**k for k in range(6))]
+        length = labels_Bn.shape[1]
+        for low, high in pairwise([*(edge for edge in edges if edge < length), length]):
+            found[f"bits/at{low}-{high - 1}"] = bits_Bn[:, low:high].sum(dim=1)
+            found[f"weight/at{low}-{high - 1}"] = bytes_Bn[:, low:high].sum(dim=1).float()
         return found
 
     def aggregate(self, scores: Mapping[str, Tensor]) -> dict[str, float]:
-        """Bits per byte of the whole split, and of each range of positions by that range's own bytes."""
-        totals: dict[str, float] = {}
-        for key in scores:
-            if key.startswith("bits_per_byte"):
-                weight = key.replace("bits_per_byte", "weight")
-                totals |= super().aggregate({key: scores[key], "weight": scores[weight]})
-        return totals
+        """All bits over all bytes: of the split, and of each range of positions."""
+        ranges = [key.removeprefix("bits/") for key in scores if key.startswith("bits/")]
+        bits = {key: float(scores[f"bits/{key}"].double().sum()) for key in ranges}
+        sizes = {key: float(scores[f"weight/{key}"].double().sum()) for key in ranges}
+        totals = {f"bits_per_byte/{key}": bits[key] / sizes[key] if sizes[key] else math.nan for key in ranges}
+        whole = float(sum(sizes.values()))
+        return {"bits_per_byte": sum(bits.values()) / whole if whole else math.nan} | totals
 
     @cached_property
     def all_rules(self) -> dict[str, Rule]:
@@ -374,9 +374,3 @@ class Corpus(Task):
 
 def _documents(raw: bytes) -> list[str]:
     return [document.decode() for document in raw.split(CLOSED)[:-1]]
-
-
-def _ratio(bits_Bn: Tensor, bytes_Bn: Tensor) -> Tensor:
-    """Bits per byte [B]; NaN for a row without a byte."""
-    size_B = bytes_Bn.sum(dim=1)
-    return torch.where(size_B > 0, bits_Bn.sum(dim=1) / size_B.clamp(min=1), float("nan"))

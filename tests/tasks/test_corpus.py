@@ -25,7 +25,7 @@ from tasks.language.wikitext import WikiText2
 from tasks.loaders import EvalLoader
 from tasks.registry import load
 
-ODD = ["Zoë ate 3\u00a0crêpes.\r\n", "日本語\tжук 🙂\n\n", "  <|endoftext|> \x00 \u2028 e\u0301", "a" * 50]
+ODD = ["Zoë ate 3\u00a0crêpes.\r\n", "日本語\tжд 🙂\n\n", "  <|endoftext|> \x00 \u2028 e\u0301", "a" * 50]
 
 
 def bits(task: Corpus, split: str, nll: Callable[[torch.Tensor], torch.Tensor]) -> dict[str, float]:
@@ -50,19 +50,19 @@ def test_tokenizers_give_every_byte_back(tmp_path: Path) -> None:
     assert len(bpe.encode(train[:1])[0]) < 0.6 * len(train[0].encode())
 
 
-@pytest.mark.parametrize("tokenizer", ["bytes", "bpe"])
-def test_bits_are_those_of_the_whole_text_over_its_bytes(tmp_path: Path, tokenizer: str) -> None:
+@pytest.mark.parametrize(("tokenizer", "length"), [("bytes", 31), ("bpe", 31), ("bytes", 2)])
+def test_bits_are_those_of_the_whole_text_over_its_bytes(tmp_path: Path, tokenizer: str, length: int) -> None:
     """By hand: the loss of every token, ends of documents included, over the bytes of the original documents."""
     told = [prose(f"test {n}", 70) + ODD[n % len(ODD)] for n in range(7)]
     splits = {part: [{"text": prose(part, 900)}] for part in ("train", "validation")}
     folder = write(tmp_path / "data", **splits, test=[{"text": text} for text in told])
-    task = Text(path=str(folder), tokenizer=tokenizer, bpe_vocab=300, length=31)
+    task = Text(path=str(folder), tokenizer=tokenizer, bpe_vocab=300, length=length)
     price = torch.from_numpy(np.random.default_rng(0).uniform(1, 3, task.vocab_size))
     tokens = [token for ids in task.vocabulary.encode(told) for token in (*ids, task.vocabulary.size)]
     expected = float(price[tokens].sum()) / math.log(2) / sum(len(text.encode()) for text in told)
     found = bits(task, "test/id", lambda labels: price[labels])
     assert found["bits_per_byte"] == pytest.approx(expected, rel=1e-6)
-    assert len([key for key in found if "/at" in key]) >= 4 and not any("weight" in key for key in found)
+    assert all(key.startswith("bits_per_byte") for key in found) and len(found) == (6 if length == 31 else 3)
 
 
 def test_a_fair_model_scores_the_same_with_either_tokenizer(tmp_path: Path) -> None:
@@ -136,9 +136,8 @@ def test_carving_keeps_every_byte_once() -> None:
         parts = {part: list(texts) for part, texts in carve_documents(documents, ["validation", "test"]).items()}
         size = {part: sum(map(len, texts)) for part, texts in parts.items()}
         assert sum(size.values()) == sum(map(len, documents)) and min(size.values()) > 0.03 * sum(size.values())
-    assert all(
-        "".join(parts) == few[0] for parts in [[p[0] for p in map(list, carve_documents(few, ["test"]).values())]]
-    )
+    first = [next(iter(texts)) for texts in carve_documents(few, ["test"]).values()]
+    assert "".join(first) == few[0]
     assert [line_start("ab\ncd", place) for place in (0, 1, 3, 4)] == [0, 3, 3, 4]
 
 
