@@ -79,7 +79,7 @@ def test_items_are_pure(task: Task) -> None:
 
 def test_items_are_well_formed(task: Task) -> None:
     for split in splits_of(task):
-        for index in range(20):
+        for index in range(min(20, task.splits.get(split, 20))):
             item = task.generate(split, 0, index)
             assert item.input_ids.dtype == item.labels.dtype == "int64"
             assert item.input_ids.shape == item.labels.shape
