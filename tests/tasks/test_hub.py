@@ -184,7 +184,7 @@ def test_what_does_not_fit_is_left_out_and_counted(tmp_path: Path, capsys: pytes
     told = capsys.readouterr().err
     assert f"train: {kept['train']} of {len(whole.parts['train'])} items, left out: " in told
     assert "longer than length=14" in task.card.train and "longer" not in whole.card.train
-    refuses(ScanReal(path=where, length=4).fingerprint, "split 'train' is empty: 0 of", "longer than length=4")
+    refuses(ScanReal(path=where, length=4).fingerprint, "is empty: 0 of", "longer than length=4")
 
 
 def test_an_answer_that_train_lacks_counts_as_wrong_and_is_told(
