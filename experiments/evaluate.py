@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from tasks.base import Task
+from tasks.base import IGNORE, Ints, Task
 from tasks.loaders import EvalLoader
+from tasks.probes import agreement
 
 if TYPE_CHECKING:
     from ressformer.module import SequenceModule
@@ -37,14 +38,30 @@ class Evaluator:
         self._loaders: dict[str, EvalLoader] = {}
 
     def __call__(self, module: SequenceModule, split: str) -> Outcome:
-        """Evaluate `module` on a split.
+        """Evaluate `module` on a split; one that is paired with another also gets a consistency.
 
         Raises:
             KeyError: the task's score lacks its primary metric.
         """
+        task, pair = self._task, self._task.paired(split)
+        scores_N, answers = self._run(module, split)
+        means = task.aggregate(scores_N) | task.curve(split, scores_N[self._primary])
+        if pair is not None:
+            means["consistency"] = agreement(task.eval_items(split), answers, self._run(module, pair)[1])
+        primary = scores_N[self._primary].double().tolist()
+        weights = scores_N["weight"].double().tolist() if "weight" in scores_N else None
+        return Outcome(
+            metrics={key: value for key, value in means.items() if math.isfinite(value)},
+            items=[value if math.isfinite(value) else None for value in primary],
+            weights=weights,
+        )
+
+    def _run(self, module: SequenceModule, split: str) -> tuple[dict[str, Tensor], list[Ints]]:
+        """Scores per item [N], and each item's predictions at its scored positions."""
         task = self._task
         loader = self._loaders.setdefault(split, EvalLoader(task, split, self._batch_size))
         collected: dict[str, list[Tensor]] = {}
+        answers: list[Ints] = []
         devices = [module.device] if module.device.type == "cuda" else []
         training = module.training
         module.eval()
@@ -54,16 +71,13 @@ class Evaluator:
                 torch.manual_seed(0)
                 for batch in loader:
                     found = module.predict({key: value.to(module.device) for key, value in batch.items()})
-                    scores = task.score(
-                        batch["labels"], found["pred_Bn"].cpu(), found["nll_Bn"].cpu(), batch["input_ids"]
-                    )
+                    labels_Bn, pred_Bn = batch["labels"], found["pred_Bn"].cpu()
+                    scores = task.score(labels_Bn, pred_Bn, found["nll_Bn"].cpu(), batch["input_ids"])
                     for key, values_B in scores.items():
                         collected.setdefault(key, []).append(values_B)
+                    pairs = zip(pred_Bn, labels_Bn, strict=True)
+                    answers += [pred_n[labels_n != IGNORE].numpy() for pred_n, labels_n in pairs]
                     self._beat()
         finally:
             module.train(training)
-        scores_N = {key: torch.cat(parts) for key, parts in collected.items()}
-        means = {k: v for k, v in task.aggregate(scores_N).items() if math.isfinite(v)}
-        primary = scores_N[self._primary].double().tolist()
-        weights = scores_N["weight"].double().tolist() if "weight" in scores_N else None
-        return Outcome(metrics=means, items=[v if math.isfinite(v) else None for v in primary], weights=weights)
+        return {key: torch.cat(parts) for key, parts in collected.items()}, answers
