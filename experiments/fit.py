@@ -73,7 +73,7 @@ def fit(run: Run) -> Fitted:
         run.steps_done, run.train_seconds = account.step, account.seconds
         run.accelerator = _accelerator(trainer)
     module.load_state_dict(selector.weights)
-    splits = [split for split in task.splits if split.startswith("test/")]
+    splits = [split for split in task.splits if split != "validation"]
     return Fitted(module, evaluate, splits, selector.step, selector.metrics, lambda: peak.mib(trainer))
 
 
