@@ -18,7 +18,7 @@ from pathlib import Path
 
 from experiments import atomic
 from experiments.carriers import CARRIERS, Job
-from experiments.display import Display
+from experiments.display import POLL_SECONDS, Display
 from experiments.errors import UserError
 from experiments.plan import Plan
 from experiments.provenance import ROOT
@@ -27,7 +27,7 @@ from experiments.runs import Progress, Store
 from experiments.settings import LauncherSettings
 
 GRACE_SECONDS = 30.0
-POLL_SECONDS = 0.5
+
 FRUITLESS = 2
 BAD_INPUT = 2
 # Runs per child: a command line has its limits.
