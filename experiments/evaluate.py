@@ -63,7 +63,26 @@ class Evaluator:
         finally:
             module.train(training)
         scores_N = {key: torch.cat(parts) for key, parts in collected.items()}
-        means = {k: v for k, v in task.aggregate(scores_N).items() if math.isfinite(v)}
+        totals = task.aggregate(scores_N) | (self._decoded(module, split) if split.startswith("test/") else {})
+        means = {k: v for k, v in totals.items() if math.isfinite(v)}
         primary = scores_N[self._primary].double().tolist()
         weights = scores_N["weight"].double().tolist() if "weight" in scores_N else None
         return Outcome(metrics=means, items=[v if math.isfinite(v) else None for v in primary], weights=weights)
+
+    def _decoded(self, module: SequenceModule, split: str) -> dict[str, float]:
+        """Metrics of what the model writes by itself, for the tasks that have some; on test splits only."""
+
+        def predict(batch: dict[str, Tensor]) -> Tensor:
+            self._beat()
+            found: Tensor = module.predict({key: value.to(module.device) for key, value in batch.items()})["pred_Bn"]
+            return found
+
+        devices = [module.device] if module.device.type == "cuda" else []
+        training = module.training
+        module.eval()
+        try:
+            with torch.random.fork_rng(devices=devices), torch.no_grad():
+                torch.manual_seed(0)
+                return self._task.decoded(split, predict)
+        finally:
+            module.train(training)

@@ -58,6 +58,9 @@ class Row(NamedTuple):
     train_flops: float
     bytes_moved: float
     repeats: int
+    train_executed: float
+    params_non_embedding: int
+    active: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,9 +159,22 @@ class Cost:
             factor * self.flops_train,
             factor * self.bytes_total,
             factor * self.repeats,
+            factor * self.flops_train_executed,
+            self.params_non_embedding,
+            self.params_active,
         )
         for child in self.children:
             yield from child.rows(depth + 1, factor * self.repeats)
+
+
+class Spread(NamedTuple):
+    """A figure that depends on the data: its least, what is charged for it, its most."""
+
+    name: str
+    unit: str
+    best: float
+    charged: float
+    worst: float
 
 
 def group(name: str, *children: Cost, repeats: int = 1) -> Cost:

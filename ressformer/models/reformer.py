@@ -110,7 +110,7 @@ class ReversibleCore(StackCore):
 
     def forward(self, x_Bnd: Tensor, mask_Bn: Tensor | None) -> CoreOutput:
         x_Bnd = self.embed_positions(x_Bnd)
-        layers: list[StackLayer] = list(self.layers)  # type: ignore[arg-type]
+        layers: list[StackLayer] = list(self.layers)[: self.eval_depth or None]  # type: ignore[assignment]
         # Weights are handed over by reference: the gradient reaches them inside `_Reversible.backward`.
         a_Bnd, b_Bnd = _Reversible.apply(x_Bnd, x_Bnd.clone(), mask_Bn, layers)  # type: ignore[no-untyped-call]
         return CoreOutput((a_Bnd + b_Bnd) / 2)

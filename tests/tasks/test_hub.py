@@ -1,0 +1,420 @@
+"""Data sets from folders: where they are found, what bad ones say, what is left out, how splits are made."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hubdata import HUB, babi, cogs, hotpot, hotpot_row, listops, musique, musique_row, scan, table_row, wikitext, write
+
+from tasks.__main__ import main
+from tasks.hub import source
+from tasks.hub.files import DataError, read_file
+from tasks.hub.source import reachable, split_of
+from tasks.qa.babi_qa import BabiQa, parse
+from tasks.qa.hotpotqa import HotpotQA
+from tasks.qa.musique import MuSiQue
+from tasks.registry import load
+from tasks.structure.cogs_real import CogsReal
+from tasks.structure.listops_real import ListOpsReal
+from tasks.structure.scan_real import ScanReal, interpret
+from tasks.structure.wikitablequestions import WikiTableQuestions
+
+
+@pytest.fixture(autouse=True)
+def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No data but those of the test, and no network."""
+    monkeypatch.setenv("RESSFORMER_DATA", str(tmp_path / "root"))
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "hub"))
+
+
+def refuses(call: Callable[[], Any], *words: str) -> str:
+    """The call raises one line with all the words in it."""
+    with pytest.raises(ValueError) as error:
+        call()
+    line = str(error.value)
+    assert "\n" not in line and all(word in line for word in words), line
+    return line
+
+
+@pytest.mark.parametrize("name", sorted(HUB))
+def test_without_data_one_line_says_what_to_do(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    begun = time.monotonic()
+    assert main(["show", name]) == 2
+    assert time.monotonic() - begun < 10
+    told = capsys.readouterr()
+    assert not told.out and told.err.count("\n") == 1
+    words = (
+        ["needs no data", "path=F"]
+        if name == "text"
+        else ["download ", "http", "root/", "task.path=FOLDER", "stands in"]
+    )
+    assert all(word in told.err for word in words)
+
+
+def test_the_hub_is_asked_by_its_own_names_and_only_offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The code path of the hub, with its client replaced: names, subset, split, fallback, no network unless asked."""
+    datasets = pytest.importorskip("datasets")
+    asked: list[tuple[Any, ...]] = []
+    rows = {part: [hotpot_row(f"{part}{n}") for n in range(40)] for part in ("train", "validation")}
+
+    def load_dataset(name: str, subset: str | None, split: str, **more: str) -> Any:
+        asked.append((name, subset, split, os.environ.get("HF_HUB_OFFLINE"), datasets.config.HF_HUB_OFFLINE))
+        if not more:
+            raise RuntimeError("Dataset scripts are no longer supported, but found x.py")
+        assert more == {"revision": "refs/convert/parquet"}
+        return datasets.Dataset.from_list(rows[split])
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    task = HotpotQA(length=160, bpe_vocab=400)
+    local = HotpotQA(path=str(hotpot(tmp_path / "local")), length=160, bpe_vocab=400)
+    assert len(task.parts["test/id"]) == 40 and local.parts["test/id"][0].example.prompt
+    assert {call[:3] for call in asked} == {("hotpotqa/hotpot_qa", "distractor", part) for part in rows}
+    assert all(call[3:] == ("1", True) for call in asked)
+    assert os.environ.get("HF_HUB_OFFLINE") is None and not datasets.config.HF_HUB_OFFLINE
+    monkeypatch.setattr(source, "reachable", lambda endpoint: False)
+    refuses(HotpotQA(download=True).fingerprint, "does not answer", "stands in")
+    monkeypatch.setattr(source, "reachable", lambda endpoint: True)
+    asked.clear()
+    assert HotpotQA(download=True, length=160, bpe_vocab=400).fingerprint() and asked[0][3] is None
+
+
+def test_an_absent_network_is_noticed() -> None:
+    begun = time.monotonic()
+    assert not reachable("http://127.0.0.1:9", {}) and time.monotonic() - begun < 10
+    assert reachable("http://127.0.0.1:9", {"https_proxy": "x"})
+
+
+def test_data_below_the_root_need_no_path(tmp_path: Path) -> None:
+    babi(tmp_path / "root" / "babi_qa")
+    assert BabiQa().fingerprint() == BabiQa(path=str(babi(tmp_path / "elsewhere"))).fingerprint()
+
+
+def test_file_names_tell_the_split() -> None:
+    names = {
+        "train-00000-of-00002.parquet": "train",
+        "dev.tsv": "validation",
+        "basic_val.tsv": "validation",
+        "hotpot_dev_distractor_v1.json": "validation",
+        "tasks_test_length.txt": "test",
+        "gen.tsv": "gen",
+        "train_test.parquet": "",
+        "README.md": "",
+    }
+    assert {name: split_of(name) for name in names} == names
+
+
+def change(rows: list[dict[str, Any]], at: int, **values: Any) -> list[dict[str, Any]]:
+    return [row | values if n == at else row for n, row in enumerate(rows)]
+
+
+def test_bad_files_are_named_with_the_row(tmp_path: Path) -> None:
+    where = scan(tmp_path / "scan")
+    folder, task = where / "length", lambda: ScanReal(path=str(where)).fingerprint()
+    good = [{"commands": "walk", "actions": "I_WALK"}] * 20
+    whole = (folder / "train.parquet").read_bytes()
+    write(folder, test=[{"commands": "walk"}])
+    refuses(task, "test.parquet", "column 'actions' is missing; columns: commands")
+    write(folder, test=change(good, 7, actions=None))
+    refuses(task, "test.parquet, row 7", "column 'actions' is null")
+    write(folder, test=change(good, 3, actions="  "))
+    refuses(task, "test.parquet, row 3", "must not be empty")
+    write(folder, test=[{"commands": 1, "actions": "I_WALK"}])
+    refuses(task, "test.parquet, row 0", "column 'commands' must be str, found int (1)")
+    (folder / "test.parquet").write_bytes(whole[: len(whole) // 2])
+    refuses(task, "test.parquet", "broken parquet")
+    (folder / "test.parquet").write_bytes(whole[:200] + b"\xff" * 400 + whole[600:])
+    refuses(task, "test.parquet")
+    (folder / "test.parquet").unlink()
+    refuses(task, "no file of the split 'test'", "found: length/")
+    (folder / "test.jsonl").write_text("")
+    refuses(task, "split 'test' is empty", "test.jsonl")
+    (folder / "test.jsonl").write_text('{"commands": "walk", "actions": "I_WALK"}\n{"commands": \n')
+    refuses(task, "test.jsonl, row 2", "no JSON")
+    (folder / "test.jsonl").write_text('{"commands": "walk", "actions": "I_WALK"}\n[1]\n')
+    refuses(task, "test.jsonl, row 2", "must be an object")
+    (folder / "test.json").write_text("[]")
+    refuses(task, "several kinds (test.json, test.jsonl)")
+    (folder / "test.jsonl").unlink()
+    (folder / "test.json").write_text('[{"commands": "walk", "actions": "I_WALK"}, 3]')
+    refuses(task, "test.json, row 1", "must be an object")
+    (folder / "test.json").unlink()
+    (folder / "test.tsv").write_text("commands\tactions\nwalk\tI_WALK\nrun\n")
+    refuses(task, "test.tsv, row 3: 1 columns, not 2 (commands, actions)")
+    (folder / "test.tsv").write_bytes(b"commands\tactions\nwalk\xff\tI_WALK\n")
+    refuses(task, "test.tsv, line 2: not UTF-8")
+    (folder / "test.tsv").unlink()
+    (folder / "test.txt").write_text("IN: walk OUT: I_WALK\njump\n")
+    refuses(task, "test.txt, row 2: column 'commands' is null")
+    (folder / "test.txt").write_text("IN: walk OUT: I_WALK\n")
+    assert task()
+
+
+def test_bad_paths_are_one_line(tmp_path: Path) -> None:
+    refuses(ScanReal(path=str(tmp_path / "none")).fingerprint, "task scan_real", "does not exist", "folder that holds")
+    (tmp_path / "file").write_text("")
+    refuses(ScanReal(path=str(tmp_path / "file")).fingerprint, "is a file, not a folder")
+    refuses(lambda: ScanReal(subset="lenght"), "subset='lenght' is unknown: use one of simple, length")
+    refuses(lambda: ScanReal(tokenizer="bpo"), "tokenizer='bpo' is unknown: use words or bytes or bpe")
+    refuses(lambda: HotpotQA(overflow="cut"), "overflow='cut' is unknown: use distractors or skip")
+    refuses(
+        HotpotQA(path=str(hotpot(tmp_path / "h")), bpe_vocab=20).fingerprint, "task hotpotqa: bpe_vocab=20 is too small"
+    )
+    for bad in ("n_train", "n_validation", "n_test", "ood_length"):
+        refuses(lambda bad=bad: ScanReal(**{bad: -1}), f"{bad}=-1 is negative: use 0 (all) or more")
+    (tmp_path / "odd.parquet").write_text("")
+    with pytest.raises(DataError, match=r"odd.xyz: cannot be read here; kinds: .parquet"):
+        list(read_file(tmp_path / "odd.xyz", []))
+
+
+def test_what_does_not_fit_is_left_out_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    where = str(scan(tmp_path / "scan"))
+    task = ScanReal(path=where, length=14, ood_length=64)
+    kept, left = task.report.kept, task.report.skipped
+    assert (
+        task.fingerprint() and left["train"]["longer than length=14"] > 0 and len(task.parts["train"]) == kept["train"]
+    )
+    whole = ScanReal(path=where)
+    assert len(whole.parts["train"]) == kept["train"] + left["train"].total()
+    told = capsys.readouterr().err
+    assert f"train: {kept['train']} of {len(whole.parts['train'])} items, left out: " in told
+    assert "longer than length=14" in task.card.train and "longer" not in whole.card.train
+    refuses(ScanReal(path=where, length=4).fingerprint, "is empty: 0 of", "longer than length=4")
+
+
+def test_an_answer_that_train_lacks_counts_as_wrong_and_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = babi(tmp_path / "babi")
+    story = {"type": [0, 1], "text": ["Mary moved to the moon.", "Where is Mary?"]}
+    story |= {"id": ["1", "2"], "supporting_ids": [[], ["1"]], "answer": ["", "moon"]}
+    write(where / "en-qa1", test=[{"story": story}])
+    task = BabiQa(path=str(where))
+    item = task.generate("test/id", 0, 0)
+    assert "1 answers with a word that train lacks (kept: counted as wrong)" in task.card.in_distribution
+    assert "answers with a word that train lacks" in capsys.readouterr().err
+    import torch
+
+    labels = torch.from_numpy(item.labels)[None]
+    assert task.score(labels, labels, labels.float())["accuracy"].tolist() == [0]
+    write(where / "en-qa1", test=[{"story": story | {"answer": ["", "the moon"]}}])
+    refuses(BabiQa(path=str(where)).fingerprint, "test.parquet, row 0", "must be one word, found 'the moon'")
+    write(where / "en-qa1", test=[{"story": story | {"answer": [""]}}])
+    refuses(BabiQa(path=str(where)).fingerprint, "test.parquet, row 0", "differ in length")
+
+
+def test_splits_that_are_cut_out_share_nothing(tmp_path: Path) -> None:
+    for task, whole in (
+        (ScanReal(path=str(scan(tmp_path / "s"))), None),
+        (BabiQa(path=str(babi(tmp_path / "b"))), 240),
+        (HotpotQA(path=str(hotpot(tmp_path / "h")), length=160, bpe_vocab=400), 120),
+    ):
+        keys = {part: {done.example.key for done in rows} for part, rows in task.parts.items()}
+        assert not keys["train"] & keys["validation"] and keys["validation"]
+        assert task.report.overlap["test/id"][0] == len(
+            [done for done in task.parts["test/id"] if done.example.key in keys["train"]]
+        )
+        if whole:
+            assert len(task.parts["train"]) + len(task.parts["validation"]) == whole
+
+
+def test_overlap_of_train_and_test_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    where = listops(tmp_path / "l")
+    row = {"Source": "( ( ( [MIN 1 ) 2 ) ] )", "Target": 1}
+    write(where / "d20s", train=[row] * 30, test=[row, {"Source": "[MAX 1 2 ]", "Target": 2}])
+    task = ListOpsReal(path=str(where))
+    assert task.fingerprint() and "1 of 2 also in train" in task.card.in_distribution
+    assert "1 of 2 also in train" in capsys.readouterr().err
+
+
+def test_fingerprint_is_the_content_and_not_the_file(tmp_path: Path) -> None:
+    one, other = babi(tmp_path / "a"), babi(tmp_path / "b")
+    os.utime(other / "en-qa1" / "train.parquet", (1, 1))
+    assert BabiQa(path=str(one)).fingerprint() == BabiQa(path=str(other)).fingerprint()
+    (other / "en-qa1" / "test.parquet").rename(other / "en-qa1" / "test-00000-of-00001.parquet")
+    assert BabiQa(path=str(one)).fingerprint() == BabiQa(path=str(other), batch_size=3).fingerprint()
+    assert BabiQa(path=str(one)).fingerprint() != BabiQa(path=str(one), n_test=7).fingerprint()
+
+
+def test_train_sees_every_row_once_an_epoch(tmp_path: Path) -> None:
+    task = ScanReal(path=str(scan(tmp_path / "s")))
+    count = len(task.parts["train"])
+    epochs = [[task.generate("train", 0, e * count + i).canonical for i in range(count)] for e in range(2)]
+    assert epochs[0] != epochs[1] and sorted(epochs[0]) == sorted(epochs[1])
+
+
+def test_limits_take_rows_by_their_hash(tmp_path: Path) -> None:
+    where = str(listops(tmp_path / "l"))
+    few, all_of = ListOpsReal(path=where, n_test=10, n_train=50), ListOpsReal(path=where)
+    assert few.splits["test/id"] == 10 and len(few.parts["train"]) == 50
+    assert {d.example.key for d in few.parts["test/id"]} <= {d.example.key for d in all_of.parts["test/id"]}
+    assert [d.example.key for d in few.parts["test/id"]] != [d.example.key for d in all_of.parts["test/id"]][:10]
+
+
+def test_original_files_read_as_the_hub_does(tmp_path: Path) -> None:
+    """SCAN's IN: OUT: lines, bAbI's numbered lines, COGS without a header, HotpotQA's pairs."""
+    rows = scan(tmp_path / "scan")
+    (tmp_path / "raw").mkdir()
+    for part in ("train", "test"):
+        lines = [row.values for row in read_file(rows / "length" / f"{part}.parquet", ["commands", "actions"])]
+        text = "".join(f"IN: {v['commands']} OUT: {v['actions']}\n" for v in lines)
+        (tmp_path / "raw" / f"tasks_{part}_length.txt").write_text(text)
+        (tmp_path / "raw" / f"tasks_{part}_simple.txt").write_text("IN: run OUT: I_RUN\n")
+    assert ScanReal(path=str(tmp_path / "raw")).fingerprint() == ScanReal(path=str(rows)).fingerprint()
+
+    told = "1 Mary moved to the hall.\n2 Where is Mary? \thall\t1\n1 John went out.\n2 Where is John?\tout\t1\n"
+    stories = [values["story"] for _, values in parse(told)]
+    assert [story["answer"] for story in stories] == [["", "hall"], ["", "out"]]
+    assert stories[0]["text"] == ["Mary moved to the hall.", "Where is Mary?"] and stories[0]["type"] == [0, 1]
+    assert stories[0]["supporting_ids"] == [[], ["1"]]
+
+    table = cogs(tmp_path / "cogs")
+    (tmp_path / "tsv").mkdir()
+    columns = ("sentence", "logical_form", "distribution")
+    for part, name in (("train", "train"), ("validation", "dev"), ("test", "test"), ("gen", "gen")):
+        lines = ["\t".join(r.values[c] for c in columns) for r in read_file(table / f"{part}.parquet", columns)]
+        (tmp_path / "tsv" / f"{name}.tsv").write_text("\n".join(lines) + "\n")
+    short = {"length": 64, "ood_length": 80}
+    assert (
+        CogsReal(path=str(tmp_path / "tsv"), **short).fingerprint() == CogsReal(path=str(table), **short).fingerprint()
+    )
+
+    folder = hotpot(tmp_path / "hotpot")
+    (tmp_path / "json").mkdir()
+    for part, name in (("train", "train_v1.1"), ("validation", "dev_distractor_v1")):
+        found = []
+        for row in read_file(folder / f"{part}.parquet", HotpotQA.source.columns):
+            values = dict(row.values)
+            for column, (a, b) in {"supporting_facts": ("title", "sent_id"), "context": ("title", "sentences")}.items():
+                values[column] = list(zip(values[column][a], values[column][b], strict=True))
+            found.append(values)
+        (tmp_path / "json" / f"hotpot_{name}.json").write_text(json.dumps(found))
+    settings = {"length": 160, "bpe_vocab": 400}
+    pair = [HotpotQA(path=str(where), **settings).fingerprint() for where in (folder, tmp_path / "json")]
+    assert pair[0] == pair[1]
+
+
+def test_babi_test_files_of_10k_are_those_of_en(tmp_path: Path) -> None:
+    where = babi(tmp_path / "babi")
+    (where / "en-10k-qa1").mkdir()
+    (where / "en-qa1" / "train.parquet").rename(where / "en-10k-qa1" / "train.parquet")
+    assert BabiQa(path=str(where), subset="en-10k-qa1").splits["test/id"] == 60
+
+
+def test_cogs_generalisation_is_two_splits(tmp_path: Path) -> None:
+    task = CogsReal(path=str(cogs(tmp_path / "cogs")), length=64, ood_length=80)
+    assert task.splits["test/ood_lexical"] == task.splits["test/ood_structural"] == 20
+    assert task.length_of("test/ood_lexical") == 80 == task.max_length and task.length_of("test/id") == 64
+
+
+@pytest.mark.parametrize(
+    ("command", "actions"),
+    [
+        ("turn left", "TURN_LEFT"),
+        ("jump around right", "TURN_RIGHT JUMP TURN_RIGHT JUMP TURN_RIGHT JUMP TURN_RIGHT JUMP"),
+        ("walk opposite left after run twice", "RUN RUN TURN_LEFT TURN_LEFT WALK"),
+        ("look thrice and turn opposite right", "LOOK LOOK LOOK TURN_RIGHT TURN_RIGHT"),
+    ],
+)
+def test_scan_is_interpreted(command: str, actions: str) -> None:
+    assert " ".join(interpret(command.split())) == actions
+
+
+@pytest.mark.parametrize("command", ["", "turn", "fly", "walk up", "jump left right up", "walk and"])
+def test_what_is_no_scan_command_is_refused(command: str) -> None:
+    with pytest.raises(ValueError, match="no SCAN command"):
+        interpret(command.split())
+
+
+def test_listops_refuses_what_is_no_digit(tmp_path: Path) -> None:
+    where = listops(tmp_path / "l")
+    write(where / "d20s", test=[{"Source": "[MIN 1 2 ]", "Target": 12}])
+    refuses(ListOpsReal(path=str(where)).fingerprint, "test.parquet, row 0", "Target must be a digit, found '12'")
+    for text in ("[MIN 1", "1 2", "[POW 1 2 ]", "]"):
+        refuses(lambda text=text: ListOpsReal(path=str(where)).solve(text), "no expression")
+    assert ListOpsReal().solve("[MED 1 4 [SM 9 8 ] 2 ]") == {"3"}
+    assert ListOpsReal().solve("[LAST 1 [FIRST 7 9 ] ]") == {"7"}
+
+
+def test_needed_passages_stay_and_the_rest_keeps_its_order(tmp_path: Path) -> None:
+    where = str(hotpot(tmp_path / "h"))
+    whole = HotpotQA(path=where, length=300, bpe_vocab=400)
+    short = HotpotQA(path=where, length=104, bpe_vocab=400)
+    assert "left out" not in whole.card.in_distribution and "the answer does not need" in short.card.in_distribution
+    for done in short.parts["test/id"]:
+        prompt, passages = short.read(short.item(done))[0], done.example.info.passages
+        places = [prompt.find(passage.prompt) for passage in passages]
+        assert all(place >= 0 for place, passage in zip(places, passages, strict=True) if passage.needed)
+        kept = [place for place in places if place >= 0]
+        assert kept == sorted(kept) and len(done.prompt) + 17 <= 104
+    strict = HotpotQA(path=where, length=114, bpe_vocab=400, overflow="skip")
+    assert len(strict.parts["train"]) < len(short.parts["train"])
+    assert {len(d.example.info.facts) for d in whole.parts["test/id"]} == {2}
+
+
+def test_questions_with_bad_rows(tmp_path: Path) -> None:
+    good = [hotpot_row(str(n)) for n in range(40)]
+    bad = {
+        "answer must be": change(good, 5, answer=" "),
+        "expected the lists title and sentences": change(good, 5, context={"title": None, "sentences": None}),
+        "differ in length": change(good, 5, context={"title": ["a"], "sentences": []}),
+    }
+    for words, rows in bad.items():
+        folder = hotpot(tmp_path / words.replace(" ", ""))
+        write(folder, validation=rows)
+        refuses(HotpotQA(path=str(folder)).fingerprint, "validation.parquet, row 5", words.removeprefix("answer "))
+    folder = hotpot(tmp_path / "lost")
+    write(folder, validation=change(good, 5, supporting_facts={"title": ["nowhere"], "sent_id": [0]}))
+    task = HotpotQA(path=str(folder), length=300, bpe_vocab=400)
+    assert "1 with supporting facts outside of their context" in task.card.in_distribution
+
+    folder = musique(tmp_path / "m")
+    rows = [musique_row(str(n)) for n in range(40)]
+    path = folder / "musique_ans_v1.0_dev.jsonl"
+    path.write_text("\n".join(map(json.dumps, change(rows, 5, answerable=False))))
+    task2 = MuSiQue(path=str(folder), length=256, bpe_vocab=400)
+    assert task2.fingerprint() and "39 of 40 items, left out: 1 not answerable" in task2.card.in_distribution
+    path.write_text("\n".join(map(json.dumps, change(rows, 5, paragraphs=[{"title": "a"}]))))
+    refuses(MuSiQue(path=str(folder)).fingerprint, "dev.jsonl, row 6: paragraph 0 needs title")
+
+
+def test_tables_with_bad_rows(tmp_path: Path) -> None:
+    good = [table_row(str(n)) for n in range(40)]
+    table = good[5]["table"]
+    for words, values in {
+        "row 0 of the table has 1 cells, not 2": {"table": table | {"rows": [["a"]]}},
+        "table must have a header and rows": {"table": table | {"header": []}},
+        "answers must be a list": {"answers": []},
+    }.items():
+        folder = write(tmp_path / words.replace(" ", ""), train=good, validation=good, test=change(good, 5, **values))
+        refuses(WikiTableQuestions(path=str(folder)).fingerprint, "test.parquet, row 5", words)
+
+
+def test_text_says_what_is_wrong(tmp_path: Path) -> None:
+    def text(name: str, *more: str) -> Callable[[], str]:
+        return load("text", [f"path={tmp_path / name}", "length=8", *more]).fingerprint
+
+    (tmp_path / "bad.txt").write_bytes(b"one\ntwo \xff\n")
+    refuses(text("bad.txt"), "bad.txt, line 2: not UTF-8")
+    refuses(text("none.txt"), "does not exist")
+    (tmp_path / "empty.txt").write_text("")
+    refuses(text("empty.txt"), "split 'train' is empty")
+    (tmp_path / "short.txt").write_text("ab\n" * 9)
+    refuses(text("short.txt"), "tokens, less than length=8; lower task.length")
+    (tmp_path / "rows.jsonl").write_text('{"body": "abc"}\n')
+    refuses(text("rows.jsonl"), "rows.jsonl, row 1: column 'text' is missing; columns: body")
+    (tmp_path / "rows.jsonl").write_text('{"text": 3}\n')
+    refuses(text("rows.jsonl"), "rows.jsonl, row 1: column 'text' must be str, found int")
+    (tmp_path / "empty").mkdir()
+    refuses(text("empty"), "holds no file of a kind that can be read")
+    folder = wikitext(tmp_path / "w")
+    refuses(text("w", "tokenizer=bpe", "bpe_vocab=10"), "task text: bpe_vocab=10 is too small: use 256")
+    write(folder, test=[{"text": ""}])
+    refuses(text("w"), "split 'test' is empty: 1 documents, no text")
+    refuses(lambda: load("wikitext2", ["subset=wikitext-3"]), "subset='wikitext-3': use wikitext-2-v1")
+    refuses(lambda: load("text", ["long_context=true", "length=7"]), "length=7 is odd")
