@@ -94,7 +94,10 @@ def build_module(run: Run, task: Task) -> SequenceModule:
     except (TypeError, ValueError) as error:
         raise UserError(f"trainer.optim: {error}") from None
     config = build_model_config(run.spec.sizes, run.spec.allow_targets)
-    return SequenceModule(build_decoder(config, task), optim, run.spec.steps)
+    decoder = build_decoder(config, task)
+    if run.settings.compile:
+        decoder.compile()  # in place: names of weights, and so checkpoints, stay as they are
+    return SequenceModule(decoder, optim, run.spec.steps)
 
 
 def make_trainer(run: Run, callbacks: list[L.Callback]) -> L.Trainer:

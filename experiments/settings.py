@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from experiments.errors import UserError
 
@@ -28,6 +28,7 @@ class TrainerSettings(Section):
     checkpoint_every_steps: int | None = Field(default=None, ge=1, description="Steps between checkpoints.")
     keep_checkpoint: bool = Field(default=False, description="Keep the checkpoint of a finished run.")
     threads: int = Field(default=1, ge=1, description="Threads of torch per run.")
+    compile: bool = Field(default=False, description="torch.compile the model; rounding differs, so it is identity.")
 
 
 class LoggerSettings(Section):
@@ -68,6 +69,11 @@ class TableSettings(Section):
     per_model: dict[str, list[str]] = Field(default_factory=dict)
     confidence: float = Field(default=0.95, gt=0, lt=1)
     alpha: float = Field(default=0.05, gt=0, lt=1)
+
+    @field_validator("budget", mode="before")
+    @classmethod
+    def _word(cls, value: Any) -> Any:
+        return "off" if value is False else value  # YAML reads the bare word as a boolean
 
     def entries(self) -> list[Entry]:
         """The rows, plain names spelled out."""
