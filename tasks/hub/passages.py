@@ -20,7 +20,8 @@ from torch import Tensor
 
 from tasks.base import Ints, Item, require
 from tasks.hub.decode import greedy
-from tasks.hub.examples import END, SEP, Encoded, Example, ExamplesConfig, ExampleTask
+from tasks.hub.examples import END, SEP, ExampleTask
+from tasks.hub.rows import Encoded, Example, ExamplesConfig
 from tasks.qa.answers import Fact, exact_match, f1
 
 OVERFLOW = ("distractors", "skip")
