@@ -34,7 +34,7 @@ class TrainerSettings(Section):
 class LoggerSettings(Section):
     """conf/logger: a mirror of metrics.jsonl; the record never comes from it."""
 
-    kind: Literal["none", "csv", "wandb"] = "none"
+    kind: Literal["none", "csv", "tensorboard", "wandb"] = "none"
     project: str = "ressformer"
     group: str | None = None
 
@@ -43,9 +43,12 @@ class LauncherSettings(Section):
     """conf/launcher: who carries the runs."""
 
     name: str
-    n_jobs: int = Field(default=-1, ge=-1, description="Runs at a time; -1 = one per core.")
+    n_jobs: int = Field(default=-1, ge=-1, description="Runs at a time; -1 = one per core (or GPU, or slot).")
     hydra: list[str] = Field(default_factory=list, description="Overrides that choose Hydra's launcher.")
+    options: dict[str, Any] = Field(default_factory=dict, description="Options of the engine: SLURM, Ray, GPUs.")
     retry_failed: bool = Field(default=False, description="Run failed and diverged runs again.")
+    deaths: int = Field(default=3, ge=1, description="Deaths of a run's process without progress until it fails.")
+    wait: bool = Field(default=True, description="Stay until all is done; false: submit to SLURM and go.")
 
 
 class Entry(Section):

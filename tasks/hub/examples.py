@@ -70,10 +70,10 @@ class ExampleTask(ExampleData):
         rows = self.parts[split]
         if split == "train":
             epoch, place = divmod(index, len(rows))
-            return self.item(rows[_order(self.name, seed, epoch, len(rows))[place]])
-        return self.item(rows[index])
+            return self.encoded_item(rows[_order(self.name, seed, epoch, len(rows))[place]])
+        return self.encoded_item(rows[index])
 
-    def item(self, done: Encoded) -> Item:
+    def encoded_item(self, done: Encoded) -> Item:
         """Inputs and labels [<= length]."""
         prompt, answer, example = done
         sep = self.vocabulary.size + SEP

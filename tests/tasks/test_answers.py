@@ -109,7 +109,7 @@ def by_heart(task: ExampleTask, wrong: Callable[[int, int], bool]) -> Callable[[
     """
     known = {}
     for row, done in enumerate(task.parts["test/id"]):
-        item = task.item(done)
+        item = task.encoded_item(done)
         answer = item.labels[item.labels != IGNORE].tolist()
         said = [token if not wrong(row, place) else 5 for place, token in enumerate(answer)]
         known[tuple(done.prompt.tolist())] = (answer, said)

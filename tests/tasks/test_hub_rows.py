@@ -63,7 +63,7 @@ def test_needed_passages_stay_and_the_rest_keeps_its_order(tmp_path: Path) -> No
     short = HotpotQA(path=where, length=104, bpe_vocab=400)
     assert "left out" not in whole.card.in_distribution and "the answer does not need" in short.card.in_distribution
     for done in short.parts["test/id"]:
-        prompt, passages = short.read(short.item(done))[0], done.example.info.passages
+        prompt, passages = short.read(short.encoded_item(done))[0], done.example.info.passages
         places = [prompt.find(passage.prompt) for passage in passages]
         assert all(place >= 0 for place, passage in zip(places, passages, strict=True) if passage.needed)
         kept = [place for place in places if place >= 0]
