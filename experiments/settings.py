@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -28,6 +28,9 @@ class TrainerSettings(Section):
     checkpoint_every_steps: int | None = Field(default=None, ge=1, description="Steps between checkpoints.")
     keep_checkpoint: bool = Field(default=False, description="Keep the checkpoint of a finished run.")
     threads: int = Field(default=1, ge=1, description="Threads of torch per run.")
+    eval_depths: list[Annotated[int, Field(ge=1)]] = Field(
+        default_factory=list, description="Depths (loop counts K) to evaluate the trained model at, beside its own."
+    )
     compile: bool = Field(default=False, description="torch.compile the model; rounding differs, so it is identity.")
 
 
