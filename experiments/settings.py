@@ -28,6 +28,8 @@ class TrainerSettings(Section):
     checkpoint_every_steps: int | None = Field(default=None, ge=1, description="Steps between checkpoints.")
     keep_checkpoint: bool = Field(default=False, description="Keep the checkpoint of a finished run.")
     threads: int = Field(default=1, ge=1, description="Threads of torch per run.")
+    strategy: Literal["auto", "ddp"] = Field(default="auto", description="ddp: one run on `devices` devices.")
+    devices: int = Field(default=1, ge=1, description="Devices (on a CPU: processes) of one run under ddp.")
 
 
 class LoggerSettings(Section):
