@@ -59,7 +59,8 @@ class Account(L.Callback):
         loss = self._keeper.agree(float(outputs["loss"]))
         self.seconds += time.perf_counter() - self._start
         if not math.isfinite(loss):
-            raise Diverged(trainer.global_step - 1)
+            self._keeper.end(trainer, Diverged(trainer.global_step - 1))
+            return
         self.step = self._loader.trained = trainer.global_step
         self._beat("train", self.step, loss)
         if self.step % self._every == 0:
@@ -98,7 +99,11 @@ class Selector(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         step = trainer.global_step
-        if not self._place.first or (step % self._settings.val_every and step < self._spec.steps):
+        if (
+            trainer.should_stop
+            or not self._place.first
+            or (step % self._settings.val_every and step < self._spec.steps)
+        ):
             return
         assert isinstance(pl_module, SequenceModule)
         metrics = self._evaluate(pl_module, "validation").metrics
@@ -129,6 +134,18 @@ class Keeper(L.Callback):
         self._saved = time.monotonic()
         self._rng: dict[str, Any] | None = None
         self._late = self._told = False
+        self.ending: Exception | None = None
+
+    def end(self, trainer: L.Trainer, why: Exception) -> None:
+        """End the training. Several ranks leave the loop together: an exception in it would leave them waiting.
+
+        Raises:
+            Exception: `why`, if this process is alone; else `train` raises it after the loop.
+        """
+        if self.place.world == 1:
+            raise why
+        self.ending = why
+        trainer.should_stop = True
 
     def agree(self, loss: float) -> float:
         """The loss over all ranks; they also agree on whether it is time to save and to stop."""
@@ -150,13 +167,15 @@ class Keeper(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        if self.ending is not None:
+            return
         step, every = trainer.global_step, self._settings.checkpoint_every_steps
         due = self._late or step == self._steps or (every is not None and step % every == 0)
         if due or self._told:
             trainer.save_checkpoint(self._path)
             self._saved = time.monotonic()
         if self._told:
-            raise Interrupted(step)
+            self.end(trainer, Interrupted(step))
 
     def state_dict(self) -> dict[str, Any]:
         return {"rng": rng_state()}

@@ -98,6 +98,8 @@ def train(run: Run | Peer, place: Place, checkpoint: Path | None) -> Trained:
     finally:
         run.steps_done, run.train_seconds = account.step, account.seconds
         run.accelerator = _accelerator(trainer)
+    if keeper.ending is not None:
+        raise keeper.ending
     return Trained(module, selector, trainer, evaluate, task)
 
 
