@@ -14,9 +14,10 @@ from experiments import atomic
 from experiments.cli import main
 from experiments.plan import Plan
 from experiments.records import Record
+from experiments.render import Cell, Grid
 from experiments.reproduce import prepare
 from experiments.runs import Store
-from experiments.table import Cell, Grid, Report, build
+from experiments.table import Report, build
 
 STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:70em;margin:2em auto;padding:0 1em;color:#222}
 table{border-collapse:collapse;margin:1em 0}td,th{padding:.3em .8em;border-bottom:1px solid
