@@ -7,7 +7,7 @@ was interrupted. Every grid is a function of a tidy frame, so that it can be mad
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -190,7 +190,7 @@ def _heading(column: Column, heading: str | None, row: dict[str, Any] | None) ->
 
 
 def _row(
-    label: str, columns: dict[Column, str | None], found: dict[tuple[str, ...], dict[str, Any]], mine: pd.DataFrame
+    label: str, columns: dict[Column, str | None], found: Mapping[Any, dict[str, Any]], mine: pd.DataFrame
 ) -> list[Cell]:
     tasks = mine.drop_duplicates("task")
     ok, launched = int(tasks["n_ok"].sum()), int(tasks["n_launched"].sum())
