@@ -32,6 +32,8 @@ class TrainerSettings(Section):
         default_factory=list, description="Depths (loop counts K) to evaluate the trained model at, beside its own."
     )
     compile: bool = Field(default=False, description="torch.compile the model; rounding differs, so it is identity.")
+    strategy: Literal["auto", "ddp"] = Field(default="auto", description="ddp: one run on `devices` devices.")
+    devices: int = Field(default=1, ge=1, description="Devices (on a CPU: processes) of one run under ddp.")
 
 
 class LoggerSettings(Section):
