@@ -33,7 +33,7 @@ from tasks.base import Task
 
 FOLDER = CONF / "budget"
 SIZES = ("d_model", "n_heads")
-DATA_SETS = "tasks.hub."
+DATA_SETS = "tasks.hub"
 COUNTED = ("counted_forward", "counted_train")
 
 
@@ -61,8 +61,9 @@ def tasks(only: Sequence[str] = ()) -> dict[str, Task]:
     found: dict[str, Task] = {}
     for name in only or options("task"):
         section = composed([f"task={name}"]).task
-        if not section["_target_"].startswith(DATA_SETS):
-            found[name] = build_task({str(key): value for key, value in section.items()})
+        task = build_task({str(key): value for key, value in section.items()})
+        if not any(kind.__module__.startswith(DATA_SETS) for kind in type(task).__mro__):
+            found[name] = task
     return found
 
 
