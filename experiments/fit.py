@@ -21,6 +21,8 @@ from experiments.errors import UserError
 from experiments.evaluate import Evaluator
 from experiments.loader import StepLoader
 from experiments.mirror import MetricsLog
+from experiments.records import RunSpec
+from experiments.settings import TrainerSettings
 from experiments.signals import Interrupted
 from ressformer.module import OptimConfig, SequenceModule
 from tasks.base import Task
@@ -55,7 +57,7 @@ def fit(run: Run) -> Fitted:
     task = build_task(run.spec.config["task"], run.spec.allow_targets)
     metric = run.spec.task_info.metric
     evaluate = Evaluator(task, metric, run.settings.eval_batch_size, lambda: _evaluation_beat(run))
-    module = build_module(run, task)
+    module = build_module(run.spec, run.settings, task)
     log = MetricsLog(run.folder / "metrics.jsonl", run.mirror())
     loader = StepLoader(task, run.spec.seed, run.spec.steps)
     account = Account(loader, log, run.beat, run.settings.log_every)
@@ -86,15 +88,17 @@ def quiet_lightning() -> None:
     warnings.filterwarnings("ignore", message=r".*srun.*")
 
 
-def build_module(run: Run, task: Task) -> SequenceModule:
+def build_module(spec: RunSpec, settings: TrainerSettings, task: Task) -> SequenceModule:
     """The run's model, initialised by its seed, inside the LightningModule."""
-    seed_all(run.spec.seed)
+    seed_all(spec.seed)
     try:
-        optim = OptimConfig(**run.settings.optim)
+        optim = OptimConfig(**settings.optim)
     except (TypeError, ValueError) as error:
         raise UserError(f"trainer.optim: {error}") from None
-    config = build_model_config(run.spec.sizes, run.spec.allow_targets)
-    return SequenceModule(build_decoder(config, task), optim, run.spec.steps)
+    decoder = build_decoder(build_model_config(spec.sizes, spec.allow_targets), task)
+    if settings.compile:
+        decoder.compile()  # in place: names of weights, and so checkpoints, stay as they are
+    return SequenceModule(decoder, optim, spec.steps)
 
 
 def make_trainer(run: Run, callbacks: list[L.Callback]) -> L.Trainer:

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from experiments import atomic
+
 SCHEMA = 1
 Status = Literal["done", "failed", "diverged"]
 
@@ -127,3 +129,30 @@ class Record(Strict):
     provenance: Provenance = Field(description="Sources, versions, hardware.")
     measured: Measured = Field(description="Wall-clock figures.")
     error: ErrorInfo | None = Field(default=None, description="Set unless the run is done.")
+    result_hash: str = Field(
+        default="", description="Hash of all that the same config and seed must give again, bit for bit."
+    )
+    content_hash: str = Field(default="", description="Hash of the record without this field.")
+
+    def sealed(self) -> Record:
+        """The record with its hashes."""
+        values = self.model_dump(mode="json")
+        changes = {"result_hash": result_hash(values)}
+        return self.model_copy(update={**changes, "content_hash": content_hash({**values, **changes})})
+
+
+# What the clock, the machine or the sources' own history decide.
+CIRCUMSTANCES = {"provenance", "measured", "error", "result_hash", "content_hash"}
+
+
+def result_hash(values: dict[str, Any]) -> str:
+    """Hash of a record's outcome: two runs of one config and seed on one machine must agree in it."""
+    kept = {key: value for key, value in values.items() if key not in CIRCUMSTANCES}
+    # Where and how often something is written is part of the spec, not of the outcome.
+    kept["spec"] = kept["spec"]["id"]
+    return atomic.digest(kept)
+
+
+def content_hash(values: dict[str, Any]) -> str:
+    """Hash of a record's content."""
+    return atomic.digest({key: value for key, value in values.items() if key != "content_hash"})

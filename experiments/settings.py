@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from experiments.errors import UserError
 
@@ -28,12 +28,13 @@ class TrainerSettings(Section):
     checkpoint_every_steps: int | None = Field(default=None, ge=1, description="Steps between checkpoints.")
     keep_checkpoint: bool = Field(default=False, description="Keep the checkpoint of a finished run.")
     threads: int = Field(default=1, ge=1, description="Threads of torch per run.")
+    compile: bool = Field(default=False, description="torch.compile the model; rounding differs, so it is identity.")
 
 
 class LoggerSettings(Section):
     """conf/logger: a mirror of metrics.jsonl; the record never comes from it."""
 
-    kind: Literal["none", "csv", "wandb"] = "none"
+    kind: Literal["none", "csv", "tensorboard", "wandb"] = "none"
     project: str = "ressformer"
     group: str | None = None
 
@@ -42,9 +43,12 @@ class LauncherSettings(Section):
     """conf/launcher: who carries the runs."""
 
     name: str
-    n_jobs: int = Field(default=-1, ge=-1, description="Runs at a time; -1 = one per core.")
+    n_jobs: int = Field(default=-1, ge=-1, description="Runs at a time; -1 = one per core (or GPU, or slot).")
     hydra: list[str] = Field(default_factory=list, description="Overrides that choose Hydra's launcher.")
+    options: dict[str, Any] = Field(default_factory=dict, description="Options of the engine: SLURM, Ray, GPUs.")
     retry_failed: bool = Field(default=False, description="Run failed and diverged runs again.")
+    deaths: int = Field(default=3, ge=1, description="Deaths of a run's process without progress until it fails.")
+    wait: bool = Field(default=True, description="Stay until all is done; false: submit to SLURM and go.")
 
 
 class Entry(Section):
@@ -68,6 +72,11 @@ class TableSettings(Section):
     per_model: dict[str, list[str]] = Field(default_factory=dict)
     confidence: float = Field(default=0.95, gt=0, lt=1)
     alpha: float = Field(default=0.05, gt=0, lt=1)
+
+    @field_validator("budget", mode="before")
+    @classmethod
+    def _word(cls, value: Any) -> Any:
+        return "off" if value is False else value  # YAML reads the bare word as a boolean
 
     def entries(self) -> list[Entry]:
         """The rows, plain names spelled out."""

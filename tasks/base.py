@@ -204,6 +204,13 @@ class Task(ABC):
             return {"accuracy": all_B, "token_accuracy": share_B}
         return {"accuracy": share_B}
 
+    def decoded(self, split: str, predict: Callable[[dict[str, Tensor]], Tensor]) -> dict[str, float]:
+        """Further metrics of a test split, from what a model writes by itself: none, unless a task has some.
+
+        `predict` gives the most probable tokens [B, n] of a batch.
+        """
+        return {}
+
     def aggregate(self, scores: Mapping[str, Tensor]) -> dict[str, float]:
         """Means over the items [N] of a split: weighted by "weight" where present, NaN items left out."""
         weight_N = scores.get("weight")
