@@ -8,9 +8,9 @@ STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install lock test lint reproduce-table sweep compare export report clean
+.PHONY: help install lock test test-cluster sync lint reproduce-table sweep compare check-claims export report budgets clean
 
-help: ## print this list
+help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "  ARGS='key=value ...' goes to the verb's program as it is; PYTHON=python3.12 picks the interpreter."
@@ -24,12 +24,16 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) tools/install.py
 	@touch $@
 
-lock: ## resolve requirements.lock again (ARGS=--upgrade takes newer releases)
+# Resolves requirements.lock again (ARGS=--upgrade takes newer releases).
+lock:
 	@$(MAKE) --no-print-directory $(STAMP)
 	tools/lock.sh $(ARGS)
 
 test: $(STAMP) ## run the quick tests (SLOW=1: the slow ones as well; ARGS=tests/test_x.py)
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(JOBS) --dist worksteal -m "$(if $(SLOW),,not slow and )not gpu and not cluster" $(ARGS)
+
+test-cluster: $(STAMP) ## sweeps on a real SLURM and a real Ray on this machine, with a job killed (docs/clusters.md)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -m cluster tests/experiments/test_cluster.py $(ARGS)
 
 lint: $(STAMP) ## ruff and mypy (FIX=1: repair and format what can be)
 	$(if $(FIX),$(PY) -m ruff check --fix .,$(PY) -m ruff check .)
@@ -45,17 +49,26 @@ sweep: $(STAMP) ## turn one dial on a fixed budget (SWEEP=name)
 compare: $(STAMP) ## two models, paired, on one budget (A=model B=model BUDGET=name TASKS=task,task)
 	$(PY) -m experiments.compare $(if $(A),a=$(A)) $(if $(B),b=$(B)) $(if $(BUDGET),budget=$(BUDGET)) $(if $(TASKS),'tasks=[$(TASKS)]') $(ARGS)
 
+check-claims: $(STAMP) ## the registered claims and the records' verdicts on them
+	$(PY) -m experiments.check_claims $(ARGS)
+
 export: $(STAMP) ## write the table and the raw records as CSV to results/exports (TABLE=quick)
 	$(PY) -m experiments.export table=$(TABLE) $(ARGS)
 
 report: $(STAMP) ## build the readable report from the records (TABLE=quick)
 	$(PY) -m experiments.report table=$(TABLE) $(ARGS)
 
-clean: ## remove caches; CONFIRM=1 removes results/runs and results/exports, too
+budgets: $(STAMP)
+	$(PY) -m experiments.budget lock $(ARGS)
+
+sync: $(STAMP) ## print the commands that upload the offline W&B runs, the report's included
+	@$(PY) -m experiments.sync $(ARGS)
+
+clean: ## remove caches; CONFIRM=1 removes all of results/ but reference, too
 	find . \( -name .venv -o -name .git \) -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info outputs multirun
 ifeq ($(CONFIRM),1)
-	rm -rf results/runs results/exports
+	find results -mindepth 1 -maxdepth 1 ! -name reference -exec rm -rf {} + 2>/dev/null || true
 else
-	@echo "results/ kept: 'make clean CONFIRM=1' removes results/runs and results/exports; .venv is kept in any case"
+	@echo "results/ kept: 'make clean CONFIRM=1' removes all of it but results/reference; .venv is kept in any case"
 endif

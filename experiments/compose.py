@@ -44,7 +44,7 @@ def options(group: str) -> list[str]:
     """The names in a config group (inside `composer`)."""
     hydra = GlobalHydra.instance().hydra
     assert hydra is not None
-    return list(hydra.config_loader.get_group_options(group))
+    return [name for name in hydra.config_loader.get_group_options(group) if not name.endswith(".lock")]
 
 
 def require_option(group: str, name: str) -> None:

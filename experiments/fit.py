@@ -68,7 +68,7 @@ def fit(run: Run) -> Fitted:
     with together(run.settings, run.folder, checkpoint) as place:
         trained = train(run, place, checkpoint)
     trained.module.load_state_dict(trained.selector.weights)
-    splits = [split for split in trained.task.splits if split.startswith("test/")]
+    splits = [split for split in trained.task.splits if split != "validation"]
     selected = trained.selector
     evaluate, trainer = trained.evaluate, trained.trainer
     return Fitted(trained.module, evaluate, splits, selected.step, selected.metrics, lambda: peak.mib(trainer))
@@ -119,8 +119,10 @@ def build_module(spec: RunSpec, settings: TrainerSettings, task: Task) -> Sequen
         optim = OptimConfig(**settings.optim)
     except (TypeError, ValueError) as error:
         raise UserError(f"trainer.optim: {error}") from None
-    config = build_model_config(spec.sizes, spec.allow_targets)
-    return SequenceModule(build_decoder(config, task), optim, spec.steps)
+    decoder = build_decoder(build_model_config(spec.sizes, spec.allow_targets), task)
+    if settings.compile:
+        decoder.compile()  # in place: names of weights, and so checkpoints, stay as they are
+    return SequenceModule(decoder, optim, spec.steps)
 
 
 def make_trainer(run: Run | Peer, callbacks: list[L.Callback], place: Place) -> L.Trainer:

@@ -136,7 +136,7 @@ def plan_for(request: Request, store: Store) -> tuple[Plan, Path]:
 
 def request_key(request: Request) -> str:
     """Hash of all that goes into the plan."""
-    files = sorted(CONF.rglob("*.yaml"))
+    files = sorted(path for path in CONF.rglob("*.yaml") if not path.name.endswith(".lock.yaml"))
     conf = {path.relative_to(CONF).as_posix(): path.read_text() for path in files}
     sources = source_fingerprint(("ressformer", "tasks", "experiments"))
     asked = request.model_dump(mode="json", exclude={"launcher", "results_dir"})
@@ -177,8 +177,9 @@ def make_plan(request: Request) -> Plan:
                 require_option(group, name)
         for task in table.tasks:
             for entry in table.entries():
-                config = composed(run_overrides(table, entry, task, request.overrides))
-                runs += [run_spec(config, entry.label, task, seed, pricer) for seed in table.seeds]
+                overrides = run_overrides(table, entry, task, request.overrides)
+                config, pinned = composed(overrides), given_dials(overrides)
+                runs += [run_spec(config, entry.label, task, seed, pricer, pinned) for seed in table.seeds]
     return Plan(table=table, code_fingerprint=source_fingerprint(), runs=runs)
 
 
@@ -189,8 +190,21 @@ def run_overrides(table: TableSettings, entry: Entry, task: str, extra: Sequence
     return [*chosen, *tuned, *entry.overrides, *extra]
 
 
-def run_spec(config: DictConfig, model: str, task: str, seed: int | None, pricer: Pricer) -> RunSpec:
-    """One run from a composed config; `seed` None keeps the config's own."""
+def given_dials(overrides: Sequence[str]) -> frozenset[str]:
+    """The fields of the model that overrides name: a solver leaves them as they were given."""
+    keys = map(override_key, overrides)
+    return frozenset(key.removeprefix("model.").split(".")[0] for key in keys if key.startswith("model."))
+
+
+def run_spec(
+    config: DictConfig,
+    model: str,
+    task: str,
+    seed: int | None,
+    pricer: Pricer,
+    pinned: frozenset[str] = frozenset(),
+) -> RunSpec:
+    """One run from a composed config; `seed` None keeps the config's own, `pinned` are the dials that were given."""
     if seed is not None:
         config.seed = seed
     values = {key: value for key, value in plain(config).items() if key not in OUTER}
@@ -198,4 +212,4 @@ def run_spec(config: DictConfig, model: str, task: str, seed: int | None, pricer
         raise UserError(f"seed must be an integer of 0 or more, got {values['seed']!r}")
     values["trainer"] = section(TrainerSettings, values["trainer"], "trainer").model_dump(mode="json")
     values["logger"] = section(LoggerSettings, values["logger"], "logger").model_dump(mode="json")
-    return pricer.spec(values, model=model, task=task)
+    return pricer.spec(values, model=model, task=task, pinned=pinned)

@@ -26,8 +26,13 @@ class Pricer:
         self._tasks: dict[str, tuple[Task, TaskInfo, str]] = {}
         self._solved: dict[str, tuple[Solution, CostInfo]] = {}
 
-    def spec(self, config: dict[str, Any], *, model: str, task: str) -> RunSpec:
+    def spec(self, config: dict[str, Any], *, model: str, task: str, pinned: frozenset[str] = frozenset()) -> RunSpec:
         """The frozen spec of the run that `config` describes, under the labels `model` and `task`.
+
+        Args:
+            config: the resolved run config.
+            model, task: labels of the table.
+            pinned: fields of the model that the user gave: the solver leaves them alone.
 
         Raises:
             UserError: a value that model, task or budget refuses, or a budget that cannot be met.
@@ -35,7 +40,7 @@ class Pricer:
         allow = [str(package) for package in config.pop("allow_targets")]
         built, info, data = self._task(config["task"], allow)
         budget = Budget.from_dict(config["budget"])
-        solution, cost = self._solution(config, budget, built, allow)
+        solution, cost = self._solution(config, budget, built, allow, pinned)
         sizes = {"_target_": config["model"]["_target_"], **dataclasses.asdict(solution.config)}
         seed = config["seed"]
         return RunSpec(
@@ -47,7 +52,7 @@ class Pricer:
             sizes=sizes,
             steps=solution.steps,
             task_info=info,
-            budget=budget_info(budget, solution),
+            budget=budget_info(budget, solution, pinned),
             cost=cost,
             data_fingerprint=data,
             allow_targets=allow,
@@ -64,14 +69,14 @@ class Pricer:
         return self._tasks[key]
 
     def _solution(
-        self, config: dict[str, Any], budget: Budget, task: Task, allow: list[str]
+        self, config: dict[str, Any], budget: Budget, task: Task, allow: list[str], pinned: frozenset[str]
     ) -> tuple[Solution, CostInfo]:
         shape = model_shape(task)
-        key = atomic.digest([config["model"], config["budget"], dataclasses.asdict(shape)])
+        key = atomic.digest([config["model"], config["budget"], dataclasses.asdict(shape), sorted(pinned)])
         if key not in self._solved:
             family = build_model_config(config["model"], allow)
             require_order(family, task)
-            solution = solve(family, budget, shape, self._reference(budget, allow))
+            solution = solve(family, budget, shape, self._reference(budget, allow), pinned=pinned)
             self._solved[key] = (solution, cost_info(solution, shape))
         return self._solved[key]
 
@@ -111,23 +116,19 @@ def task_info(task: Task) -> TaskInfo:
     )
 
 
-def budget_info(budget: Budget, solution: Solution) -> BudgetInfo:
-    """Targets, tolerances and residuals of the solution."""
-    residual = {
-        "params": solution.params_residual,
-        "train_flops": solution.train_flops_residual,
-        "flops_per_token": solution.flops_per_token_residual,
-    }
-    tolerance = {"params": budget.tolerance_params, "train_flops": budget.tolerance_flops}
+def budget_info(budget: Budget, solution: Solution, pinned: frozenset[str] = frozenset()) -> BudgetInfo:
+    """Required targets, their tolerances, and the residuals of these and of what is only come near to."""
+    given = ", ".join(f"{key}={getattr(solution.config, key)}" for key in sorted(pinned))
+    notes = [f"given: {given}"] if given else []
     return BudgetInfo(
         name=budget.name,
         regime=budget.regime,
-        target={"params": float(budget.params), "train_flops": float(budget.train_flops)},
-        tolerance=tolerance,
-        residual=residual,
+        target={key: solution.target[key] for key in solution.tolerance},
+        tolerance=solution.tolerance,
+        residual=solution.residual,
         binding=solution.binding,
-        on_budget=all(abs(residual[key]) <= limit for key, limit in tolerance.items()),
-        notes=[],
+        on_budget=solution.met,
+        notes=notes if budget.regime != "off" else [*notes, "off budget: sizes as they were given"],
     )
 
 

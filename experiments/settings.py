@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from experiments.errors import UserError
 
@@ -30,6 +30,7 @@ class TrainerSettings(Section):
     threads: int = Field(default=1, ge=1, description="Threads of torch per run.")
     strategy: Literal["auto", "ddp"] = Field(default="auto", description="ddp: one run on `devices` devices.")
     devices: int = Field(default=1, ge=1, description="Devices (on a CPU: processes) of one run under ddp.")
+    compile: bool = Field(default=False, description="torch.compile the model; rounding differs, so it is identity.")
 
 
 class LoggerSettings(Section):
@@ -73,6 +74,11 @@ class TableSettings(Section):
     per_model: dict[str, list[str]] = Field(default_factory=dict)
     confidence: float = Field(default=0.95, gt=0, lt=1)
     alpha: float = Field(default=0.05, gt=0, lt=1)
+
+    @field_validator("budget", mode="before")
+    @classmethod
+    def _word(cls, value: Any) -> Any:
+        return "off" if value is False else value  # YAML reads the bare word as a boolean
 
     def entries(self) -> list[Entry]:
         """The rows, plain names spelled out."""

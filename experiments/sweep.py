@@ -3,6 +3,8 @@
     python -m experiments.sweep model=ressformer,transformer task=chain seed=0,1 trainer.optim.lr=1e-3,3e-3
     python -m experiments.sweep sweep=lr trainer.optim.lr=5e-4,1e-3
 
+    python -m experiments.sweep sweep=lr table=quick trials=16      # equal tuning, see experiments.tune
+
 The grammar is that of Hydra's multirun (lists, range(), choice()). `sweep=NAME` reads the arguments of
 conf/sweep/NAME.yaml first; later ones win.
 """
@@ -18,7 +20,7 @@ from omegaconf import OmegaConf
 
 from experiments import atomic
 from experiments.cli import main, unknown
-from experiments.compose import CONF
+from experiments.compose import CONF, plain
 from experiments.errors import UserError
 from experiments.plan import Plan
 from experiments.records import RunSpec
@@ -35,6 +37,10 @@ def sweep(arguments: Sequence[str]) -> int:
     Raises:
         UserError: no model or task, or what `reproduce` raises.
     """
+    from experiments.tune import requested, tune
+
+    if (tuning := requested(arguments)) is not None:
+        return tune(*tuning)
     table, rest = grid(arguments)
     plan, path, store, launcher = prepare(rest, table)
     carry(plan, path, store, launcher)
@@ -43,7 +49,7 @@ def sweep(arguments: Sequence[str]) -> int:
     from experiments.export import to_csv
 
     atomic.write_text(target, to_csv(COLUMNS, rows))
-    _show(rows, table["name"])
+    show_rows(rows, COLUMNS, f"{table['name']}: selected on validation")
     print(f"written: {target}")
     failed = sum(store.state(spec.id) != "done" for spec in plan.unique())
     if failed:
@@ -108,8 +114,8 @@ def read_axes(arguments: Sequence[str]) -> tuple[dict[str, list[str]], list[str]
     return axes, list(fixed.values())
 
 
-def preset(name: str) -> list[str]:
-    """The arguments of conf/sweep/NAME.yaml.
+def preset_file(name: str) -> dict[str, Any]:
+    """The content of conf/sweep/NAME.yaml.
 
     Raises:
         UserError: there is no such preset.
@@ -118,7 +124,16 @@ def preset(name: str) -> list[str]:
     path = folder / f"{name}.yaml"
     if not path.exists():
         raise UserError(unknown("sweep", name, sorted(found.stem for found in folder.glob("*.yaml"))))
-    return [str(line) for line in OmegaConf.select(OmegaConf.load(path), "overrides", default=[])]
+    return plain(OmegaConf.load(path))
+
+
+def preset(name: str) -> list[str]:
+    """The arguments of conf/sweep/NAME.yaml.
+
+    Raises:
+        UserError: there is no such preset.
+    """
+    return [str(line) for line in preset_file(name).get("overrides", [])]
 
 
 def ranking(plan: Plan, store: Store) -> list[dict[str, Any]]:
@@ -157,19 +172,22 @@ def ranking(plan: Plan, store: Store) -> list[dict[str, Any]]:
     return rows
 
 
-def _show(rows: list[dict[str, Any]], name: str) -> None:
+def show_rows(rows: list[dict[str, Any]], columns: list[str], title: str) -> None:
+    """Print rows as a table."""
     from rich.console import Console
 
     from experiments.show import rich_table
     from experiments.table import Cell, Grid
 
     def text(value: Any) -> str:
-        return "" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
+        if isinstance(value, float):
+            return f"{value:.3g}" if abs(value) >= 1e5 else f"{value:.4f}"
+        return "" if value is None else str(value)
 
-    cells = [[Cell(text(row[column])) for column in COLUMNS] for row in rows]
+    cells = [[Cell(text(row[column])) for column in columns] for row in rows]
     console = Console()
     wide = console if console.is_terminal else Console(width=200, highlight=False)
-    wide.print(rich_table(Grid(f"{name}: selected on validation", COLUMNS, cells)))
+    wide.print(rich_table(Grid(title, columns, cells)))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The table: rows = models, columns = the tasks' primary metrics, then what it cost. Made from records alone.
 
-Bold means: significantly best (paired t-tests over seeds, Holm) and on budget. Fewer than three seeds print
+Bold means: significantly best (paired t-tests over seeds, Holm over the table) and on budget. Fewer than three seeds print
 no interval. What depends on the clock stands apart, so that the rest is the same however often a run was
 interrupted.
 """
@@ -19,7 +19,7 @@ from experiments.plan import Plan
 from experiments.records import Record, RunSpec
 from experiments.runs import Store
 from experiments.settings import TableSettings
-from experiments.stats import MIN_SEEDS, significantly_best
+from experiments.stats import MIN_SEEDS, verdicts
 
 OFF_BUDGET = "!"
 
@@ -64,7 +64,7 @@ def build(plan: Plan, store: Store) -> Report:
     store.require_sound()
     runs: Runs = [(spec, records.get(spec.id)) for spec in plan.runs]
     settings = plan.table
-    best = {task: _best(runs, task, settings.alpha) for task in settings.tasks}
+    best = winners(runs, settings)
     cells = cells_frame(settings.name, runs, best, settings.confidence)
     timing = timing_frame(settings.name, runs)
     labels = [entry.label for entry in settings.entries()]
@@ -106,11 +106,12 @@ def _md(grid: Grid) -> str:
     return "\n".join([f"**{grid.title}**", "", line(grid.columns), rule, *rows])
 
 
-def _best(runs: Runs, task: str, alpha: float) -> str | None:
-    infos = [spec.task_info for spec, _ in runs if spec.task == task]
-    winner = significantly_best(primary_by_seed(runs, task), infos[0].higher_is_better, alpha)
-    on_budget = all(spec.budget.on_budget for spec, _ in runs if spec.task == task and spec.model == winner)
-    return winner if on_budget else None
+def winners(runs: Runs, settings: TableSettings) -> dict[str, str | None]:
+    """Per task, the model that is significantly best in a table of all tasks, and on budget; else None."""
+    higher = {spec.task: spec.task_info.higher_is_better for spec, _ in runs}
+    found = verdicts({task: (primary_by_seed(runs, task), higher[task]) for task in settings.tasks}, settings.alpha)
+    off = {(spec.task, spec.model) for spec, _ in runs if not spec.budget.on_budget}
+    return {t: v.best if v.significant and (t, v.best) not in off else None for t, v in found.items()}
 
 
 def _header(plan: Plan) -> list[str]:
@@ -193,7 +194,7 @@ def _notes(plan: Plan, runs: Runs, cells: pd.DataFrame) -> list[str]:
             above = [row["model"] for row in rows if row["task"] == task and row["above_chance"] is True]
             found = ", ".join(above) or "no model"
             notes.append(f"{task}: better than chance by more than the interval: {found}.")
-        verdict = f"at Holm-adjusted p <= {plan.table.alpha:g}, paired over seeds"
+        verdict = f"at p <= {plan.table.alpha:g}, paired over seeds, Holm over the columns"
         if any(row["best"] for row in rows):
             notes.append(f"Bold: best {verdict}, and on budget.")
         else:

@@ -232,13 +232,13 @@ def _job(config: Any) -> float | None:
 
     from experiments.compose import composer
     from experiments.errors import UserError
-    from experiments.plan import run_spec
+    from experiments.plan import given_dials, run_spec
     from experiments.pricing import Pricer
 
-    choices = HydraConfig.get().runtime.choices
+    choices, pinned = HydraConfig.get().runtime.choices, given_dials(HydraConfig.get().overrides.task)
     store = Store(str(config.results_dir))
     with composer():
-        spec = run_spec(config, str(choices["model"]), str(choices["task"]), None, Pricer())
+        spec = run_spec(config, str(choices["model"]), str(choices["task"]), None, Pricer(), pinned)
     end = execute(spec, store)
     store.require_sound()
     if end == "interrupted":

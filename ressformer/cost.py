@@ -58,6 +58,9 @@ class Row(NamedTuple):
     train_flops: float
     bytes_moved: float
     repeats: int
+    train_executed: float
+    params_non_embedding: int
+    active: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +74,9 @@ class Cost:
         flops: useful forward FLOPs per sequence.
         executed: FLOPs handed to kernels per sequence; None = the same as `flops`.
         backward: useful FLOPs of the backward pass; None = 2x forward (one product for each operand's gradient).
+        executed_backward: FLOPs handed to kernels in the backward pass; None = 2x `executed`.
+        recomputed: the backward pass first runs this node and its children forward again (reversible layers). That is
+            executed, not useful: it buys memory.
         bytes_moved: bytes read and written by sort, gather and top-k, forward, per sequence.
         repeats: how often the node runs per forward pass (loop steps).
     """
@@ -82,6 +88,8 @@ class Cost:
     flops: float = 0.0
     executed: float | None = None
     backward: float | None = None
+    executed_backward: float | None = None
+    recomputed: bool = False
     bytes_moved: float = 0.0
     repeats: int = 1
     children: tuple[Cost, ...] = ()
@@ -125,9 +133,11 @@ class Cost:
 
     @property
     def flops_train_executed(self) -> float:
-        """FLOPs of one training step as handed to the kernels, per sequence: three products for each forward one."""
+        """FLOPs of one training step as handed to the kernels, per sequence."""
         own = self.flops if self.executed is None else self.executed
-        return self.repeats * (3 * own + sum(c.flops_train_executed for c in self.children))
+        own += 2 * own if self.executed_backward is None else self.executed_backward
+        again = self.flops_forward_executed if self.recomputed else 0.0
+        return again + self.repeats * (own + sum(c.flops_train_executed for c in self.children))
 
     @property
     def bytes_total(self) -> float:
@@ -149,9 +159,22 @@ class Cost:
             factor * self.flops_train,
             factor * self.bytes_total,
             factor * self.repeats,
+            factor * self.flops_train_executed,
+            self.params_non_embedding,
+            self.params_active,
         )
         for child in self.children:
             yield from child.rows(depth + 1, factor * self.repeats)
+
+
+class Spread(NamedTuple):
+    """A figure that depends on the data: its least, what is charged for it, its most."""
+
+    name: str
+    unit: str
+    best: float
+    charged: float
+    worst: float
 
 
 def group(name: str, *children: Cost, repeats: int = 1) -> Cost:

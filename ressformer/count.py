@@ -9,9 +9,12 @@ for the full n x n matrix, which is what `Cost` calls executed.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ressformer.cost import Shape
@@ -57,8 +60,77 @@ class _Watch(torch.utils._python_dispatch.TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def counted_flops(config: ModelConfig, shape: Shape) -> tuple[float, float]:
-    """(forward, training) executed FLOPs per sequence of the real module, by torch's counter on the meta device.
+@dataclass(frozen=True)
+class Count:
+    """What torch counted of one batch.
+
+    Attributes:
+        forward: FLOPs of the forward pass.
+        train: FLOPs of the forward and the backward pass.
+        activations: bytes that the forward pass keeps for the backward pass, weights apart: each storage once.
+    """
+
+    forward: float
+    train: float
+    activations: int
+
+
+class _Kept:
+    """Adds up the storages that autograd saves."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.weights = {p.untyped_storage()._cdata for p in (*module.parameters(), *module.buffers())}
+        self.storages: dict[int, Any] = {}
+
+    def pack(self, tensor: Tensor) -> Tensor:
+        """Note the storage; holding it keeps its identity from being used again."""
+        storage = tensor.untyped_storage()
+        if storage._cdata not in self.weights:
+            self.storages[storage._cdata] = storage
+        return tensor
+
+    @property
+    def bytes(self) -> int:
+        """All of them."""
+        return sum(storage.nbytes() for storage in self.storages.values())
+
+
+def count(module: nn.Module, *inputs: Any, loss: Callable[[Any], Tensor] | None = None) -> Count:
+    """Count any module on inputs of its device, best the meta device: nothing is computed there.
+
+    Args:
+        module: in the mode to be counted, as a rule `train()`: some fast paths of evaluation hide their arithmetic.
+        inputs: what it is called with.
+        loss: a scalar from the module's output; None = the sum of a tensor, or of `ModelOutput`'s logits and losses.
+
+    Raises:
+        ValueError: an operator has no FLOP formula; the message names it.
+    """
+    forward = FlopCounterMode(display=False)
+    watch, kept = _Watch(set(forward.flop_registry)), _Kept(module)
+    with watch, forward, torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda tensor: tensor):
+        scalar = (loss or _scalar)(module(*inputs))
+    formulas: dict[Any, Any] = {torch.ops.aten.convolution_backward: _convolution_backward}
+    backward = FlopCounterMode(display=False, custom_mapping=formulas)
+    with watch, backward:
+        scalar.backward()
+    if watch.unknown:
+        raise ValueError(
+            f"no FLOP formula for {', '.join(sorted(watch.unknown))}: register one with "
+            "torch.utils.flop_counter.register_flop_formula"
+        )
+    ahead, back = forward.get_total_flops(), backward.get_total_flops()
+    return Count(float(ahead), float(ahead + back), kept.bytes)
+
+
+def _scalar(out: Any) -> Tensor:
+    if isinstance(out, Tensor):
+        return out.sum()
+    return out.logits_BnV.sum() + sum(out.aux_losses.values(), out.logits_BnV.new_zeros(()))  # type: ignore[no-any-return]
+
+
+def counted(config: ModelConfig, shape: Shape) -> Count:
+    """What torch counts of one batch of the real module, on the meta device in train mode.
 
     Raises:
         ValueError: an operator has no FLOP formula; the message names it.
@@ -72,19 +144,14 @@ def counted_flops(config: ModelConfig, shape: Shape) -> tuple[float, float]:
             causal=shape.causal,
         ).train()
         input_ids_Bn = torch.zeros(shape.batch, shape.length, dtype=torch.long)
-    forward = FlopCounterMode(display=False)
-    watch = _Watch(set(forward.flop_registry))
-    with watch, forward:
-        out = model(input_ids_Bn)
-    formulas: dict[Any, Any] = {torch.ops.aten.convolution_backward: _convolution_backward}
-    backward = FlopCounterMode(display=False, custom_mapping=formulas)
-    with watch, backward:
-        loss = out.logits_BnV.sum() + sum(out.aux_losses.values(), out.logits_BnV.new_zeros(()))
-        loss.backward()
-    if watch.unknown:
-        raise ValueError(
-            f"no FLOP formula for {', '.join(sorted(watch.unknown))}: register one with "
-            "torch.utils.flop_counter.register_flop_formula"
-        )
-    ahead, back = forward.get_total_flops(), backward.get_total_flops()
-    return ahead / shape.batch, (ahead + back) / shape.batch
+    return count(model, input_ids_Bn)
+
+
+def counted_flops(config: ModelConfig, shape: Shape) -> tuple[float, float]:
+    """(forward, training) executed FLOPs per sequence of the real module, by torch's counter.
+
+    Raises:
+        ValueError: an operator has no FLOP formula; the message names it.
+    """
+    found = counted(config, shape)
+    return found.forward / shape.batch, found.train / shape.batch

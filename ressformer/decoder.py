@@ -11,14 +11,15 @@ from __future__ import annotations
 import dataclasses
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
-from ressformer.cost import Cost, Shape
+from ressformer.cost import Cost, Shape, Spread
+from ressformer.dials import MULTIPLE, NARROW, Dial, with_own
 
 
 @dataclass
@@ -46,9 +47,14 @@ class CoreOutput:
 
 
 class Core(nn.Module):
-    """What stands between embedding and final norm. `diagnose` asks for diagnostics (they cost time)."""
+    """What stands between embedding and final norm.
+
+    `diagnose` asks for diagnostics (they cost time). `eval_depth` runs it so many blocks deep instead of as deep as it
+    was trained; 0 = as trained.
+    """
 
     diagnose: bool = False
+    eval_depth: int = 0
 
     def forward(self, x_Bnd: Tensor, mask_Bn: Tensor | None) -> CoreOutput:
         raise NotImplementedError
@@ -69,6 +75,7 @@ class ModelConfig(ABC):
 
     family: ClassVar[str]
     fill: ClassVar[str]
+    depth_field: ClassVar[str] = ""
 
     d_model: int = 64
     n_heads: int = 4
@@ -116,19 +123,63 @@ class ModelConfig(ABC):
     def core_cost(self, shape: Shape) -> Cost:
         """The core's closed-form cost tree, per sequence."""
 
-    def candidates(self) -> Iterator[Self]:
-        """The shapes that a budget solver may choose from, ordinary ones first; it then sets `fill` in each."""
-        yield self
+    def state_size(self, shape: Shape) -> int | None:
+        """Numbers kept per sequence of `shape.length` tokens to go on generating (keys, values, slots).
+
+        None = the family does not say; 0 where `shape` is not causal: nothing is generated.
+        """
+        return None
+
+    def spreads(self, shape: Shape) -> tuple[Spread, ...]:
+        """What depends on the data, forward and per sequence: least, charged, most."""
+        return ()
+
+    def at_depth(self, depth: int) -> Self | None:
+        """This config as it runs `depth` blocks deep at evaluation, for its cost; None = it cannot be.
+
+        A loop may turn as often as one likes; a stack can be cut short.
+        """
+        return None
 
     @property
     def fill_range(self) -> range:
-        """The values that the solver may give to the field `fill`, the width that weights are affine in."""
-        return range(8, 64 * self.d_model + 1, 8)
+        """The values that a solver may give to the field `fill`, the width that weights are affine in."""
+        step = MULTIPLE if self.d_model >= NARROW else MULTIPLE // 2
+        return range(step, 64 * self.d_model + 1, step)
 
-    def limits(self) -> str:
-        """The solver's dials and their ranges in words, for the message when a budget cannot be met."""
-        span = self.fill_range
-        return f"{self.fill} {span[0]}..{span[-1]} in steps of {span.step} at d_model={self.d_model}"
+    @property
+    def depth(self) -> int:
+        """How many blocks a token passes through, loops counted: the effective depth. 0 = the family has none."""
+        return int(getattr(self, self.depth_field)) if self.depth_field else 0
+
+    @property
+    def looped(self) -> bool:
+        """True where depth costs FLOPs but no weights."""
+        return False
+
+    def dials(self) -> tuple[Dial, ...]:
+        """What a budget solver may move, with ranges that hold for this config's other values.
+
+        A family adds its own to these; `turned` must be able to set each.
+        """
+        head = self.d_model // self.n_heads
+        step = math.lcm(MULTIPLE, head)
+        widths = with_own(range(_up(self.d_model / 2, step), 4 * self.d_model + 1, step), self.d_model)
+        fill = Dial(name=self.fill, values=self.fill_range, affine=True, fills=True, smooth=64)
+        width = Dial(name="d_model", values=widths, rank=3, ordinary=self.d_model, smooth=64)
+        return fill, width
+
+    def turned(self, values: Mapping[str, int]) -> Self:
+        """This config with the dials set; heads keep their width where `values` moves `d_model` alone.
+
+        Raises:
+            ValueError: the config refuses the values.
+        """
+        changes: dict[str, Any] = dict(values)
+        if "d_model" in values and "n_heads" not in values:
+            head = self.d_model // self.n_heads
+            changes["n_heads"] = self.n_heads if values["d_model"] % head else values["d_model"] // head
+        return dataclasses.replace(self, **changes)
 
 
 class Decoder(nn.Module):
@@ -185,6 +236,10 @@ class Decoder(nn.Module):
         if not self.config.tie_embeddings:
             tables[id(self.head.weight)] = self.head.weight.numel()
         return total, total - sum(tables.values())
+
+
+def _up(value: float, multiple: int) -> int:
+    return math.ceil(value / multiple) * multiple
 
 
 def init_linear(weight: Tensor, *, scale: float = 1.0) -> None:

@@ -11,13 +11,14 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
 from ressformer.cost import Cost, Shape, group, norm
 from ressformer.decoder import Core, CoreOutput, ModelConfig, mean_cosine
+from ressformer.dials import Dial
 from ressformer.layers.attention import FeedForward, feed_forward_cost
 from ressformer.layers.conv import short_conv, short_conv_cost
 
@@ -35,6 +36,7 @@ class StackConfig(ModelConfig):
     """
 
     fill: ClassVar[str] = "d_ff"
+    depth_field: ClassVar[str] = "n_layers"
 
     n_layers: int = 4
     d_ff: int = 256
@@ -55,6 +57,28 @@ class StackConfig(ModelConfig):
     def shared(self) -> bool:
         """Whether one layer's weights serve all L applications."""
         return False
+
+    @property
+    def looped(self) -> bool:
+        return self.shared
+
+    def dials(self) -> tuple[Dial, ...]:
+        fill, width = super().dials()
+        depths = range(2 if self.looped else 1, 4 * self.n_layers + 1)
+        layers = Dial(name="n_layers", values=depths, rank=2, affine=True, ordinary=self.n_layers)
+        return replace(fill, ordinary=4 * self.d_model), layers, width
+
+    def keys_kept(self, shape: Shape) -> int:
+        """Past tokens whose keys and values the next token may need."""
+        return shape.length
+
+    def state_size(self, shape: Shape) -> int | None:
+        # A loop needs a cache for each application: the same weights read other states.
+        return self.n_layers * 2 * self.d_model * self.keys_kept(shape) if shape.causal else 0
+
+    def at_depth(self, depth: int) -> Self | None:
+        valid = depth >= 1 and (self.looped or depth <= self.n_layers)
+        return replace(self, n_layers=depth) if valid else None
 
     @abstractmethod
     def build_mixer(self, *, length: int, causal: bool, out_scale: float) -> nn.Module:
@@ -136,7 +160,7 @@ class StackCore(Core):
     def forward(self, x_Bnd: Tensor, mask_Bn: Tensor | None) -> CoreOutput:
         diagnostics: dict[str, Tensor] = {}
         x_Bnd = self.embed_positions(x_Bnd)
-        for index in range(self.n_layers):
+        for index in range(self.eval_depth or self.n_layers):
             x_Bnd = self.layers[index % len(self.layers)](x_Bnd, mask_Bn)
             if self.diagnose:
                 diagnostics[f"cosine/{index + 1}"] = mean_cosine(x_Bnd)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import sys
 from dataclasses import fields
 
-from tasks.base import EVAL_SEED, Task
+from tasks.base import EVAL_SEED, Task, TaskCard
 from tasks.registry import load, names
 
 USAGE = "usage: python -m tasks list | python -m tasks show TASK [key=value ...]"
 
 
-def _print_card(task: Task) -> None:
-    card = task.card
+def _print_card(task: Task, card: TaskCard) -> None:
     for entry in fields(card):
         value = getattr(card, entry.name)
         if isinstance(value, dict):
@@ -31,8 +30,9 @@ def main(arguments: list[str]) -> int:
                 print(f"{name:<12} {card.family:<10} {card.metric:<14} {card.summary}")
         elif len(arguments) >= 2 and arguments[0] == "show":
             task = load(arguments[1], arguments[2:])
+            card = task.card  # first, so that a task without its data prints nothing but that
             print(arguments[1])
-            _print_card(task)
+            _print_card(task, card)
             for split in ("train", *task.splits):
                 print(f"\n{split}, item 0\n{task.text(task.generate(split, EVAL_SEED, 0))}")
         else:

@@ -19,8 +19,8 @@ from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parent.parent
 VERBS = [
-    *("help", "install", "lock", "test", "lint"),
-    *("reproduce-table", "sweep", "compare", "export", "report", "clean"),
+    *("install", "test", "test-cluster", "lint"),
+    *("reproduce-table", "sweep", "compare", "check-claims", "export", "report", "sync", "clean"),
 ]
 ROOMS = (".ci", "benchmarks", "conf", "docs", "experiments", "ressformer", "tasks", "tests", "tools")
 OWN = {"ressformer", "tasks", "experiments"}
@@ -87,7 +87,7 @@ def test_verb_runs_its_program(words: list[str], command: str) -> None:
     assert " ".join(command.split()) in " ".join(dry(*words).split())
 
 
-@pytest.mark.parametrize("verb", ["reproduce", "sweep", "compare", "export", "report"])
+@pytest.mark.parametrize("verb", ["reproduce", "sweep", "compare", "check_claims", "export", "report"])
 def test_program_of_a_verb_exists(verb: str) -> None:
     assert importlib.util.find_spec(f"experiments.{verb}") is not None
 
@@ -100,7 +100,7 @@ def test_the_tests_of_make_test_are_the_quick_ones() -> None:
 def test_clean_keeps_results_and_environment() -> None:
     removed = [line for line in dry("clean").splitlines() if "rm " in line]
     assert removed and not any("results" in line or "-rf .venv" in line for line in removed)
-    assert "rm -rf results/runs results/exports" in dry("clean", "CONFIRM=1")
+    assert "find results -mindepth 1 -maxdepth 1 ! -name reference" in dry("clean", "CONFIRM=1")
 
 
 def test_ci_calls_make_test_and_nothing_else() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import random
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -151,6 +152,7 @@ def _random_blocks(
     return chosen
 
 
+@lru_cache(maxsize=4096)
 def block_sparse_pairs(
     n: int, *, block: int = 64, window: int = 3, n_global: int = 2, n_random: int = 3, causal: bool
 ) -> tuple[int, int]:

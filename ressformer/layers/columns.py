@@ -4,14 +4,15 @@ Each query i has c columns, the keys idx[i, 0..c-1]. Three operators, each other
     gather_dot   z[i, j] = x[i] . y[idx[i, j]]                 logits
     gather_sum   x[i]    = sum_j p[i, j] y[idx[i, j]]          outputs
     scatter_sum  y[t]    = sum_{(i, j): idx[i, j] = t} p[i, j] x[i]
-No key is copied: on CPU they are a sampled product of torch.sparse and its embedding bags, which read the rows in
-place. scatter_sum is a gather_sum over the inverse lists, which are made once per set of columns.
+No key is copied: C kernels on CPU (see `native`) read the rows in place. Without them the operators are a sampled
+product of torch.sparse and its embedding bags, and scatter_sum is a gather_sum over the inverse lists.
 
 Shapes: B batch, H heads, n queries, m keys, h width, c columns.
 """
 
 from __future__ import annotations
 
+import ctypes
 import warnings
 from dataclasses import dataclass
 from functools import cache
@@ -22,8 +23,12 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
+from ressformer.layers import native
+
 # Floats gathered at a time where keys do have to be copied (accelerators).
 _HELD = 2**24
+# Widest row that native_columns.c sums.
+_WIDEST = 256
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,7 @@ class Columns:
         idx_Bnc: int64, all within [0, m).
         valid_Bnc: which columns exist. The others point at key 0 and are the caller's to mask.
         order_Be, starts_Bm1: the inverse: columns (flat, query * c + column) sorted by key, and where each key's begin.
-            Empty where no gradient will be asked for.
+            Empty until they are needed: where no gradient will be asked for, and where a C kernel does without.
     """
 
     idx_Bnc: Tensor
@@ -47,7 +52,8 @@ def columns(idx_Bnc: Tensor, m: int, *, gradient: bool = True) -> Columns:
     """Columns from indices into m keys; indices outside [0, m) mark columns that do not exist."""
     valid_Bnc = (idx_Bnc >= 0) & (idx_Bnc < m)
     idx_Bnc = torch.where(valid_Bnc, idx_Bnc, 0).contiguous()
-    if gradient:
+    plain = type(idx_Bnc) is Tensor and idx_Bnc.device.type == "cpu" and not torch.compiler.is_compiling()
+    if gradient and not (plain and native.library("columns")):
         order_Be, starts_Bm1 = _invert(idx_Bnc, m)
     else:
         order_Be, starts_Bm1 = (torch.empty(0, dtype=torch.int64, device=idx_Bnc.device) for _ in range(2))
@@ -83,6 +89,9 @@ def column_bytes(n: int, c: int, width: int, itemsize: int = 4) -> float:
 
 @torch.library.custom_op("ressformer::gather_dot", mutates_args=())
 def _dot(x_BHnh: Tensor, y_BHmh: Tensor, idx_Bnc: Tensor, order_Be: Tensor, starts_Bm1: Tensor) -> Tensor:
+    here = _native("column_dot", (x_BHnh, y_BHmh), idx_Bnc, (*x_BHnh.shape[:3], idx_Bnc.shape[2]))
+    if here is not None:
+        return here
     x, y = _wide(x_BHnh), _wide(y_BHmh)
     shape = torch.Size((*x.shape[:3], idx_Bnc.shape[-1]))
     if x.device.type != "cpu":
@@ -98,6 +107,9 @@ def _dot(x_BHnh: Tensor, y_BHmh: Tensor, idx_Bnc: Tensor, order_Be: Tensor, star
 
 @torch.library.custom_op("ressformer::gather_sum", mutates_args=())
 def _sum(p_BHnc: Tensor, y_BHmh: Tensor, idx_Bnc: Tensor, order_Be: Tensor, starts_Bm1: Tensor) -> Tensor:
+    here = _native("column_sum", (p_BHnc, y_BHmh), idx_Bnc, (*p_BHnc.shape[:3], y_BHmh.shape[3]))
+    if here is not None:
+        return here
     p, y = _wide(p_BHnc), _wide(y_BHmh)
     flat = _flat_index(idx_Bnc, y.shape[1], y.shape[2])
     rows, width = p.shape[:3].numel(), p.shape[3]
@@ -107,16 +119,20 @@ def _sum(p_BHnc: Tensor, y_BHmh: Tensor, idx_Bnc: Tensor, order_Be: Tensor, star
 
 
 @torch.library.custom_op("ressformer::scatter_sum", mutates_args=())
-def _scatter(p_BHnc: Tensor, x_BHnh: Tensor, order_Be: Tensor, starts_Bm1: Tensor) -> Tensor:
+def _scatter(p_BHnc: Tensor, x_BHnh: Tensor, idx_Bnc: Tensor, order_Be: Tensor, starts_Bm1: Tensor, m: int) -> Tensor:
+    shape = (*x_BHnh.shape[:2], m, x_BHnh.shape[3])
+    if (y := _native("column_scatter", (p_BHnc, x_BHnh), idx_Bnc, shape)) is not None:
+        return y
+    if not order_Be.numel():
+        order_Be, starts_Bm1 = _invert(idx_Bnc, m)
     p, x = _wide(p_BHnc), _wide(x_BHnh)
     batch, heads, n, width = p.shape
-    keys = starts_Bm1.shape[1] - 1
     weight = p.view(batch, heads, -1).gather(-1, order_Be.unsqueeze(1).expand(-1, heads, -1))
     offset_BH1 = torch.arange(batch * heads, dtype=torch.int32, device=p.device).view(batch, heads, 1)
     row = (order_Be // width).int().unsqueeze(1) + offset_BH1 * n
     at = starts_Bm1[:, None, :-1].int() + offset_BH1 * (n * width)
     y = _bags(x.flatten(0, 2), row.flatten(), at.flatten(), weight.flatten())
-    return y.view(batch, heads, keys, -1).to(x_BHnh.dtype)
+    return y.view(batch, heads, m, -1).to(x_BHnh.dtype)
 
 
 @torch.library.custom_op("ressformer::invert_columns", mutates_args=())
@@ -131,6 +147,34 @@ def _invert(idx_Bnc: Tensor, m: int) -> tuple[Tensor, Tensor]:
     counts_Bm = torch.zeros(len(flat_Be), m, dtype=torch.int64, device=flat_Be.device)
     counts_Bm.scatter_add_(1, flat_Be, torch.ones_like(flat_Be))
     return order_Be, torch.nn.functional.pad(counts_Bm.cumsum(1), (1, 0))
+
+
+def _native(kernel: str, operands: tuple[Tensor, Tensor], idx_Bnc: Tensor, shape: tuple[int, ...]) -> Tensor | None:
+    """The result [B, H, ...] of a kernel of `native_columns.c`; None where it cannot run."""
+    lib = native.library("columns") if native.usable(*operands) else None
+    widest = max(operands[1].shape[-1], shape[-1])
+    if lib is None or (kernel == "column_sum" and widest > _WIDEST):
+        return None
+    one, two = operands
+    two = two if two.stride(-1) == 1 else two.contiguous()
+    # Weights lie densely; rows of the operands may lie apart, as the heads of one projection do.
+    one = one if kernel == "column_dot" and one.stride(-1) == 1 else one.contiguous()
+    idx_Bnc = idx_Bnc.contiguous()
+    out = one.new_zeros(shape) if kernel == "column_scatter" else one.new_empty(shape)
+    if not out.numel() or not idx_Bnc.numel():
+        return out.zero_()
+    batch, heads = shape[:2]
+    sizes = [heads, *idx_Bnc.shape[1:], two.shape[-1]]
+    sizes = [heads, idx_Bnc.shape[1], shape[2], *sizes[2:]] if kernel == "column_scatter" else sizes
+    strides = [(ctypes.c_int64 * 3)(*t.stride()[:3]) for t in ((one, two) if kernel == "column_dot" else (two,))]
+    numbers = [ctypes.c_int64(size) for size in sizes]
+    held = [native.address(t) for t in (one, two, idx_Bnc, out)]
+
+    def work(start: int, stop: int) -> None:
+        lib[kernel](*held, ctypes.c_int64(start), ctypes.c_int64(stop), *numbers, *strides)
+
+    native.in_threads(work, batch * heads)
+    return out
 
 
 def _wide(x: Tensor) -> Tensor:
@@ -183,8 +227,8 @@ def _(p: Tensor, y: Tensor, idx: Tensor, order: Tensor, starts: Tensor) -> Tenso
 
 
 @_scatter.register_fake
-def _(p: Tensor, x: Tensor, order: Tensor, starts: Tensor) -> Tensor:
-    return x.new_empty(*x.shape[:2], starts.shape[1] - 1, x.shape[-1])
+def _(p: Tensor, x: Tensor, idx: Tensor, order: Tensor, starts: Tensor, m: int) -> Tensor:
+    return x.new_empty(*x.shape[:2], m, x.shape[-1])
 
 
 @_invert.register_fake
@@ -199,14 +243,14 @@ def _keep(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
 def _dot_backward(ctx: Any, g_BHnc: Tensor) -> tuple[Tensor | None, ...]:
     x, y, idx, order, starts = ctx.saved_tensors
     g_x = _sum(g_BHnc, y, idx, order, starts) if ctx.needs_input_grad[0] else None
-    g_y = _scatter(g_BHnc, x, order, starts) if ctx.needs_input_grad[1] else None
+    g_y = _scatter(g_BHnc, x, idx, order, starts, y.shape[2]) if ctx.needs_input_grad[1] else None
     return g_x, g_y, None, None, None
 
 
 def _sum_backward(ctx: Any, g_BHnh: Tensor) -> tuple[Tensor | None, ...]:
     p, y, idx, order, starts = ctx.saved_tensors
     g_p = _dot(g_BHnh, y, idx, order, starts) if ctx.needs_input_grad[0] else None
-    g_y = _scatter(p, g_BHnh, order, starts) if ctx.needs_input_grad[1] else None
+    g_y = _scatter(p, g_BHnh, idx, order, starts, y.shape[2]) if ctx.needs_input_grad[1] else None
     return g_p, g_y, None, None, None
 
 
@@ -227,3 +271,8 @@ def _sum_flops(p: Any, y: Any, *_: Any, **__: Any) -> int:
 @register_flop_formula([torch.ops.ressformer.scatter_sum])
 def _scatter_flops(p: Any, x: Any, *_: Any, **__: Any) -> int:
     return int(2 * p[0] * p[1] * p[2] * p[3] * x[3])
+
+
+@register_flop_formula([torch.ops.ressformer.invert_columns])
+def _invert_flops(*_: Any, **__: Any) -> int:
+    return 0  # a sort

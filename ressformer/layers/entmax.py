@@ -132,9 +132,15 @@ def _rows(x: Tensor) -> tuple[int, int]:
 
 
 def forward_rows(z_RL: Tensor, kind: str) -> Tensor:
-    """Probabilities of rows z_RL (fp32 or fp64; -inf = masked), kind `entmax15` or `sparsemax`."""
+    """Probabilities of rows z_RL (fp32 or fp64; -inf = masked), any activation; a row without entries gives zeros."""
     if z_RL.numel() == 0:
         return torch.zeros_like(z_RL)
+    if kind == "softmax":
+        p_RL = torch.softmax(z_RL, dim=-1)
+        # A row without entries has become NaN, whole: its first column tells.
+        if _eager_cpu(z_RL) and not bool(p_RL[:, 0].isnan().any()):
+            return p_RL
+        return p_RL.masked_fill_(z_RL.amax(-1, keepdim=True) == -torch.inf, 0.0)
     if not _eager_cpu(z_RL):
         return _kernel(kind)(z_RL)
     out_RL = torch.empty_like(z_RL, memory_format=torch.contiguous_format)
@@ -147,9 +153,11 @@ def forward_rows(z_RL: Tensor, kind: str) -> Tensor:
 
 
 def backward_rows(p_RL: Tensor, g_RL: Tensor, kind: str) -> Tensor:
-    """Gradient of the scores: s * (g - <s, g> / sum s), s = sqrt(p) (entmax) or p > 0 (sparsemax)."""
+    """Gradient of the scores: s * (g - <s, g> / sum s), s = sqrt(p) (entmax), p > 0 (sparsemax) or p (softmax)."""
     if p_RL.numel() == 0:
         return torch.zeros_like(p_RL)
+    if kind == "softmax":
+        return torch._softmax_backward_data(g_RL, p_RL, -1, p_RL.dtype)
     if not _eager_cpu(p_RL):
         s_RL = p_RL.sqrt() if kind == "entmax15" else p_RL.sign()
         total_R1 = s_RL.sum(-1, keepdim=True).clamp_min(_TINY)

@@ -5,7 +5,7 @@ selected, and an additive bias of every head's logits, so that the graph can be 
 Equation (8) is read as the mean squared change of the row-normalised graph between two steps of the loop, over the
 union of the two supports. Its trivial optimum is a frozen graph, so the edge turnover is reported beside it.
 
-Shapes: B batch, n length, d width, r rank, k selected keys a row.
+Shapes: B batch, n length, d width, r rank, k selected keys a row; b block, N blocks, m chosen blocks, L = m b keys.
 """
 
 from __future__ import annotations
@@ -53,7 +53,10 @@ class Graph:
     `idx_Bnk` is sorted along k; entries that hold no edge carry the index n and weight 0.
     """
 
-    def __init__(self, idx_Bnk: Tensor, weight_Bnk: Tensor) -> None:
+    def __init__(self, idx_Bnk: Tensor, weight_Bnk: Tensor, *, ascending: bool = False) -> None:
+        self.idx_Bnk, self.weight_Bnk = idx_Bnk, weight_Bnk
+        if ascending:
+            return
         order_Bnk = idx_Bnk.argsort(dim=-1)
         self.idx_Bnk = idx_Bnk.gather(-1, order_Bnk).contiguous()
         self.weight_Bnk = weight_Bnk.gather(-1, order_Bnk)
@@ -79,3 +82,39 @@ class Graph:
             squared_Bn, both_Bn, union_Bn = squared_Bn * mask_Bn, both_Bn * mask_Bn, union_Bn * mask_Bn
         union = union_Bn.sum().clamp_min(1)
         return squared_Bn.sum() / union, 1 - both_Bn.sum() / union
+
+
+class BlockGraph:
+    """The same where keys are selected by blocks: row i of block t has weights on all keys of the blocks that t chose.
+
+    Args:
+        chosen_BNm: chosen blocks; N = none.
+        weight_BNbL: weights on their keys; 0 where there is no edge.
+        seen_BNbL: where there is one (b may be 1: alike for all rows).
+        n: rows that exist; those after it fill the last block.
+    """
+
+    def __init__(self, chosen_BNm: Tensor, weight_BNbL: Tensor, seen_BNbL: Tensor, n: int) -> None:
+        batch, number, m = chosen_BNm.shape
+        self.chosen_BNm, self.n = chosen_BNm, n
+        self.weight_BNbmb = weight_BNbL.unflatten(-1, (m, -1))
+        self.count_BNbm = seen_BNbL.unflatten(-1, (m, -1)).sum(-1).expand(batch, number, -1, m)
+
+    def change(self, before: BlockGraph, mask_Bn: Tensor | None) -> tuple[Tensor, Tensor]:
+        """As `Graph.change`."""
+        number = self.chosen_BNm.shape[1]
+        same_BNmm = self.chosen_BNm.unsqueeze(-1) == before.chosen_BNm.unsqueeze(-2)
+        same_BNm = same_BNmm.any(-1) & (self.chosen_BNm < number)
+        at_BN1m1 = same_BNmm.byte().argmax(-1)[:, :, None, :, None]
+        matched_BNbmb = before.weight_BNbmb.gather(3, at_BN1m1.expand_as(self.weight_BNbmb))
+        shared_BNbm = (self.weight_BNbmb * matched_BNbmb).sum(-1) * same_BNm.unsqueeze(2)
+        squared_BNb = self.weight_BNbmb.square().sum((-1, -2)) + before.weight_BNbmb.square().sum((-1, -2))
+        squared_BNb = squared_BNb - 2 * shared_BNbm.sum(-1)
+        both_BNb = (self.count_BNbm * same_BNm.unsqueeze(2)).sum(-1)
+        union_BNb = self.count_BNbm.sum(-1) + before.count_BNbm.sum(-1) - both_BNb
+        rows = []
+        for value_BNb in (squared_BNb, both_BNb, union_BNb):
+            value_Bn = value_BNb.expand(squared_BNb.shape).flatten(1)[:, : self.n]
+            rows.append(value_Bn if mask_Bn is None else value_Bn * mask_Bn)
+        squared, both, union = (value_Bn.sum() for value_Bn in rows)
+        return squared / union.clamp_min(1), 1 - both / union.clamp_min(1)

@@ -16,6 +16,9 @@ from torch import Tensor
 from torch.nn.functional import grouped_mm
 from torch.utils.flop_counter import register_flop_formula
 
+# Runs shorter than this are lengthened.
+_FEW = 8
+
 
 def _runs(ends_E: Tensor) -> list[tuple[int, int]]:
     ends = ends_E.tolist()
@@ -29,11 +32,12 @@ def _fast(a: Tensor, b: Tensor) -> bool:
 
 
 def _steady(y_To: Tensor, x_Ti: Tensor, w_Eio: Tensor, ends_E: Tensor) -> Tensor:
-    """Redo runs of one row as two: BLAS sums a lone row in another order, and whether a token is alone with its
+    """Redo runs of few rows as longer ones: BLAS sums one to three rows in another order, and how many tokens share an
     expert depends on later tokens, which would then show in the last bit of earlier logits."""
     for index, (start, end) in enumerate(_runs(ends_E)):
-        if end == start + 1:
-            y_To[start] = (x_Ti[start:end].expand(2, -1) @ w_Eio[index])[0]
+        if 0 < end - start < _FEW:
+            x = torch.cat([x_Ti[start:end], x_Ti.new_zeros(_FEW, x_Ti.shape[1])])
+            y_To[start:end] = (x @ w_Eio[index])[: end - start]
     return y_To
 
 

@@ -13,6 +13,7 @@ C chunks, c chunk length, m directions of a rotation.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -261,6 +262,7 @@ def lsh_attention(
     return out_Nh.view(B, H, n, h)
 
 
+@lru_cache(maxsize=4096)
 def lsh_pairs(n: int, *, n_buckets: int, rounds: int = 4, chunk: int = 64, causal: bool) -> tuple[int, int]:
     """(useful, executed) query-key pairs of `lsh_attention`, per sequence and head.
 

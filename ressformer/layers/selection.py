@@ -3,9 +3,10 @@
 Scores are low-rank, s_ij = a_i . b_j, computed for chunks of queries against the keys they may see, and thrown away:
 memory is linear in n, time n^2 r / 2 multiply-accumulates and about as long again to find the k best.
 
-Exactly the k best, without sorting: a tournament. The row is cut into groups; the k-th largest group maximum is below
-the k-th largest score, so the k groups of largest maxima contain all k winners, and only those are looked at again.
-Ties go to the lower index, so that neither chunking nor device changes a choice. Choosing has no gradient.
+Exactly the k best, without sorting: a C kernel that compares a row with its k-th largest score so far (see `native`),
+or a tournament. For that the row is cut into groups; the k-th largest group maximum is below the k-th largest score, so
+the k groups of largest maxima contain all k winners, and only those are looked at again. Ties go to the lower index, so
+that neither chunking nor device changes a choice. Choosing has no gradient.
 
 Shapes: B batch, n length, r rank of the scores, k selected keys; R rows, E keys scored in a chunk; b block size,
 N = ceil(n / b) blocks, m selected blocks.
@@ -13,6 +14,7 @@ N = ceil(n / b) blocks, m selected blocks.
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
@@ -23,6 +25,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 from torch.utils.flop_counter import register_flop_formula
+
+from ressformer.layers import native
 
 # Scores held at a time: 2 MB in fp32.
 _HELD = 2**19
@@ -117,9 +121,26 @@ def _hidden(start: int, stop: int, keys: int, n: int, near: int, causal: bool, d
 
 def _best(score_RE: Tensor, k: int) -> Tensor:
     """Indices [R, k], ascending, of each row's k largest; E where a row has fewer entries above -inf."""
+    if native.usable(score_RE) and (lib := native.library("select")):
+        return _streamed(lib, score_RE.contiguous(), k)
     if score_RE.device.type == "cpu" and score_RE.dtype == torch.float32:
         return torch.from_numpy(_tournament(score_RE, k))
     return _best_anywhere(score_RE, k)
+
+
+def _streamed(lib: ctypes.CDLL, score_RE: Tensor, k: int) -> Tensor:
+    """As `_best`, in one pass over each row (native_select.c)."""
+    rows, keys = score_RE.shape
+    idx_Rk = torch.empty(rows, k, dtype=torch.int64)
+
+    def work(start: int, stop: int) -> None:
+        held = torch.empty(3, 4 * k + 96).unbind()
+        sizes = [ctypes.c_int64(size) for size in (stop - start, keys, k)]
+        at = native.address(score_RE[start:]), *sizes, native.address(idx_Rk[start:])
+        lib.select_rows(*at, *(native.address(t) for t in held))
+
+    native.in_threads(work, rows, smallest=64)
+    return idx_Rk
 
 
 def _best_anywhere(score_RE: Tensor, k: int) -> Tensor:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -128,6 +129,7 @@ def _round_up(keys: int) -> int:
     return -(-keys // 16) * 16
 
 
+@lru_cache(maxsize=4096)
 def sliding_window_pairs(
     n: int,
     *,

@@ -13,6 +13,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from ressformer.cost import Cost, Shape
+from ressformer.dials import Dial, around
 from ressformer.layers.attention import ProjectedAttention, projected_cost
 from ressformer.layers.block_sparse import block_sparse_attention, block_sparse_pairs
 from ressformer.stack import StackConfig
@@ -46,6 +47,15 @@ class BigBirdConfig(StackConfig):
     @property
     def position_free(self) -> bool:
         return False
+
+    def dials(self) -> tuple[Dial, ...]:
+        tokens = Dial(
+            name="block",
+            values=around(self.block),
+            rank=4,
+            ordinary=self.block,
+        )
+        return *super().dials(), tokens
 
     def build_mixer(self, *, length: int, causal: bool, out_scale: float) -> nn.Module:
         self.require(causal or self.window % 2 == 1, f"a bidirectional window must be odd, got {self.window} blocks")

@@ -14,6 +14,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from ressformer.cost import Cost, Shape
+from ressformer.dials import Dial, around
 from ressformer.layers.attention import ProjectedAttention, projected_cost
 from ressformer.layers.windows import sliding_window_attention, sliding_window_pairs
 from ressformer.stack import StackConfig
@@ -43,6 +44,18 @@ class LongformerConfig(StackConfig):
     @property
     def position_free(self) -> bool:
         return False
+
+    def keys_kept(self, shape: Shape) -> int:
+        return min(shape.length, (self.window - 1) * self.dilation + 1 + self.n_global)
+
+    def dials(self) -> tuple[Dial, ...]:
+        keys = Dial(
+            name="window",
+            values=around(self.window),
+            rank=4,
+            ordinary=self.window,
+        )
+        return *super().dials(), keys
 
     def build_mixer(self, *, length: int, causal: bool, out_scale: float) -> nn.Module:
         return WindowAttention(self, causal=causal, out_scale=out_scale)

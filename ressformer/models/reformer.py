@@ -9,7 +9,7 @@ Shapes: B batch, n length, d width, H heads, h head width.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -56,15 +56,19 @@ class ReformerConfig(StackConfig):
     def build_mixer(self, *, length: int, causal: bool, out_scale: float) -> nn.Module:
         return LSHAttention(self, length=length, causal=causal, out_scale=out_scale)
 
+    def core_cost(self, shape: Shape) -> Cost:
+        core = super().core_cost(shape)
+        return replace(core, children=tuple(replace(c, recomputed=self.reversible) for c in core.children))
+
     def mixer_cost(self, shape: Shape) -> Cost:
         n, d, buckets = shape.length, self.d_model, self.buckets(shape.length)
         useful, executed = lsh_pairs(n, n_buckets=buckets, rounds=self.rounds, chunk=self.chunk, causal=shape.causal)
         hashing = hash_flops(n, width=d // self.n_heads, n_buckets=buckets, rounds=self.rounds) * self.n_heads
-        rows = n * self.rounds * self.n_heads
+        moved = 4.0 * n * self.rounds * (4 * self.n_heads + 3 * d)
         return group(
             "attention",
             linear("qk_v", n, d, 2 * d),
-            Cost(name="hashing", flops=hashing, backward=0.0, bytes_moved=16.0 * rows + 12.0 * rows * d / self.n_heads),
+            Cost(name="hashing", flops=hashing, backward=0.0, executed_backward=0.0, bytes_moved=moved),
             Cost(name="scores_values", flops=4.0 * d * useful, executed=4.0 * d * executed),
             linear("out", n, d, d),
         )
@@ -106,7 +110,7 @@ class ReversibleCore(StackCore):
 
     def forward(self, x_Bnd: Tensor, mask_Bn: Tensor | None) -> CoreOutput:
         x_Bnd = self.embed_positions(x_Bnd)
-        layers: list[StackLayer] = list(self.layers)  # type: ignore[arg-type]
+        layers: list[StackLayer] = list(self.layers)[: self.eval_depth or None]  # type: ignore[assignment]
         # Weights are handed over by reference: the gradient reaches them inside `_Reversible.backward`.
         a_Bnd, b_Bnd = _Reversible.apply(x_Bnd, x_Bnd.clone(), mask_Bn, layers)  # type: ignore[no-untyped-call]
         return CoreOutput((a_Bnd + b_Bnd) / 2)

@@ -4,7 +4,14 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from ressformer.layers import columns as module
+from ressformer.layers import native
 from ressformer.layers.columns import column_pairs, columns, gather_dot, gather_sum, near_index
+
+
+@pytest.fixture(params=[True, False], ids=["C", "torch"])
+def kernels(request):
+    with native.use_native(request.param):
+        yield
 
 
 def setup(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -23,7 +30,7 @@ def dense(idx_Bnc: Tensor, values_BHnc: Tensor, m: int) -> Tensor:
     return values_BHnc.new_zeros(*values_BHnc.shape[:3], m).scatter_add(-1, index, values_BHnc)
 
 
-def test_products_equal_dense_ones():
+def test_products_equal_dense_ones(kernels):
     idx, x, y, p = setup()
     cols = columns(idx, y.shape[2])
     assert torch.equal(cols.valid_Bnc, (idx >= 0) & (idx < 9))
@@ -44,14 +51,31 @@ def test_gradients():
     assert torch.autograd.gradcheck(lambda p, y: gather_sum(p, y, cols), (p, y))
 
 
-def test_the_inverse_does_not_depend_on_how_it_is_sorted(monkeypatch):
+@pytest.mark.parametrize("width", [3, 16, 32, 64, 300])
+def test_gradients_of_the_kernels_at_every_width(width):
+    torch.manual_seed(0)
+    cols = columns(torch.randint(-2, 11, (2, 7, 5)), 9)
+    # Heads as they come from a projection: rows that lie apart.
+    x, y = ((torch.randn(2, n, 3, width) / width**0.5).transpose(1, 2).requires_grad_() for n in (7, 9))
+    seen = {}
+    for on in (True, False):
+        with native.use_native(on):
+            z = gather_dot(x, y, cols)
+            out = gather_sum(torch.where(cols.valid_Bnc.unsqueeze(1), z.sin().relu(), 0.0), y, cols)
+            seen[on] = z, out, *torch.autograd.grad(out.square().sum(), (x, y))
+    for here, there in zip(seen[True], seen[False], strict=True):
+        assert torch.allclose(here, there, rtol=1e-4, atol=1e-4)
+
+
+def test_the_inverse_does_not_depend_on_how_it_is_sorted():
     idx = setup()[0]
-    cols = columns(idx, 9)
+    with native.use_native(False):
+        cols = columns(idx, 9)
+        many = columns(idx, 2**16 + 1)  # beyond the radix sort
     counts = cols.starts_Bm1.diff(dim=1)
     assert counts.sum(1).tolist() == [35, 35]
     sorted_keys = cols.idx_Bnc.flatten(1).gather(1, cols.order_Be)
     assert torch.equal(sorted_keys, sorted_keys.sort(1).values)
-    many = columns(idx, 2**16 + 1)  # beyond the radix sort
     assert torch.equal(many.idx_Bnc.flatten(1).gather(1, many.order_Be).diff(dim=1).clamp_max(0), torch.zeros(2, 34))
 
 

@@ -3,8 +3,14 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from ressformer.layers import selection
+from ressformer.layers import native, selection
 from ressformer.layers.selection import scored_pairs, select_keys
+
+
+@pytest.fixture(params=[True, False], ids=["C", "numpy"])
+def kernels(request):
+    with native.use_native(request.param):
+        yield
 
 
 def chosen_by_sorting(
@@ -34,7 +40,7 @@ def factors(batch: int, n: int, rank: int, *, ties: bool = False) -> tuple[Tenso
 @pytest.mark.parametrize("ties", [False, True])
 @pytest.mark.parametrize("near", [0, 1, 9])
 @pytest.mark.parametrize("causal", [True, False])
-def test_equal_to_sorting_all_scores(causal, near, ties):
+def test_equal_to_sorting_all_scores(kernels, causal, near, ties):
     for batch, n, k in ((3, 1, 4), (2, 5, 16), (3, 130, 7), (2, 333, 32)):
         a, b = factors(batch, n, 4, ties=ties)
         mask = torch.arange(n) < torch.randint(1, n + 1, (batch, 1))
@@ -44,7 +50,7 @@ def test_equal_to_sorting_all_scores(causal, near, ties):
 
 
 @pytest.mark.parametrize("ties", [False, True])
-def test_the_tournament_of_long_rows_is_exact(ties, monkeypatch):
+def test_long_rows_are_exact(kernels, ties, monkeypatch):
     a, b = factors(1, 4200, 3 if ties else 16, ties=ties)
     idx = select_keys(a, b, 32, near=8, causal=True)
     assert torch.equal(idx, chosen_by_sorting(a, b, 32, near=8, causal=True))
@@ -55,8 +61,17 @@ def test_the_tournament_of_long_rows_is_exact(ties, monkeypatch):
 def test_all_devices_choose_alike(monkeypatch):
     a, b = factors(2, 200, 3, ties=True)
     here = select_keys(a, b, 9, near=4, causal=True)
-    monkeypatch.setattr(selection, "_tournament", lambda score, k: selection._best_anywhere(score, k).numpy())
+    monkeypatch.setattr(selection, "_best", selection._best_anywhere)
     assert torch.equal(here, select_keys(a, b, 9, near=4, causal=True))
+
+
+@pytest.mark.parametrize("order", ["rising", "falling", "level", "infinite"])
+def test_rows_that_are_hard_for_one_pass(kernels, order):
+    row = torch.arange(700.0) if order == "rising" else -torch.arange(700.0)
+    row = torch.where(torch.arange(700) % 3 == 0, torch.inf, row) if order == "infinite" else row
+    row = torch.zeros(700) if order == "level" else row
+    chosen = selection._best(row.unsqueeze(0), 40)
+    assert torch.equal(chosen, torch.sort(row, stable=True, descending=True).indices[:40].sort().values.unsqueeze(0))
 
 
 def test_chunks_do_not_change_the_choice(monkeypatch):
@@ -83,14 +98,14 @@ def test_with_as_many_keys_as_tokens_all_visible_ones_are_chosen():
         assert idx[i].tolist() == [*range(i + 1), *[70] * (69 - i)]
 
 
-def test_nan_scores_do_not_break_the_choice():
+def test_nan_scores_do_not_break_the_choice(kernels):
     a, b = factors(2, 90, 4)
     a[0, 3], b[1, 5] = torch.nan, torch.nan
     idx = select_keys(a, b, 6, near=0, causal=True)
     assert ((idx >= 0) & (idx <= 90)).all()
 
 
-def test_no_n_by_n_is_ever_held():
+def test_no_n_by_n_is_ever_held(kernels):
     a, b = factors(1, 3000, 2)
     largest = 0
 

@@ -15,7 +15,7 @@ from ressformer.layers.graph import Graph
 from ressformer.layers.grouped import grouped_linear
 from ressformer.layers.memory import SegmentMemory
 from ressformer.layers.moe import MixtureOfExperts, MoEConfig
-from ressformer.layers.sparse import SparseAttention
+from ressformer.layers.sparse import SelectionConfig, SparseAttention
 from ressformer.models.ressformer import ReSSFormerConfig
 from ressformer.models.transformer import TransformerConfig
 from ressformer.module import OptimConfig, SequenceModule
@@ -88,10 +88,20 @@ def test_grouped_linear_gradients() -> None:
     assert torch.allclose(grouped_linear(x.float(), w.float(), ends), rows.float(), atol=1e-5)
 
 
+def test_an_experts_row_does_not_depend_on_how_many_share_the_expert() -> None:
+    torch.manual_seed(0)
+    for i, o in ((32, 24), (64, 200), (256, 64)):
+        x, w = torch.randn(60, i), torch.randn(2, i, o)
+        whole = grouped_linear(x, w, torch.tensor([60, 60], dtype=torch.int32))
+        for rows in range(1, 20):
+            ends = torch.tensor([rows, 60], dtype=torch.int32)
+            assert torch.equal(grouped_linear(x, w, ends)[:rows], whole[:rows])
+
+
 @pytest.mark.parametrize("causal", [True, False])
 def test_all_keys_and_softmax_is_dense_attention(causal: bool) -> None:
     torch.manual_seed(0)
-    layer = SparseAttention(32, 4, top_k=50, cache=0, activation="softmax", causal=causal, attention_graph=False)
+    layer = SparseAttention(32, 4, SelectionConfig(top_k=50, activation="softmax"), causal=causal)
     x = torch.randn(2, 19, 32)
     q, k, v = (split_heads(t, 4) for t in layer.qkv(x).chunk(3, dim=-1))
     dense = layer.out(merge_heads(scaled_dot_product_attention(q, k, v, is_causal=causal)))
@@ -100,7 +110,7 @@ def test_all_keys_and_softmax_is_dense_attention(causal: bool) -> None:
 
 def test_cache_alone_is_a_sliding_window() -> None:
     torch.manual_seed(0)
-    layer = SparseAttention(32, 4, top_k=1, cache=19, activation="softmax", causal=True, attention_graph=False)
+    layer = SparseAttention(32, 4, SelectionConfig(top_k=1, cache=19, activation="softmax"), causal=True)
     assert layer.age_bias_Hw is not None
     with torch.no_grad():
         layer.age_bias_Hw.zero_()
@@ -112,13 +122,13 @@ def test_cache_alone_is_a_sliding_window() -> None:
 
 def test_edges_choose_the_keys() -> None:
     torch.manual_seed(0)
-    layer = SparseAttention(16, 2, top_k=1, cache=0, activation="softmax", causal=False, attention_graph=False)
+    layer = SparseAttention(16, 2, SelectionConfig(top_k=1, activation="softmax"), causal=False)
     x = torch.randn(1, 9, 16)
     want = torch.randperm(9)
     a, b = torch.eye(9)[want].unsqueeze(0) * 50, torch.eye(9).unsqueeze(0)
     # Self is always kept, so k = 1 keeps self alone; with k = 2 the edge's target joins.
     assert layer(x, None, (a, b), None).graph.idx_Bnk.squeeze().equal(torch.arange(9))  # type: ignore[union-attr]
-    layer.top_k = 2
+    layer.config = SelectionConfig(top_k=2, activation="softmax")
     graph = layer(x, None, (a, b), None).graph
     assert graph is not None
     for i in range(9):

@@ -24,7 +24,7 @@ def test_show_prints_card_and_samples(capsys: pytest.CaptureFixture[str]) -> Non
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["show", "nope"], "unknown task 'nope'; tasks: chain, listops, pydocs"),
+        (["show", "nope"], "unknown task 'nope'; tasks: "),
         (["show", "chain", "facts_max"], "'facts_max' is not of the form key=value"),
         (["show", "chain", "facts=3"], "unknown key 'facts'; known keys: batch_size"),
         ([], "usage: "),

@@ -1,0 +1,210 @@
+"""Lock files: what the solver makes of every preset, model and task, so that a change of it shows in a diff.
+
+    python -m experiments.budget lock       # or `make budgets`: write conf/budget/<name>.lock.yaml anew
+    python -m experiments.budget check      # name what is stale; 1 if anything is
+
+Nothing reads sizes from a lock file: runs are solved when they are planned. An entry holds the sizes, the closed-form
+and the counted cost per sequence, and the residuals; a model that cannot meet the budget has its reason instead.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from experiments import atomic
+from experiments.budget import VERSION, Budget, Solution, solve
+from experiments.build import build_model_config, build_task, model_shape
+from experiments.cli import unknown
+from experiments.compose import CONF, composed, composer, options
+from experiments.errors import UserError
+from experiments.pricing import require_order
+from experiments.refusal import refusal
+from ressformer.cost import Shape
+from ressformer.count import counted_flops
+from ressformer.decoder import ModelConfig
+from tasks.base import Task
+
+FOLDER = CONF / "budget"
+SIZES = ("d_model", "n_heads")
+COUNTED = ("counted_forward", "counted_train")
+
+
+def presets() -> list[str]:
+    """The budgets that are solved, smallest first."""
+    found = {path.stem: yaml.safe_load(path.read_text()) for path in FOLDER.glob("*.yaml")}
+    sized = {name: values["params"] for name, values in found.items() if values.get("params")}
+    return sorted(sized, key=lambda name: sized[name])
+
+
+def budget_of(name: str, *overrides: str) -> Budget:
+    """A preset by name (inside `composer`)."""
+    section = composed([f"budget={name}", *overrides]).budget
+    return Budget.from_dict({str(key): value for key, value in section.items()})
+
+
+def models() -> dict[str, ModelConfig]:
+    """Every model of conf/model (inside `composer`)."""
+    sections = {name: composed([f"model={name}"]).model for name in options("model")}
+    return {name: build_model_config({str(k): v for k, v in section.items()}) for name, section in sections.items()}
+
+
+def tasks() -> dict[str, Task]:
+    """Every task of conf/task that can be built here (inside `composer`): data sets may be missing."""
+    found: dict[str, Task] = {}
+    for name in options("task"):
+        section = composed([f"task={name}"]).task
+        try:
+            found[name] = build_task({str(key): value for key, value in section.items()})
+            model_shape(found[name])
+        except (UserError, OSError, ValueError) as error:
+            found.pop(name, None)
+            print(f"task {name} is left out: {error}", file=sys.stderr)
+    return found
+
+
+@lru_cache(maxsize=1024)
+def _counted(config: ModelConfig, shape: Shape) -> tuple[float, float]:
+    return counted_flops(config, shape)
+
+
+def sizes_of(solution: Solution) -> dict[str, int]:
+    """The dials of a solution that say how large it is."""
+    config = solution.config
+    depth = (config.depth_field,) if config.depth_field else ()
+    return {key: int(getattr(config, key)) for key in dict.fromkeys((*SIZES, *depth, *solution.moved))}
+
+
+def entry_of(model: ModelConfig, task: Task, budget: Budget, reference: ModelConfig, *, count: bool) -> dict[str, Any]:
+    """What the lock file says of one model on one task."""
+    shape = model_shape(task)
+    try:
+        require_order(model, task)
+    except UserError as error:
+        return {"refused": str(error)}
+    solution = solve(model, budget, shape, reference, strict=False)
+    cost = solution.cost
+    found: dict[str, Any] = {
+        "met": solution.met,
+        "sizes": sizes_of(solution),
+        "steps": solution.steps,
+        "params": solution.params,
+        "params_total": cost.params_total,
+        "flops_forward": cost.flops_forward,
+        "flops_forward_executed": cost.flops_forward_executed,
+        "flops_train": cost.flops_train,
+        "flops_train_executed": cost.flops_train_executed,
+        "residual": {key: round(value, 5) + 0.0 for key, value in solution.residual.items()},
+    }
+    if not solution.met:
+        found["why"] = refusal(solution, budget, shape, frozenset())
+    if count:
+        found |= dict(zip(COUNTED, _counted(solution.config, shape), strict=True))
+    return found
+
+
+def lock_of(name: str, *, count: bool = True, only: Sequence[str] = ()) -> dict[str, Any]:
+    """The content of a preset's lock file (inside `composer`); `only` names the tasks, all by default."""
+    budget = budget_of(name)
+    found_models, found_tasks = models(), tasks()
+    reference = found_models[budget.reference]
+    chosen = {key: task for key, task in found_tasks.items() if not only or key in only}
+    return {
+        "solver": VERSION,
+        "budget": dataclasses.asdict(budget),
+        "shapes": {key: _shape(task) for key, task in chosen.items()},
+        "models": {
+            key: {t: entry_of(model, task, budget, reference, count=count) for t, task in chosen.items()}
+            for key, model in found_models.items()
+        },
+    }
+
+
+def _shape(task: Task) -> dict[str, Any]:
+    return dataclasses.asdict(model_shape(task))
+
+
+def path_of(name: str) -> Path:
+    """The lock file of a preset."""
+    return FOLDER / f"{name}.lock.yaml"
+
+
+def write(name: str) -> Path:
+    """Write a preset's lock file."""
+    head = "# Written by `python -m experiments.budget lock`; do not edit.\n"
+    text = yaml.safe_dump(lock_of(name), sort_keys=False, width=120, default_flow_style=None)
+    atomic.write_text(path_of(name), head + text)
+    return path_of(name)
+
+
+def stale(name: str, *, count: bool = True, only: Sequence[str] = ()) -> Iterator[str]:
+    """What the lock file of a preset says that is no longer so, a line each.
+
+    Args:
+        name: the preset.
+        count: count FLOPs on the meta device again, too (half a second a model and task).
+        only: tasks to look at; then models and tasks that the file lacks are passed over.
+    """
+    if not path_of(name).exists():
+        yield f"{name}: there is no lock file"
+        return
+    known, now = yaml.safe_load(path_of(name).read_text()), lock_of(name, count=count, only=only)
+    for key in ("solver", "budget"):
+        if known.get(key) != now[key]:
+            yield f"{name}: {key} is not what it was"
+    for model, by_task in now["models"].items():
+        for task, entry in by_task.items():
+            old = known.get("models", {}).get(model, {}).get(task)
+            if old is None:
+                if not only:
+                    yield f"{name}: {model} on {task} is missing"
+                continue
+            old = {key: value for key, value in old.items() if count or key not in COUNTED}
+            if not _same(old, entry):
+                differing = [key for key in {*old, *entry} if not _same(old.get(key), entry.get(key))]
+                yield f"{name}: {model} on {task}: {', '.join(sorted(differing))}"
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Equal, numbers to within rounding."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        return set(a) == set(b) and all(_same(a[key], b[key]) for key in a)
+    if isinstance(a, (int, float)) and isinstance(b, (int, float)):
+        return abs(a - b) <= 1e-9 * max(abs(a), abs(b)) + 1e-9
+    return bool(a == b)
+
+
+def entry(arguments: Sequence[str]) -> int:
+    """`lock`, `check` or `table` for all presets, or for those that are named.
+
+    Raises:
+        UserError: an unknown verb or preset.
+    """
+    verbs = ("lock", "check", "table")
+    verb, *names = arguments or [""]
+    if verb not in verbs:
+        raise UserError(unknown("verb", verb, list(verbs)))
+    for name in names:
+        if name not in presets():
+            raise UserError(unknown("budget", name, presets()))
+    with composer():
+        if verb == "table":
+            from experiments.budget_table import show
+
+            show(names or presets())
+            return 0
+        if verb == "lock":
+            for name in names or presets():
+                print(f"written: {write(name).relative_to(CONF.parent)}")
+            return 0
+        lines = [line for name in names or presets() for line in stale(name)]
+    print("\n".join(lines) if lines else "all lock files are up to date")
+    if lines:
+        print("make budgets writes them anew", file=sys.stderr)
+    return 1 if lines else 0

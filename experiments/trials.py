@@ -1,0 +1,84 @@
+"""Trials of a sweep as rows: what each scored on validation and cost, which is chosen, what fewer would have found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from experiments.bestof import best_of_k
+from experiments.plan import Plan
+from experiments.records import Record, RunSpec
+
+TRIALS = ["model", "task", "trial", "status", "metric", "validation", "n_ok", "train_flops", "on_budget"]
+BEST = ["model", "task", "trial", "metric", "validation", "trials", "trials_ok", "tuning_flops", "overrides"]
+CURVE = ["model", "task", "k", "metric", "expected_best", "p_none"]
+
+
+def trial_rows(plan: Plan, records: Mapping[str, Record], points: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A row for each model, task and trial: what it scored on validation, and what it cost."""
+    cells: dict[tuple[str, str], list[RunSpec]] = {}
+    for spec in plan.runs:
+        cells.setdefault((spec.model, spec.task), []).append(spec)
+    rows = []
+    for (label, task), specs in cells.items():
+        model, number = label.rsplit(" #", 1)
+        metric = specs[0].task_info.metric
+        found = [records[spec.id] for spec in specs if spec.id in records]
+        values = [r.selection[metric] for r in found if r.status == "done" and metric in r.selection]
+        whole = len(values) == len(specs)
+        states = {record.status for record in found} if len(found) == len(specs) else {"missing"}
+        rows.append(
+            {
+                "model": model,
+                "task": task,
+                "trial": int(number),
+                "status": "done" if whole else "missing" if "missing" in states else "failed",
+                "metric": metric,
+                "validation": sum(values) / len(values) if whole else None,
+                "n_ok": len(values),
+                "train_flops": sum(r.spec.cost.flops_train * r.steps_done / r.spec.steps for r in found),
+                "on_budget": all(spec.budget.on_budget for spec in specs),
+                **points[int(number)],
+            }
+        )
+    return rows
+
+
+def _cells(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], list[Mapping[str, Any]]]:
+    cells: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        cells.setdefault((row["model"], row["task"]), []).append(row)
+    return cells
+
+
+def chosen(rows: Sequence[Mapping[str, Any]], better: Mapping[str, bool], keys: Sequence[str]) -> list[dict[str, Any]]:
+    """The best trial of each model and task by validation, as overrides, with what finding it took."""
+    found = []
+    for (model, task), mine in _cells(rows).items():
+        ok = [row for row in mine if row["validation"] is not None]
+        sign = 1 if better[task] else -1
+        best = max(ok, key=lambda row: (sign * row["validation"], -row["trial"]), default=None)
+        found.append(
+            {
+                "model": model,
+                "task": task,
+                "trial": best["trial"] if best else None,
+                "metric": mine[0]["metric"],
+                "validation": best["validation"] if best else None,
+                "trials": len(mine),
+                "trials_ok": len(ok),
+                "tuning_flops": sum(row["train_flops"] for row in mine),
+                "overrides": " ".join(f"{key}={best[key]}" for key in keys) if best else "",
+            }
+        )
+    return found
+
+
+def curve_rows(rows: Sequence[Mapping[str, Any]], better: Mapping[str, bool]) -> list[dict[str, Any]]:
+    """The best-of-k curve of each model and task."""
+    return [
+        {"model": model, "task": task, "k": point.k, "metric": mine[0]["metric"]}
+        | {"expected_best": point.mean, "p_none": point.p_none}
+        for (model, task), mine in _cells(rows).items()
+        for point in best_of_k([row["validation"] for row in mine], higher_is_better=better[task])
+    ]

@@ -1,0 +1,157 @@
+"""Verdicts on records whose truth is known, and the order of registration and runs."""
+
+from __future__ import annotations
+
+import subprocess
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from toy import make_record, make_spec
+
+from experiments import atomic
+from experiments.check_claims import COLUMNS, Registration, check, claims_frame, registrations, warning
+from experiments.claims import Claim, Finding, judge, load_claims, one_sided_p
+from experiments.errors import UserError
+from experiments.plan import Plan
+from experiments.runs import Store
+from experiments.settings import TableSettings
+
+CLAIM: dict[str, Any] = {
+    "statement": "a beats b",
+    "table": "toy",
+    "model": "a",
+    "against": ["b"],
+    "tasks": ["chain"],
+    "quantity": {"split": "test/id"},
+    "smallest_effect": 0.02,
+    "alpha": 0.05,
+    "seeds": 5,
+}
+
+
+def filled(store: Store, a: list[float], b: list[float]) -> None:
+    settings = {"name": "toy", "models": ["a", "b"], "tasks": ["chain"], "seeds": range(len(a)), "budget": "toy"}
+    runs = []
+    for model, values in (("a", a), ("b", b)):
+        for seed, value in enumerate(values):
+            spec = make_spec(model=model, seed=seed, labelled=model)
+            runs.append(spec)
+            metrics = {"test/id": {"accuracy": value}, "test/ood": {"accuracy": value / 2}}
+            record = make_record(spec, value, metrics=metrics)
+            store.write_record(record)
+    plan = Plan(table=TableSettings.model_validate(settings), code_fingerprint="code", runs=runs)
+    atomic.write_text(store.root / "plans" / plan.file_name, plan.model_dump_json())
+
+
+@pytest.mark.parametrize(
+    ("a", "verdict"),
+    [
+        ([0.60, 0.61, 0.59, 0.60, 0.62], "supported"),
+        ([0.50, 0.51, 0.49, 0.50, 0.51], "refuted"),  # no more than b: the upper end is below 0.02
+        ([0.40, 0.41, 0.39, 0.40, 0.41], "refuted"),
+        ([0.40, 0.70, 0.45, 0.66, 0.58], "underpowered"),
+        ([0.512, 0.513, 0.512, 0.515, 0.511], "refuted"),  # better beyond doubt, and by less than what matters
+    ],
+)
+def test_verdicts(a: list[float], verdict: str, store: Store, tmp_path: Path) -> None:
+    filled(store, a, [0.50, 0.50, 0.50, 0.51, 0.50])
+    found = judge("X", Claim.model_validate(CLAIM), store, tmp_path)
+    assert found.verdict == verdict and len(found.runs) == 10
+    assert found.effect == pytest.approx(np.mean(a) - 0.502)
+
+
+def test_the_change_between_splits(store: Store, tmp_path: Path) -> None:
+    filled(store, [0.6, 0.61, 0.59, 0.6, 0.6], [0.9, 0.9, 0.91, 0.92, 0.9])
+    claim = Claim.model_validate({**CLAIM, "quantity": {"from": "test/id", "to": "test/ood"}})
+    found = judge("X", claim, store, tmp_path)  # a loses 0.3, b loses 0.45
+    assert found.verdict == "supported" and found.effect == pytest.approx(0.153, abs=1e-3)
+
+
+def test_too_few_seeds_and_no_plan_are_not_run(store: Store, tmp_path: Path) -> None:
+    assert judge("X", Claim.model_validate(CLAIM), store, tmp_path).verdict == "not run"
+    filled(store, [0.6, 0.61, 0.6, 0.6], [0.5, 0.5, 0.5, 0.5])
+    found = judge("X", Claim.model_validate(CLAIM), store, tmp_path)
+    assert found.verdict == "not run" and "4 of 5 seeds" in found.why
+
+
+@pytest.mark.parametrize(("power", "verdict"), [(1.0, "supported"), (1.3, "refuted")])
+def test_exponents(power: float, verdict: str, store: Store, tmp_path: Path) -> None:
+    lines = [f"x,{n},{n**power * (1 + 0.004 * (-1) ** i)}" for i, n in enumerate((1024, 2048, 4096, 8192, 16384))]
+    (tmp_path / "m.csv").write_text("\n".join(["mixer,n,ms", "x,256,999", "y,1024,5", *lines]))
+    source = {"csv": "m.csv", "where": {"mixer": "x"}, "x": "n", "y": "ms", "from": 1024}
+    claim = Claim.model_validate({"statement": "s", "alpha": 0.05, "source": source, "exponent_below": 1.05})
+    found = judge("X", claim, store, tmp_path)
+    assert found.verdict == verdict and found.effect == pytest.approx(power, abs=0.01)
+    assert judge("X", claim, store, tmp_path / "nowhere").verdict == "not run"
+
+
+def test_one_sided_p_against_scipy() -> None:
+    from scipy.stats import ttest_1samp
+
+    x = [0.1, 0.3, -0.05, 0.2]
+    assert one_sided_p(x) == pytest.approx(ttest_1samp(x, 0, alternative="greater").pvalue)
+    assert one_sided_p([0.1] * 3) < 1e-20 and one_sided_p([0.0] * 3) == 1
+
+
+def test_the_registered_claims_are_well_formed() -> None:
+    claims = load_claims()
+    assert list(claims) == ["C1", "C2", "C3", "C4", "C5", "C6", "R1", "R2", "R3"]
+    assert len({claim.hash for claim in claims.values()}) == 9
+
+
+def test_a_change_of_any_word_changes_the_hash() -> None:
+    one = Claim.model_validate(CLAIM)
+    others = [Claim.model_validate({**CLAIM, **c}) for c in ({"alpha": 0.01}, {"smallest_effect": 0.0}, {"seeds": 4})]
+    assert len({one.hash, *(other.hash for other in others)}) == 4
+
+
+def test_registration_by_commit(tmp_path: Path) -> None:
+    file = tmp_path / "claims.yaml"
+
+    def commit(alpha: float, day: int) -> None:
+        file.write_text(atomic.canonical({"claims": {"X": {**CLAIM, "alpha": alpha}}}))
+        when = {"GIT_COMMITTER_DATE": f"2026-01-0{day}T00:00:00+00:00", "HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+        who = ["-c", "user.name=x", "-c", "user.email=x@x"]
+        for words in (["add", "."], ["commit", "-qm", "c"]):
+            subprocess.run(["git", "-C", str(tmp_path), *who, *words], check=True, env=when)
+
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    commit(0.01, 1)
+    commit(0.05, 3)
+    found = registrations(load_claims(file), tmp_path, file)["X"]
+    assert found.edited and found.date == datetime(2026, 1, 3, tzinfo=UTC)
+    file.write_text(atomic.canonical({"claims": {"X": {**CLAIM, "alpha": 0.02}}}))
+    assert registrations(load_claims(file), tmp_path, file) == {}
+
+
+def test_warnings() -> None:
+    then = datetime(2026, 1, 3, tzinfo=UTC)
+    base = {"id": "X", "statement": "s", "verdict": "supported", "hash": "h"}
+    late = Finding(**base, started=(then + timedelta(days=1)).isoformat())
+    early = Finding(**base, started=(then - timedelta(days=1)).isoformat())
+    assert warning(late, Registration("c", then, True)) == ""
+    assert warning(early, Registration("c", then, True)) == "edited after its runs began"
+    assert warning(early, Registration("c", then, False)) == "registered after its runs began"
+    assert "not committed" in warning(late, None)
+    assert list(claims_frame([early], {})) == COLUMNS
+
+
+def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check([f"results_dir={tmp_path}/r", "claims=C1,R2"]) == 0
+    out = capsys.readouterr().out
+    assert "not run" in out and "[interval]" in out and (tmp_path / "r/exports/claims.csv").is_file()
+    with pytest.raises(UserError, match=r"unknown claim 'C9'.*C1"):
+        check([f"results_dir={tmp_path}/r", "claims=C9"])
+    with pytest.raises(UserError, match="unknown argument 'table'"):
+        check(["table=quick"])
+
+
+def test_a_malformed_claim_is_named(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(atomic.canonical({"claims": {"X": {**CLAIM, "alhpa": 0.1}}}))
+    with pytest.raises(UserError, match="alhpa"):
+        load_claims(tmp_path / "c.yaml")
+    with pytest.raises(UserError, match="holds no claims"):
+        load_claims(tmp_path / "none.yaml")
