@@ -78,10 +78,11 @@ class Pen:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
-        with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):
-            figure = Figure(figsize=(4.4, 3.0), layout="constrained")
+        style: Any = {**STYLE, "svg.hashsalt": name}
+        with matplotlib.rc_context(style):
+            figure = Figure(figsize=(4.4, 3.0))
             FigureCanvasAgg(figure)
-            axes = figure.add_subplot()
+            axes = figure.add_axes((0.16, 0.17, 0.81, 0.7))  # set by hand: a layout engine draws all twice
             axes.set_title(title)
             paint(axes)
             text = io.StringIO()

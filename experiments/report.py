@@ -144,7 +144,7 @@ def claims(store: Store) -> list[dict[str, Any]]:
 
     registered = load_claims()
     findings = [judge(name, claim, store, store.root / "benchmarks") for name, claim in registered.items()]
-    rows = []
+    rows: list[dict[str, Any]] = []
     for row in claims_frame(findings, registrations(registered)).to_dict("records"):
         effect = row["why"]
         if not pd.isna(row["effect"]):
@@ -152,7 +152,14 @@ def claims(store: Store) -> list[dict[str, Any]]:
             effect = f"{row['effect']:+.4f} [{row['low']:.4f}, {row['high']:.4f}]{p}; hardest: {row['hardest']}"
         commit = "" if pd.isna(row["registered"]) else f" in {row['registered']}"
         count = len(str(row["runs"]).split())
-        rows.append({**row, "effect": effect, "registered": f"{row['hash']}{commit}", "runs": count or ""})
+        rows.append(
+            {
+                **{str(k): v for k, v in row.items()},
+                "effect": effect,
+                "registered": f"{row['hash']}{commit}",
+                "runs": count or "",
+            }
+        )
     return rows
 
 
