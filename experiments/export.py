@@ -32,7 +32,7 @@ RUN_COLUMNS = [
     *("flops_per_token", "train_flops", "counted_forward", "counted_train", "bytes_moved", "helps"),
     *("data_fingerprint", "code_fingerprint", "git_commit", "git_dirty", "cpu", "cores", "threads"),
     *("accelerator", "python", "torch", "started", "finished", "wall_seconds", "train_seconds"),
-    *("tokens_per_second", "peak_memory_mib", "error_type", "error_message"),
+    *("tokens_per_second", "peak_memory_mib", "error_type", "error_message", "eval_depth", "flops_eval"),
 ]
 METRIC_COLUMNS = ["id", "model", "task", "seed", "split", "metric", "primary", "value"]
 ITEM_COLUMNS = ["id", "model", "task", "seed", "split", "metric", "item", "value", "weight"]
@@ -102,6 +102,8 @@ def run_row(record: Record) -> dict[str, Any]:
         "counted_forward": cost.counted_forward,
         "counted_train": cost.counted_train,
         "bytes_moved": cost.bytes_moved,
+        "eval_depth": cost.eval_depth,
+        "flops_eval": cost.flops_eval,
         "helps": helps(spec.sizes),
         "data_fingerprint": spec.data_fingerprint,
         **origin.model_dump(exclude={"versions"}),

@@ -18,7 +18,7 @@ CELL_COLUMNS = [
     *("n_ok", "n_launched", "mean", "sd", "low", "high", "chance", "above_chance", "best"),
     *("budget", "regime", "on_budget", "params_residual", "train_flops_residual"),
     *("params", "params_total", "params_active", "flops_per_token", "train_flops", "train_flops_counted"),
-    *("steps", "helps", "data_fingerprint"),
+    *("steps", "helps", "data_fingerprint", "eval_depth", "flops_eval_per_token"),
 ]
 TIMING_COLUMNS = [
     *(
@@ -133,6 +133,8 @@ def _common(table: str, model: str, task: str, members: Runs) -> dict[str, Any]:
         "steps": spec.steps,
         "helps": helps(spec.sizes),
         "data_fingerprint": spec.data_fingerprint[:12],
+        "eval_depth": cost.eval_depth,
+        "flops_eval_per_token": None if cost.flops_eval is None else cost.flops_eval / info.length,
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -28,13 +28,18 @@ class TrainerSettings(Section):
     checkpoint_every_steps: int | None = Field(default=None, ge=1, description="Steps between checkpoints.")
     keep_checkpoint: bool = Field(default=False, description="Keep the checkpoint of a finished run.")
     threads: int = Field(default=1, ge=1, description="Threads of torch per run.")
+    eval_depths: list[Annotated[int, Field(ge=1)]] = Field(
+        default_factory=list, description="Depths (loop counts K) to evaluate the trained model at, beside its own."
+    )
     compile: bool = Field(default=False, description="torch.compile the model; rounding differs, so it is identity.")
+    strategy: Literal["auto", "ddp"] = Field(default="auto", description="ddp: one run on `devices` devices.")
+    devices: int = Field(default=1, ge=1, description="Devices (on a CPU: processes) of one run under ddp.")
 
 
 class LoggerSettings(Section):
     """conf/logger: a mirror of metrics.jsonl; the record never comes from it."""
 
-    kind: Literal["none", "csv", "wandb"] = "none"
+    kind: Literal["none", "csv", "tensorboard", "wandb"] = "none"
     project: str = "ressformer"
     group: str | None = None
 
@@ -43,9 +48,12 @@ class LauncherSettings(Section):
     """conf/launcher: who carries the runs."""
 
     name: str
-    n_jobs: int = Field(default=-1, ge=-1, description="Runs at a time; -1 = one per core.")
+    n_jobs: int = Field(default=-1, ge=-1, description="Runs at a time; -1 = one per core (or GPU, or slot).")
     hydra: list[str] = Field(default_factory=list, description="Overrides that choose Hydra's launcher.")
+    options: dict[str, Any] = Field(default_factory=dict, description="Options of the engine: SLURM, Ray, GPUs.")
     retry_failed: bool = Field(default=False, description="Run failed and diverged runs again.")
+    deaths: int = Field(default=3, ge=1, description="Deaths of a run's process without progress until it fails.")
+    wait: bool = Field(default=True, description="Stay until all is done; false: submit to SLURM and go.")
 
 
 class Entry(Section):

@@ -234,9 +234,19 @@ def _costs(labels: list[str], cells: pd.DataFrame) -> Grid:
     rows = []
     for label in labels:
         mine = cells[cells["model"] == label]
-        figures = [mine[key] for key in ("params", "params_total", "flops_per_token", "train_flops", "steps")]
+        keys = (
+            "params",
+            "params_total",
+            "flops_per_token",
+            "train_flops",
+            "steps",
+            "eval_depth",
+            "flops_eval_per_token",
+        )
+        figures = [mine[key].dropna() for key in keys]
         rows.append([Cell(label), *(Cell(_span(values)) for values in figures)])
     columns = ["model", "params (non-emb.)", "params (total)", "FLOPs/token", "train FLOPs", "steps"]
+    columns += ["depth at test", "FLOPs/token at test"]
     return Grid("Cost (a span where tasks differ)", columns, rows)
 
 
