@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from ressformer.layers.block_choice import choose_blocks, cut, hidden_keys, joined
 from ressformer.layers.entmax import backward_rows, forward_rows
@@ -182,7 +183,11 @@ def chosen_attention(
     table = _Table(chosen_BNm, heads, block)
 
     def blocks_of(x_BHnx: Tensor) -> Tensor:
-        return cut(x_BHnx.transpose(1, 2), block).transpose(1, 2).contiguous()
+        extra = -n % block
+        x_BHnx = pad(x_BHnx, (0, 0, 0, extra)) if extra else x_BHnx
+        x_BNHbx = x_BHnx.unflatten(2, (-1, block)).transpose(1, 2)
+        x_Rbx: Tensor = x_BNHbx.contiguous().flatten(0, 1)
+        return x_Rbx
 
     def together(x: Tensor | None) -> Tensor | None:
         return None if x is None else x.flatten(0, 1)
