@@ -178,12 +178,12 @@ def _same(a: Any, b: Any) -> bool:
 
 
 def entry(arguments: Sequence[str]) -> int:
-    """`lock`, `check` or `table` for all presets, or for those that are named.
+    """`lock`, `check`, `table` or `time` for all presets, or for those that are named.
 
     Raises:
         UserError: an unknown verb or preset.
     """
-    verbs = ("lock", "check", "table")
+    verbs = ("lock", "check", "table", "time")
     verb, *names = arguments or [""]
     if verb not in verbs:
         raise UserError(unknown("verb", verb, list(verbs)))
@@ -191,10 +191,10 @@ def entry(arguments: Sequence[str]) -> int:
         if name not in presets():
             raise UserError(unknown("budget", name, presets()))
     with composer():
-        if verb == "table":
-            from experiments.budget_table import show
+        if verb in ("table", "time"):
+            from experiments.budget_table import show, times
 
-            show(names or presets())
+            (show if verb == "table" else times)(names or presets())
             return 0
         if verb == "lock":
             for name in names or presets():
