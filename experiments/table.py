@@ -140,7 +140,7 @@ def _header(plan: Plan) -> list[str]:
     for key, target in budget.target.items():
         found = {spec.budget.target.get(key, target) for spec in plan.runs}  # a task may have FLOPs of its own
         tolerance = budget.tolerance.get(key, 0)
-        parts.append(f"{span(pd.Series(sorted(found)))} {_WORDS.get(key, key)} (within {tolerance:.0%})")
+        parts.append(f"{span(pd.Series(sorted(found)))} {_WORDS.get(key, key)} (within {100 * tolerance:g} %)")
     n = len(plan.table.seeds)
     interval = f"mean ± {plan.table.confidence:.0%} t-interval over seeds" if n >= MIN_SEEDS else "mean"
     return [
