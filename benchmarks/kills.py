@@ -108,7 +108,7 @@ def faults(store: Store, specs: list[RunSpec]) -> list[str]:
 
 def trial(kills: int, runs: int, steps: int, seed: int, folder: Path) -> tuple[list[str], Counter[str], int]:
     """(faults, who was killed, deaths of runs) of a disturbed sweep against one left alone."""
-    calm, calm_specs, calm_command = sweep(folder / "calm", runs, steps)
+    calm, _, calm_command = sweep(folder / "calm", runs, steps)
     if start(calm_command).wait():
         raise SystemExit("the sweep left alone has failed")
     store, specs, command = sweep(folder / "killed", runs, steps)

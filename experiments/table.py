@@ -1,7 +1,7 @@
 """The table: rows = models, columns = the tasks' primary metrics, then what it cost. Made from records alone.
 
-Bold means: significantly best (paired t-tests over seeds, Holm over the table) and on budget. Fewer than three seeds print
-no interval. What depends on the clock stands apart, so that the rest is the same however often a run was
+Bold means: significantly best (paired t-tests over seeds, Holm over the table) and on budget. Fewer than three
+seeds print no interval. What depends on the clock stands apart, so that the rest is the same however often a run was
 interrupted.
 """
 
