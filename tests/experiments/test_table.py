@@ -109,7 +109,7 @@ def test_records_of_other_sources_are_named(store: Store) -> None:
 def test_header_names_regime_and_tolerance(store: Store) -> None:
     header = " ".join(build(make_plan(), store).header)
     assert "regime train_flops" in header
-    assert "1k non-embedding parameters (within 2%), 1G training FLOPs (within 1%)" in header
+    assert "1k non-embedding parameters (within 2 %), 1G training FLOPs (within 1 %)" in header
 
 
 def test_helps_are_named() -> None:
