@@ -40,6 +40,32 @@ def write_with(target: Path, fill: Callable[[BinaryIO], None]) -> None:
     fsync_folder(target.parent)
 
 
+def create_bytes(target: Path, data: bytes) -> bool:
+    """Write `data` atomically unless `target` exists; False, and nothing is changed, if it does.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    tmp = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        with open(tmp, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(tmp, target)
+    except FileExistsError:
+        return False
+    except PermissionError:  # a file system without links
+        if target.exists():
+            return False
+        os.replace(tmp, target)
+    finally:
+        tmp.unlink(missing_ok=True)
+    fsync_folder(target.parent)
+    return True
+
+
 def write_bytes(target: Path, data: bytes) -> None:
     """Write `data` atomically."""
 

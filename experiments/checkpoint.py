@@ -29,6 +29,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         def fill(file: BinaryIO) -> None:
             torch.save(checkpoint, file)
             file.flush()
+            os.fsync(file.fileno())  # before the old one goes aside: a full disk shows here at the latest
             if target.exists():
                 os.replace(target, previous(target))
 

@@ -20,6 +20,7 @@ from experiments.plan import Plan
 from experiments.runs import Progress, Store
 
 PLAIN_SECONDS = 10.0
+POLL_SECONDS = 0.5
 
 
 class Display:

@@ -5,16 +5,18 @@ Shapes: B batch, n length, N items of a split.
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from tasks.base import Task
+from tasks.base import IGNORE, Ints, Task
 from tasks.loaders import EvalLoader
+from tasks.probes import agreement
 
 if TYPE_CHECKING:
     from ressformer.module import SequenceModule
@@ -37,37 +39,42 @@ class Evaluator:
         self._loaders: dict[str, EvalLoader] = {}
 
     def __call__(self, module: SequenceModule, split: str) -> Outcome:
-        """Evaluate `module` on a split.
+        """Evaluate `module` on a split; one that is paired with another also gets a consistency.
 
         Raises:
             KeyError: the task's score lacks its primary metric.
         """
+        task, pair = self._task, self._task.paired(split)
+        scores_N, answers = self._run(module, split)
+        means = task.aggregate(scores_N) | task.curve(split, scores_N[self._primary])
+        means |= self._decoded(module, split) if split.startswith("test/") else {}
+        if pair is not None:
+            means["consistency"] = agreement(task.eval_items(split), answers, self._run(module, pair)[1])
+        primary = scores_N[self._primary].double().tolist()
+        weights = scores_N["weight"].double().tolist() if "weight" in scores_N else None
+        return Outcome(
+            metrics={key: value for key, value in means.items() if math.isfinite(value)},
+            items=[value if math.isfinite(value) else None for value in primary],
+            weights=weights,
+        )
+
+    def _run(self, module: SequenceModule, split: str) -> tuple[dict[str, Tensor], list[Ints]]:
+        """Scores per item [N], and each item's predictions at its scored positions."""
         task = self._task
         loader = self._loaders.setdefault(split, EvalLoader(task, split, self._batch_size))
         collected: dict[str, list[Tensor]] = {}
-        devices = [module.device] if module.device.type == "cuda" else []
-        training = module.training
-        module.eval()
-        try:
-            # Models that draw (hash rotations) draw the same at each evaluation.
-            with torch.random.fork_rng(devices=devices), torch.no_grad():
-                torch.manual_seed(0)
-                for batch in loader:
-                    found = module.predict({key: value.to(module.device) for key, value in batch.items()})
-                    scores = task.score(
-                        batch["labels"], found["pred_Bn"].cpu(), found["nll_Bn"].cpu(), batch["input_ids"]
-                    )
-                    for key, values_B in scores.items():
-                        collected.setdefault(key, []).append(values_B)
-                    self._beat()
-        finally:
-            module.train(training)
-        scores_N = {key: torch.cat(parts) for key, parts in collected.items()}
-        totals = task.aggregate(scores_N) | (self._decoded(module, split) if split.startswith("test/") else {})
-        means = {k: v for k, v in totals.items() if math.isfinite(v)}
-        primary = scores_N[self._primary].double().tolist()
-        weights = scores_N["weight"].double().tolist() if "weight" in scores_N else None
-        return Outcome(metrics=means, items=[v if math.isfinite(v) else None for v in primary], weights=weights)
+        answers: list[Ints] = []
+        with evaluating(module):
+            for batch in loader:
+                found = module.predict({key: value.to(module.device) for key, value in batch.items()})
+                labels_Bn, pred_Bn = batch["labels"], found["pred_Bn"].cpu()
+                scores = task.score(labels_Bn, pred_Bn, found["nll_Bn"].cpu(), batch["input_ids"])
+                for key, values_B in scores.items():
+                    collected.setdefault(key, []).append(values_B)
+                pairs = zip(pred_Bn, labels_Bn, strict=True)
+                answers += [pred_n[labels_n != IGNORE].numpy() for pred_n, labels_n in pairs]
+                self._beat()
+        return {key: torch.cat(parts) for key, parts in collected.items()}, answers
 
     def _decoded(self, module: SequenceModule, split: str) -> dict[str, float]:
         """Metrics of what the model writes by itself, for the tasks that have some; on test splits only."""
@@ -77,12 +84,19 @@ class Evaluator:
             found: Tensor = module.predict({key: value.to(module.device) for key, value in batch.items()})["pred_Bn"]
             return found
 
-        devices = [module.device] if module.device.type == "cuda" else []
-        training = module.training
-        module.eval()
-        try:
-            with torch.random.fork_rng(devices=devices), torch.no_grad():
-                torch.manual_seed(0)
-                return self._task.decoded(split, predict)
-        finally:
-            module.train(training)
+        with evaluating(module):
+            return self._task.decoded(split, predict)
+
+
+@contextlib.contextmanager
+def evaluating(module: SequenceModule) -> Iterator[None]:
+    """No gradients, evaluation mode, and draws (hash rotations) that are the same at each evaluation."""
+    devices = [module.device] if module.device.type == "cuda" else []
+    training = module.training
+    module.eval()
+    try:
+        with torch.random.fork_rng(devices=devices), torch.no_grad():
+            torch.manual_seed(0)
+            yield
+    finally:
+        module.train(training)

@@ -1,4 +1,4 @@
-"""Carries a plan: runs what has no record, through a Hydra multirun in a child process, and watches it.
+"""Carries a plan: runs what has no record, through a child process (Hydra or a carrier), and watches it.
 
 The child has its own session, so that Ctrl-C reaches this process only, which then stops its own children and
 nothing else. A child that breaks (the death of a worker breaks joblib's pool) is started again for what is
@@ -14,19 +14,24 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from pathlib import Path
 
-from experiments.display import Display
+from experiments import atomic
+from experiments.carriers import CARRIERS, Job
+from experiments.display import POLL_SECONDS, Display
+from experiments.errors import UserError
 from experiments.plan import Plan
 from experiments.provenance import ROOT
 from experiments.records import RunSpec
-from experiments.runs import Store
+from experiments.runs import Progress, Store
 from experiments.settings import LauncherSettings
 
 GRACE_SECONDS = 30.0
-POLL_SECONDS = 0.5
-DEATHS = 2
+
+FRUITLESS = 2
+BAD_INPUT = 2
+# Runs per child: a command line has its limits.
+PER_CHILD = 2000
 
 # One thread per run; and malloc that keeps its pages, which halves the time of large attention on a CPU.
 ENVIRONMENT = {
@@ -46,7 +51,6 @@ class Launch:
         self.plan, self.file, self.store, self.settings = plan, plan_file, store, settings
         stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S")
         self.folder = store.root / "launches" / f"{plan.table.name}-{stamp}-{os.getpid()}"
-        self.deaths: Counter[str] = Counter()
         self.fruitless = 0
 
     def missing(self) -> list[RunSpec]:
@@ -69,18 +73,22 @@ class Launch:
         with Display(self.plan, self.store) as display:
             attempt = 0
             while missing := self.missing():
-                free = [spec for spec in missing if not self.store.leased(spec.id)]
+                free = [spec for spec in missing if not self.store.leased(spec.id)][:PER_CHILD]
                 if free:
                     attempt += 1
                     log = self.folder / f"launcher-{attempt}.log"
-                    self._carry(free, display, attempt, log)
-                    self._bury(free, log)
+                    before = self._traces(free)
+                    code = self._carry(free, display, attempt, log)
+                    if code == 0 and not self.settings.wait:
+                        return
+                    self.store.require_space()
+                    self._require_fruit(before == self._traces(free), code, log)
                 else:  # another launcher works on all that is left
                     display.update()
                     time.sleep(POLL_SECONDS)
 
-    def _carry(self, runs: list[RunSpec], display: Display, attempt: int, log_file: Path) -> None:
-        """One child for these runs, until it ends."""
+    def _carry(self, runs: list[RunSpec], display: Display, attempt: int, log_file: Path) -> int:
+        """One child for these runs, until it ends; its exit code."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with open(log_file, "wb") as log:
             child = subprocess.Popen(
@@ -99,9 +107,12 @@ class Launch:
         except BaseException:
             self._stop(child)
             raise
+        return child.returncode
 
     def command(self, runs: list[RunSpec], attempt: int) -> list[str]:
-        """The multirun that carries the runs."""
+        """The program that carries the runs: a multirun of Hydra's, or one of experiments.carriers."""
+        if engine := CARRIERS.get(self.settings.name):
+            return [sys.executable, "-m", f"experiments.carriers.{engine}", str(self._job_file(runs, attempt))]
         jobs = self.settings.n_jobs if self.settings.n_jobs > 0 else os.cpu_count() or 1
         extra = []
         if self.settings.name == "joblib":
@@ -110,6 +121,7 @@ class Launch:
             *(sys.executable, "-m", "experiments.worker", "-m"),
             f"plan={_quoted(self.file)}",
             f"run={','.join(spec.id for spec in runs)}",
+            f"deaths={self.settings.deaths}",
             *self.settings.hydra,
             *extra,
             f"hydra.sweep.dir={_quoted(self.folder / str(attempt))}",
@@ -118,6 +130,20 @@ class Launch:
             "hydra.job.chdir=false",
             "hydra/job_logging=disabled",
         ]
+
+    def _job_file(self, runs: list[RunSpec], attempt: int) -> Path:
+        path = self.folder / f"job-{attempt}.json"
+        job = Job(
+            plan=str(self.file.absolute()),
+            runs=[spec.id for spec in runs],
+            deaths=self.settings.deaths,
+            n_jobs=self.settings.n_jobs,
+            environment=ENVIRONMENT,
+            options=self.settings.options,
+            wait=self.settings.wait,
+        )
+        atomic.write_text(path, job.model_dump_json(indent=1) + "\n")
+        return path
 
     def _stop(self, child: subprocess.Popen[bytes]) -> None:
         """Ask our own children to stop, give their checkpoints time, then insist."""
@@ -132,25 +158,24 @@ class Launch:
             os.killpg(child.pid, signal.SIGKILL)
         child.wait()
 
-    def _bury(self, runs: list[RunSpec], log: Path) -> None:
-        """Count the runs that died with their worker; the second time is the last.
+    def _traces(self, runs: list[RunSpec]) -> list[tuple[str | None, Progress | None, int]]:
+        """What a launcher leaves behind if it does anything at all."""
+        return [(self.store.status(s.id), self.store.progress(s.id), self.store.deaths(s.id)[0]) for s in runs]
+
+    def _require_fruit(self, unchanged: bool, code: int, log: Path) -> None:
+        """Give up on a launcher that does nothing.
 
         Raises:
-            LaunchError: the launcher ended twice without finishing or losing a single run.
+            UserError: it said what the user can mend.
+            LaunchError: it ended twice without a trace of a run.
         """
-        from experiments.isolate import record_death
-
-        left = [spec for spec in runs if self.store.state(spec.id) not in ("done", "failed")]
-        stale = [spec for spec in left if self.store.state(spec.id) == "stale"]
-        for spec in stale:
-            self.deaths[spec.id] += 1
-            if self.deaths[spec.id] >= DEATHS:
-                record_death(spec, self.store, f"with their worker; see {log.parent.name}/{log.name}")
-        fruitless = len(left) == len(runs) and not stale and not any(self.store.leased(s.id) for s in left)
-        self.fruitless = self.fruitless + 1 if fruitless else 0
-        if self.fruitless >= DEATHS:
-            lines = log.read_text(errors="replace").strip().splitlines()
-            raise LaunchError(f"the launcher ends without running anything: {lines[-1] if lines else ''} (see {log})")
+        lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
+        last = lines[-1] if lines else ""
+        if code == BAD_INPUT and last.startswith("error: "):
+            raise UserError(last.removeprefix("error: "))
+        self.fruitless = self.fruitless + 1 if unchanged else 0
+        if self.fruitless >= FRUITLESS:
+            raise LaunchError(f"the launcher ends without running anything: {last} (see {log})")
 
 
 class LaunchError(Exception):

@@ -8,6 +8,7 @@ again for the same table solves nothing again.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -120,7 +121,9 @@ def plan_for(request: Request, store: Store) -> tuple[Plan, Path]:
     try:
         known = json.loads(index.read_text())
         path = store.root / "plans" / known[key]
-        return load_plan(path), path
+        plan = load_plan(path)
+        os.utime(path)  # the newest of its name is the one that `resume` means
+        return plan, path
     except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError):
         known = known if isinstance(known, dict) else {}
     plan = make_plan(request)
@@ -182,7 +185,7 @@ def make_plan(request: Request) -> Plan:
 
 def run_overrides(table: TableSettings, entry: Entry, task: str, extra: Sequence[str]) -> list[str]:
     """The overrides of one cell, the more specific the later; the command line has the last word."""
-    chosen = [f"model={entry.model}", f"task={task}", f"budget={table.budget}"]
+    chosen = [f"model={entry.model}", f"task={task}", f"budget={table.budget}", f"++logger.group='{table.name}'"]
     tuned = [*table.overrides, *table.per_task.get(task, []), *table.per_model.get(entry.model, [])]
     return [*chosen, *tuned, *entry.overrides, *extra]
 
@@ -208,5 +211,7 @@ def run_spec(
     if not isinstance(values["seed"], int) or isinstance(values["seed"], bool) or values["seed"] < 0:
         raise UserError(f"seed must be an integer of 0 or more, got {values['seed']!r}")
     values["trainer"] = section(TrainerSettings, values["trainer"], "trainer").model_dump(mode="json")
+    if not values["trainer"]["eval_depths"]:
+        del values["trainer"]["eval_depths"]  # without it a run is named as it always was
     values["logger"] = section(LoggerSettings, values["logger"], "logger").model_dump(mode="json")
     return pricer.spec(values, model=model, task=task, pinned=pinned)

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from experiments import atomic
+
 SCHEMA = 1
 Status = Literal["done", "failed", "diverged"]
 
@@ -56,6 +58,8 @@ class CostInfo(Strict):
     counted_forward: float | None = Field(description="Executed forward FLOPs per sequence, counted.")
     counted_train: float | None = Field(description="Executed training FLOPs per sequence, counted.")
     bytes_moved: float = Field(description="Bytes moved by sort, gather and top-k per sequence.")
+    eval_depth: int | None = Field(default=None, description="Blocks (loops K counted) a token passes at evaluation.")
+    flops_eval: float | None = Field(default=None, description="Useful forward FLOPs per sequence at that depth.")
 
 
 class RunSpec(Strict):
@@ -107,6 +111,14 @@ class ErrorInfo(Strict):
     traceback: str = Field(description="Where it happened; empty if there is nothing to show.")
 
 
+class DepthPoint(Strict):
+    """The trained model run at another depth: one point of an iteration curve."""
+
+    depth: int = Field(description="Blocks (loops K counted) that a token passed through.")
+    flops_forward: float = Field(description="Useful forward FLOPs per sequence of the training length at this depth.")
+    metrics: dict[str, dict[str, float]] = Field(description="Mean of each metric per split.")
+
+
 class Record(Strict):
     """What became of a run."""
 
@@ -124,6 +136,34 @@ class Record(Strict):
     item_weights: dict[str, list[float]] = Field(
         default={}, description="Weight of each item in the mean, per split; absent = all equal."
     )
+    depths: list[DepthPoint] = Field(default=[], description="The selected weights at other depths, where asked for.")
     provenance: Provenance = Field(description="Sources, versions, hardware.")
     measured: Measured = Field(description="Wall-clock figures.")
     error: ErrorInfo | None = Field(default=None, description="Set unless the run is done.")
+    result_hash: str = Field(
+        default="", description="Hash of all that the same config and seed must give again, bit for bit."
+    )
+    content_hash: str = Field(default="", description="Hash of the record without this field.")
+
+    def sealed(self) -> Record:
+        """The record with its hashes."""
+        values = self.model_dump(mode="json")
+        changes = {"result_hash": result_hash(values)}
+        return self.model_copy(update={**changes, "content_hash": content_hash({**values, **changes})})
+
+
+# What the clock, the machine or the sources' own history decide.
+CIRCUMSTANCES = {"provenance", "measured", "error", "result_hash", "content_hash"}
+
+
+def result_hash(values: dict[str, Any]) -> str:
+    """Hash of a record's outcome: two runs of one config and seed on one machine must agree in it."""
+    kept = {key: value for key, value in values.items() if key not in CIRCUMSTANCES}
+    # Where and how often something is written is part of the spec, not of the outcome.
+    kept["spec"] = kept["spec"]["id"]
+    return atomic.digest(kept)
+
+
+def content_hash(values: dict[str, Any]) -> str:
+    """Hash of a record's content."""
+    return atomic.digest({key: value for key, value in values.items() if key != "content_hash"})

@@ -22,6 +22,7 @@ from experiments.launch import Launch
 from experiments.plan import Plan, Request, load_plan, plan_for, read_request
 from experiments.runs import Store
 from experiments.settings import LauncherSettings
+from experiments.signals import sigterm_interrupts
 
 
 def reproduce(arguments: Sequence[str], table: dict[str, Any] | None = None) -> int:
@@ -31,8 +32,7 @@ def reproduce(arguments: Sequence[str], table: dict[str, Any] | None = None) -> 
         UserError: see experiments.plan; or a corrupt record, which is set aside first.
     """
     plan, path, store, launcher = prepare(arguments, table)
-    carry(plan, path, store, launcher)
-    return conclude(plan, store)
+    return conclude(plan, store) if carry(plan, path, store, launcher) else 0
 
 
 def prepare(
@@ -58,17 +58,22 @@ def prepare(
     return plan, path, store, request.launcher
 
 
-def carry(plan: Plan, path: Path, store: Store, launcher: LauncherSettings) -> None:
-    """Run what is missing; say how to go on when interrupted."""
+def carry(plan: Plan, path: Path, store: Store, launcher: LauncherSettings) -> bool:
+    """Run what is missing; say how to go on when interrupted. False if runs were only submitted."""
     launch = Launch(plan, path, store, launcher)
     missing, total = len(launch.missing()), len(plan.unique())
     print(f"plan {path.name}: {total} runs, {total - missing} over, {missing} to do", file=sys.stderr)
     try:
-        launch.go()
+        with sigterm_interrupts():
+            launch.go()
     except KeyboardInterrupt:
         left = len(launch.missing())
         print(f"stopped; {left} of {total} runs are left; the same command goes on from there", file=sys.stderr)
         raise
+    if not launcher.wait and launch.missing():
+        print(f"submitted; python -m experiments.ledger status plan={path} shows how it goes", file=sys.stderr)
+        return False
+    return True
 
 
 def conclude(plan: Plan, store: Store) -> int:

@@ -1,15 +1,19 @@
 """Identity of a run, and the store on disk.
 
-    <results_dir>/runs/<id>/  spec.json  progress.json  metrics.jsonl  checkpoint.ckpt  log  record.json
+    <results_dir>/runs/<id>/  spec.json  progress.json  metrics.jsonl  checkpoint.ckpt  deaths.jsonl  log
+                              lease.N  record.json
 
-`record.json` is written last and at once: where it is, the run is over.
+`record.json` is written last, at once and once: where it is, the run is over. `lease.N` is there while a process
+works on the run.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import re
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -28,6 +32,14 @@ COSMETIC = frozenset({"results_dir", "logger", "launcher", "name", "table", "hyd
 COSMETIC_TRAINER = frozenset(
     {"threads", "checkpoint_every_s", "checkpoint_every_steps", "log_every", "keep_checkpoint"}
 )
+
+# The folder cannot take more: nobody's fault but the disk's, so no run fails for it.
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
+PROBE_BYTES = 1 << 16
+
+
+class Lost(Exception):
+    """Another process took the run over, because this one seemed dead; this one writes no more."""
 
 
 def identity(config: dict[str, Any], sizes: dict[str, Any], steps: int, data: str, seed: int) -> str:
@@ -62,18 +74,28 @@ class Store:
         UserError: the folder cannot be made or written.
     """
 
-    def __init__(self, results_dir: str | Path) -> None:
+    def __init__(self, results_dir: str | Path, *, write: bool = True) -> None:
+        """`write` False is for looking only: the folder may then be one that cannot be written."""
         self.root = Path(results_dir).expanduser().absolute()
         self.corrupt: list[str] = []
+        self._write = write
+        self._leases: dict[str, lease.Lease] = {}
+        if write:
+            self.require_space()
+
+    def require_space(self) -> None:
+        """Raise UserError unless the folder can be written."""
         probe = self.root / f".probe-{os.getpid()}"
         try:
             (self.root / "runs").mkdir(parents=True, exist_ok=True)
-            probe.write_bytes(b"")
-            probe.unlink()
+            try:
+                probe.write_bytes(bytes(PROBE_BYTES))
+            finally:
+                probe.unlink(missing_ok=True)
         except OSError as error:
             raise UserError(
-                f"results folder {results_dir} cannot be written ({error.strerror}); "
-                "choose another with results_dir=FOLDER"
+                f"results folder {self.root} cannot be written ({error.strerror}); free it and give the same command "
+                "again, which goes on from there, or choose another with results_dir=FOLDER"
             ) from None
 
     def folder(self, run: str) -> Path:
@@ -82,7 +104,8 @@ class Store:
 
     def ids(self) -> list[str]:
         """All runs that have a folder."""
-        return sorted(path.name for path in (self.root / "runs").iterdir() if path.is_dir())
+        folder = self.root / "runs"
+        return sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
 
     # records
 
@@ -97,6 +120,9 @@ class Store:
             return None
         except (ValidationError, ValueError) as error:
             reason = _reason(error)
+            if not self._write:
+                self.corrupt.append(f"corrupt record of run {run} ({reason})")
+                return None
             aside = atomic.set_aside(path)
             self.corrupt.append(
                 f"corrupt record of run {run} ({reason}); set aside as {aside.name}, nothing is lost: "
@@ -115,20 +141,29 @@ class Store:
         if self.corrupt:
             raise UserError("; ".join(self.corrupt))
 
-    def write_record(self, record: Record) -> None:
-        """Write the record and drop what only an unfinished run needs."""
+    def write_record(self, record: Record) -> bool:
+        """Write the record and drop what only an unfinished run needs; False if the run has a record already.
+
+        Raises:
+            Lost: the lease of the run went to another process.
+        """
+        self._require_lease(record.id)
         folder = self.folder(record.id)
-        atomic.write_text(folder / "record.json", record.model_dump_json(indent=1) + "\n")
+        text = record.sealed().model_dump_json(indent=1) + "\n"
+        if not atomic.create_bytes(folder / "record.json", text.encode()):
+            return False
         keep = bool(record.spec.config.get("trainer", {}).get("keep_checkpoint"))
         for path in [] if keep else folder.glob("checkpoint.ckpt*"):
             if ".corrupt-" not in path.name:
                 path.unlink(missing_ok=True)
+        return True
 
     def retire(self, run: str) -> None:
-        """Set the record of a failed run aside, so that it may run again."""
-        path = self.folder(run) / "record.json"
-        if path.exists():
-            os.replace(path, path.with_name(f"record.retired-{time.time_ns()}.json"))
+        """Set the record of a failed run aside, and the count of its deaths, so that it may run again."""
+        for name in ("record.json", "deaths.jsonl"):
+            path = self.folder(run) / name
+            if path.exists():
+                os.replace(path, path.with_name(f"{path.stem}.retired-{time.time_ns()}{path.suffix}"))
 
     # specs and progress
 
@@ -137,7 +172,12 @@ class Store:
         atomic.write_text(self.folder(spec.id) / "spec.json", spec.model_dump_json(indent=1) + "\n")
 
     def beat(self, run: str, progress: Progress) -> None:
-        """Write the heartbeat. It may be lost in a power cut, so it is not synced."""
+        """Write the progress. It may be lost in a power cut, so it is not synced.
+
+        Raises:
+            Lost: the lease of the run went to another process.
+        """
+        self._require_lease(run)
         path = self.folder(run) / "progress.json"
         tmp = path.with_name(f".progress.{os.getpid()}.tmp")
         tmp.write_text(progress.model_dump_json())
@@ -151,36 +191,95 @@ class Store:
             return None
 
     def state(self, run: str) -> State:
-        """planned | running | done | failed | stale, cheaply: a record's content is not checked."""
-        folder = self.folder(run)
-        try:
-            text = (folder / "record.json").read_bytes()
-        except OSError:
-            text = b""
-        if text:
-            with contextlib.suppress(ValueError, AttributeError):
-                return "done" if json.loads(text).get("status") == "done" else "failed"
-        if not (folder / "lease").exists():
+        """planned | running | done | failed | stale, cheaply: of a record only the head is read."""
+        status = self.status(run)
+        if status is not None:
+            return "done" if status == "done" else "failed"
+        held = lease.held(self.folder(run))
+        if held is None:
             return "planned"
-        return "running" if self.leased(run) else "stale"
+        return "running" if held.alive() else "stale"
 
-    # leases
+    def status(self, run: str) -> str | None:
+        """What the record says the run ended as; None = there is no record, or none that can be read."""
+        try:
+            with open(self.folder(run) / "record.json", "rb") as file:
+                head = file.read(160)
+                if found := HEAD.match(head):
+                    return found[1].decode()
+                return str(json.loads(head + file.read())["status"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    # leases and deaths
 
     def leased(self, run: str) -> bool:
         """True if a live process works on the run."""
-        return lease.alive(self.folder(run) / "lease", self.folder(run) / "progress.json")
+        held = lease.held(self.folder(run))
+        return held is not None and held.alive()
 
     @contextlib.contextmanager
-    def claim(self, run: str) -> Iterator[bool]:
-        """Yield True if this process may work on the run; the lease ends with the block."""
+    def claim(self, run: str, cause: str = "") -> Iterator[bool]:
+        """Yield True if this process may work on the run; the lease ends with the block.
+
+        Taking over from a dead process is noted in deaths.jsonl, with the `cause` if it is known.
+        """
         folder = self.folder(run)
         folder.mkdir(parents=True, exist_ok=True)
-        mine = lease.take(folder / "lease", folder / "progress.json", self.root / "runs" / ".lock")
+        taken = lease.take(folder)
+        if taken is None:
+            yield False
+            return
+        self._leases[run] = taken
         try:
-            yield mine
+            if taken.took_over:
+                self.note_death(run, cause)
+            with taken.beating():
+                yield True
         finally:
-            if mine:
-                lease.release(folder / "lease")
+            del self._leases[run]
+            taken.release()
+
+    def _require_lease(self, run: str) -> None:
+        mine = self._leases.get(run)
+        if mine is not None and not mine.mine():
+            raise Lost(f"run {run} was taken over by another process")
+
+    def note_death(self, run: str, cause: str) -> None:
+        """Add a line to deaths.jsonl: a process died while it worked on the run."""
+        progress = self.progress(run)
+        line = json.dumps({"step": progress.step if progress else 0, "cause": cause, "time": time.time()})
+        with open(self.folder(run) / "deaths.jsonl", "a") as file:
+            file.write(line + "\n")
+
+    def deaths(self, run: str) -> tuple[int, str]:
+        """How often a process died with the run since it last got further than before, and the last known cause."""
+        try:
+            lines = (self.folder(run) / "deaths.jsonl").read_text().splitlines()
+        except OSError:
+            return 0, ""
+        count, furthest, cause = 0, -1, ""
+        for line in lines:
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                found = json.loads(line)
+                count = 1 if int(found["step"]) > furthest else count + 1
+                furthest, cause = max(furthest, int(found["step"])), str(found["cause"]) or cause
+        return count, cause
+
+
+# The head of a record as it is written.
+HEAD = re.compile(rb'\{\s*"schema_version": \d+,\s*"id": "[^"]*",\s*"status": "(done|failed|diverged)"')
+
+
+def no_space(error: BaseException | None) -> OSError | None:
+    """The full or read-only disk behind an error, if that is what it is."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, OSError) and error.errno in NO_SPACE:
+            return error
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _reason(error: Exception) -> str:

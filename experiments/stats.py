@@ -1,4 +1,9 @@
-"""Statistics over seeds, the unit of replication: t-intervals, paired t-tests, Holm's correction."""
+"""Statistics over seeds, the unit of replication: t-intervals, paired t-tests, Holm's correction, the rule of bold.
+
+Models of a table share seeds and test items, so differences are taken seed by seed on the same items. Bold is an
+intersection-union test per column (the best must beat every other model, so the largest p decides; Berger 1982)
+with Holm's correction over the columns of the table. Aggregates over tasks are in experiments.robust.
+"""
 
 from __future__ import annotations
 
@@ -49,8 +54,8 @@ def paired_p(a: Mapping[int, float], b: Mapping[int, float]) -> float | None:
         return None
     found = summary([a[seed] - b[seed] for seed in seeds])
     assert found.mean is not None and found.sd is not None
-    if found.sd == 0:
-        return 1.0 if found.mean == 0 else 0.0
+    if found.sd == 0:  # no spread to measure against: what is left is the exact sign test, all n signs alike
+        return 1.0 if found.mean == 0 else 2.0 ** (1 - found.n)
     from scipy.stats import t
 
     return float(2 * t.sf(abs(found.mean) / (found.sd / math.sqrt(found.n)), found.n - 1))
@@ -67,23 +72,50 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """Who is best in a column by mean, the p of the hardest comparison, raw and adjusted, and whether it decides."""
+
+    best: str | None
+    p: float | None
+    adjusted: float | None
+    significant: bool
+
+
+def hardest(cells: Mapping[str, Mapping[int, float]], higher_is_better: bool) -> tuple[str | None, float | None]:
+    """The best label by mean, and the largest p of its paired tests against the others; None where unknown."""
+    means = {label: summary(list(values.values())).mean for label, values in cells.items()}
+    known = {label: mean for label, mean in means.items() if mean is not None}
+    if not known:
+        return None, None
+    best = (max if higher_is_better else min)(known, key=lambda label: known[label])
+    found = [paired_p(cells[best], cells[other]) for other in cells if other != best]
+    if not found or any(p is None for p in found):
+        return best, None
+    return best, max(p for p in found if p is not None)
+
+
+def verdicts(
+    columns: Mapping[str, tuple[Mapping[str, Mapping[int, float]], bool]], alpha: float = 0.05
+) -> dict[str, Verdict]:
+    """The verdict on each column of a table.
+
+    Args:
+        columns: per column, (per label, the metric by seed; whether higher is better).
+        alpha: the probability, at most, of one or more wrong verdicts in the whole table.
+    """
+    found = {key: hardest(cells, higher) for key, (cells, higher) in columns.items()}
+    tested = [key for key, (_, p) in found.items() if p is not None]
+    adjusted = dict(zip(tested, holm([found[key][1] or 0.0 for key in tested]), strict=True))
+    return {
+        key: Verdict(best=best, p=p, adjusted=adjusted.get(key), significant=adjusted.get(key, 1.0) <= alpha)
+        for key, (best, p) in found.items()
+    }
+
+
 def significantly_best(
     cells: Mapping[str, Mapping[int, float]], higher_is_better: bool, alpha: float = 0.05
 ) -> str | None:
-    """The label that beats every other one by Holm-adjusted paired tests over seeds; None if there is none.
-
-    Args:
-        cells: per label, the metric by seed.
-        higher_is_better: direction.
-        alpha: family-wise error of the comparisons of the best with all others.
-    """
-    means = {label: summary(list(values.values())).mean for label, values in cells.items()}
-    known = {label: mean for label, mean in means.items() if mean is not None}
-    if len(known) < 2 or len(known) < len(cells):
-        return None
-    best = (max if higher_is_better else min)(known, key=lambda label: known[label])
-    found = [paired_p(cells[best], cells[other]) for other in cells if other != best]
-    p_values = [p for p in found if p is not None]
-    if len(p_values) < len(found):
-        return None
-    return best if all(p <= alpha for p in holm(p_values)) else None
+    """The label that beats every other one in a table of this one column; None if there is none."""
+    verdict = verdicts({"": (cells, higher_is_better)}, alpha)[""]
+    return verdict.best if verdict.significant else None

@@ -9,6 +9,7 @@ its checkpoint and ends in the same record, bit for bit on a CPU, wall-clock fig
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import sys
 import time
@@ -16,42 +17,85 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from experiments.isolate import DEATHS, fail_if_dead
 from experiments.provenance import ROOT, provenance
 from experiments.records import ErrorInfo, Measured, Record, RunSpec, Status
-from experiments.runs import Progress, Store
+from experiments.runs import Lost, Progress, Store, no_space
 from experiments.settings import TrainerSettings
 from experiments.signals import Interrupted, StopFlag, stop_flag
 
 if TYPE_CHECKING:
     from experiments.evaluate import Outcome
 
-End = Literal["done", "failed", "diverged", "busy", "interrupted"]
+End = Literal["done", "failed", "diverged", "busy", "interrupted", "blocked"]
 
 
-def execute(spec: RunSpec, store: Store) -> End:
+def execute(spec: RunSpec, store: Store, stop: StopFlag | None = None, deaths: int = DEATHS) -> End:
     """Run `spec` unless it has a record or another process works on it; write its record.
 
-    Errors of the run become its record (failed, diverged). An interruption leaves a checkpoint and no record.
+    Errors of the run become its record (failed, diverged). An interruption and a full or read-only disk leave a
+    checkpoint and no record. A run whose processes died `deaths` times without getting further fails.
     """
-    with store.claim(spec.id) as mine:
-        if not mine:
-            return "busy"
-        known = store.record(spec.id)
-        if known is not None:
-            return known.status
-        store.write_spec(spec)
-        with stop_flag() as stop:
-            run = Run(spec, store, stop)
-            try:
-                record = run.go()
-            except Interrupted as interruption:
-                print(f"run {spec.id} {interruption}; the same command again goes on from there", flush=True)
-                return "interrupted"
-            except Exception as error:
-                record = run.failure(error)
+    try:
+        with store.claim(spec.id) as mine:
+            if not mine:
+                return "busy"
+            known = store.record(spec.id)
+            if known is not None:
+                return known.status
+            return fail_if_dead(spec, store, deaths) or _attempt(spec, store, stop)
+    except OSError as error:
+        return _blocked(spec, error)
+
+
+def _attempt(spec: RunSpec, store: Store, stop: StopFlag | None) -> End:
+    """One attempt under the lease."""
+    store.write_spec(spec)
+    record: Record | None = None
+    with contextlib.nullcontext(stop) if stop is not None else stop_flag() as flag:
+        run = Run(spec, store, flag)
+        try:
+            record = _outcome(run)
             store.write_record(record)
-        run.mirror_finish(record.status == "done")
-        return record.status
+        except Interrupted as interruption:
+            print(f"run {spec.id} {interruption}; the same command again goes on from there", flush=True)
+            return "interrupted"
+        except Lost as lost:
+            print(f"{lost}; this one stops", flush=True)
+            return "busy"
+        finally:
+            run.mirror_finish(record)
+    return record.status
+
+
+def _outcome(run: Run) -> Record:
+    """The record of the run, whatever it ended with.
+
+    Raises:
+        Interrupted, Lost, OSError: told to stop; taken over; the disk is full.
+    """
+    try:
+        return run.go()
+    except (Interrupted, Lost):
+        raise
+    except Exception as error:
+        full = no_space(error)
+        if full is not None:
+            raise full from None
+        return run.failure(error)
+
+
+def _blocked(spec: RunSpec, error: OSError) -> End:
+    """The end of a run whose folder takes no more.
+
+    Raises:
+        OSError: `error`, if that is not what happened.
+    """
+    if no_space(error) is None:
+        raise error
+    with contextlib.suppress(OSError):  # the log may be on the same disk
+        print(f"run {spec.id} stopped: {error.strerror}; free the disk and give the same command again", flush=True)
+    return "blocked"
 
 
 class Run:
@@ -80,11 +124,13 @@ class Run:
             Exception: whatever the task, the model or the training raised.
         """
         from experiments.fit import fit
+        from experiments.iterations import depth_points
 
         fitted = fit(self)
         outcomes = {split: fitted.evaluate(fitted.module, split) for split in fitted.splits}
         self.peak = fitted.peak()
-        return self._record("done", outcomes, fitted.selected_step, fitted.selection)
+        record = self._record("done", outcomes, fitted.selected_step, fitted.selection)
+        return record.model_copy(update={"depths": depth_points(fitted, self.spec, self.settings.eval_depths)})
 
     def failure(self, error: Exception) -> Record:
         """The record of a run that ended with `error`."""
@@ -121,10 +167,10 @@ class Run:
             self._mirror = mirror_for(self.spec, self.folder)
         return self._mirror
 
-    def mirror_finish(self, ok: bool) -> None:
-        """Close the mirror."""
+    def mirror_finish(self, record: Record | None) -> None:
+        """Close the mirror, with the record if the run is over."""
         if self._mirror is not None:
-            self._mirror.finish(ok)
+            self._mirror.finish(record)
 
     def _record(
         self,
@@ -199,6 +245,9 @@ def _job(config: Any) -> float | None:
     store.require_sound()
     if end == "interrupted":
         raise KeyboardInterrupt
+    if end == "blocked":
+        store.require_space()
+        raise UserError(f"run {spec.id} stopped: the disk was full; give the same command again")
     if end == "busy":
         raise UserError(f"run {spec.id} is being worked on by another process; wait for it or stop it")
     record = store.record(spec.id)

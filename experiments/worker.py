@@ -8,44 +8,57 @@ environment.
 
 from __future__ import annotations
 
+import functools
 import signal
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
+if TYPE_CHECKING:
+    from experiments.records import RunSpec
+
 
 @dataclass
 class WorkerConfig:
-    """Which run of which plan."""
+    """Which run of which plan, and how often it may die."""
 
     plan: str = MISSING
     run: str = MISSING
+    deaths: int = 3
 
 
-def work(plan_file: str, run: str) -> str:
+def plan_of(plan_file: str) -> dict[str, RunSpec]:
+    """The runs of a plan file by id; a plan never changes, so a worker reads it once."""
+    return _runs_of(plan_file, Path(plan_file).stat().st_mtime_ns if Path(plan_file).exists() else 0)
+
+
+@functools.lru_cache(maxsize=1)
+def _runs_of(plan_file: str, changed: int) -> dict[str, RunSpec]:
+    from experiments.plan import load_plan
+
+    return {spec.id: spec for spec in load_plan(Path(plan_file)).runs}
+
+
+def work(plan_file: str, run: str, deaths: int) -> str:
     """Execute one run of a plan file, which lies in <results_dir>/plans, in a process of its own."""
     from experiments.isolate import run_isolated
-    from experiments.plan import load_plan
     from experiments.runs import Store
     from experiments.signals import die_with_parent
 
     die_with_parent(signal.SIGKILL)
     import experiments.fit  # noqa: F401  paid once here, shared by every forked run
 
-    path = Path(plan_file)
-    store = Store(path.parent.parent)
-    spec = next(spec for spec in load_plan(path).runs if spec.id == run)
-    return run_isolated(spec, store)
+    return run_isolated(plan_of(plan_file)[run], Store(Path(plan_file).parent.parent), deaths)
 
 
 def job(config: Any) -> str:
     """Hydra's side of `work`."""
     from experiments.worker import work as imported
 
-    return imported(str(config.plan), str(config.run))
+    return imported(str(config.plan), str(config.run), int(config.deaths))
 
 
 def entry() -> int:

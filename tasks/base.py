@@ -31,12 +31,16 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """One sequence: `input_ids` and `labels` int64 [<= n]; `canonical` names it up to meaningless changes."""
+    """One sequence: `input_ids` and `labels` int64 [<= n]; `canonical` names it up to meaningless changes.
+
+    `back` [vocab_size] is set by a probe that renames: the token of the unprobed item that each token stands for.
+    """
 
     input_ids: Ints
     labels: Ints
     difficulty: dict[str, int | float]
     canonical: str
+    back: Ints | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,15 +111,17 @@ class Task(ABC):
     name: ClassVar[str]
     version: ClassVar[int]
     Config: ClassVar[type[TaskConfig]]
-    order_free: ClassVar[bool] = False  # True: an item is a set of tokens, in whatever order they stand
     ordered: ClassVar[bool]  # False: some parts of the input may be permuted without changing the answer
     pad_id: ClassVar[int] = 0
     ood_splits: ClassVar[tuple[str, ...]] = ()
     trivial: ClassVar[tuple[str, ...]] = ("majority", "position")  # rules that read no structure: chance
 
+    exact: ClassVar[bool] = False  # True: an item counts only if every label is right
+
     config: TaskConfig
     vocab_size: int
     causal: bool = True
+    order_free: bool = False  # True: an item is a set of tokens, in whatever order they stand
 
     def __init__(self, **values: Any) -> None:
         self.config = build_config(self.Config, values, self.name)
@@ -140,6 +146,18 @@ class Task(ABC):
     @abstractmethod
     def check(self, item: Item) -> Ints:
         """Labels [<= n] from `item.input_ids` alone, by a method that shares nothing with `generate`."""
+
+    def item(self, split: str, seed: int, index: int) -> Item:
+        """Item `index` of any split, those included that a task derives from others (`tasks.probes`)."""
+        return self.generate(split, seed, index)
+
+    def paired(self, split: str) -> str | None:
+        """The split whose item i differs from item i of this one in nothing that should change an answer."""
+        return None
+
+    def curve(self, split: str, values_N: Tensor) -> dict[str, float]:
+        """More figures of a split from the primary metric of its items [N], such as one mean per size."""
+        return {}
 
     @abstractmethod
     def describe(self) -> TaskCard:
@@ -166,7 +184,7 @@ class Task(ABC):
     @cached_property
     def levels(self) -> dict[str, dict[str, float]]:
         """Measured shortcuts of every test split: split -> rule -> score."""
-        return {split: measure_shortcuts(self, split) for split in self.splits if split != "validation"}
+        return {split: measure_shortcuts(self, split) for split in self.splits if split.startswith("test/")}
 
     @property
     def chance(self) -> dict[str, float]:
@@ -180,7 +198,11 @@ class Task(ABC):
 
         `input_ids_Bn` is optional and only serves finer keys (such as one accuracy per number of hops).
         """
-        return {"accuracy": mean_where(pred_Bn == labels_Bn, labels_Bn != IGNORE)}
+        share_B = mean_where(pred_Bn == labels_Bn, labels_Bn != IGNORE)
+        if self.exact:
+            all_B = torch.where(share_B.isnan(), share_B, (share_B == 1).float())
+            return {"accuracy": all_B, "token_accuracy": share_B}
+        return {"accuracy": share_B}
 
     def decoded(self, split: str, predict: Callable[[dict[str, Tensor]], Tensor]) -> dict[str, float]:
         """Further metrics of a test split, from what a model writes by itself: none, unless a task has some.
@@ -211,7 +233,7 @@ class Task(ABC):
             raise ValueError(f"task {self.name}: unknown split '{split}'; splits: {', '.join(self.splits)}")
         total = self.splits[split] if count is None else min(count, self.splits[split])
         items = self._eval_items.setdefault(split, [])
-        items.extend(self.generate(split, EVAL_SEED, index) for index in range(len(items), total))
+        items.extend(self.item(split, EVAL_SEED, index) for index in range(len(items), total))
         return items[:total]
 
     def draw(self, split: str, propose: Callable[[], Item | None]) -> Item:
@@ -236,7 +258,7 @@ class Task(ABC):
         digest = hashlib.sha256(json.dumps([self.name, self.version, spec], sort_keys=True).encode())
         for split in ("train", *self.splits):
             for index in range(8):
-                digest.update(item_bytes(self.generate(split, EVAL_SEED, index)))
+                digest.update(item_bytes(self.item(split, EVAL_SEED, index)))
         return digest.hexdigest()
 
 

@@ -31,7 +31,8 @@ def fitted_rules(task: Task) -> dict[str, Rule]:
     def rule(guess: Callable[[Any], Any]) -> Rule:
         def expected(item: Item) -> float:
             (where,) = np.nonzero(item.labels != IGNORE)
-            return float(np.mean(item.labels[where] == guess(where)))
+            right = item.labels[where] == guess(where)
+            return float(right.all() if task.exact else right.mean())
 
         return expected
 
@@ -42,3 +43,42 @@ def measure_shortcuts(task: Task, split: str, count: int = MEASURED_ITEMS) -> di
     """Mean score of every shortcut over the first `count` items of an evaluation split."""
     items = task.eval_items(split, count)
     return {name: float(np.mean([rule(item) for item in items])) for name, rule in task.all_rules.items()}
+
+
+def bag_rule(task: Task) -> Rule:
+    """Naive Bayes on the tokens seen so far, as a set, and the last of them: all but their order and structure.
+
+    Fitted like the other rules; presence counts are smoothed by one half. A bidirectional item is read whole.
+    """
+    from tasks.base import EVAL_SEED, IGNORE
+
+    def features(item: Item) -> tuple[Any, Any]:
+        """Presence [scored positions, 2 * vocab] and their labels."""
+        (where,) = np.nonzero(item.labels != IGNORE)
+        n = len(item.input_ids)
+        seen_nV = np.zeros((n, task.vocab_size), dtype=np.float32)
+        seen_nV[np.arange(n), item.input_ids] = 1
+        last = seen_nV[where]
+        bag = np.maximum.accumulate(seen_nV, axis=0)[where] if task.causal else seen_nV.max(0) + 0 * last
+        return np.concatenate([bag, last], axis=1), item.labels[where]
+
+    items = (task.generate("train", EVAL_SEED, index) for index in range(FIT_ITEMS))
+    parts = [features(item) for item in items]
+    labels = np.concatenate([part[1] for part in parts])
+    classes, place = np.unique(labels, return_inverse=True)
+    counts_CV = np.zeros((len(classes), 2 * task.vocab_size), dtype=np.float32)
+    start = 0
+    for seen, some in parts:
+        counts_CV += np.eye(len(classes), dtype=np.float32)[place[start : start + len(some)]].T @ seen
+        start += len(some)
+    totals_C = np.bincount(place).astype(np.float32)
+    p_CV = (counts_CV + 0.5) / (totals_C[:, None] + 1)
+    # log P(class) + sum over tokens of log p or log (1 - p), as one product with the presence vector.
+    weight_CV, base_C = np.log(p_CV / (1 - p_CV)), np.log(1 - p_CV).sum(1) + np.log(totals_C)
+
+    def expected(item: Item) -> float:
+        seen, wanted = features(item)
+        right = classes[(seen @ weight_CV.T + base_C).argmax(1)] == wanted
+        return float(right.all() if task.exact else right.mean())
+
+    return expected

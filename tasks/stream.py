@@ -13,8 +13,10 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 T = TypeVar("T")
+Ints = NDArray[np.int64]
 
 _BLOCK = 256  # raw words fetched at once: about one item's worth, so that a stream costs about 20 microseconds
 
@@ -44,6 +46,11 @@ class Stream:
     def uniform(self) -> float:
         """Uniform float in [0, 1) with 53 random bits."""
         return (self._word() >> 11) * 2.0**-53
+
+    def many(self, bound: int, count: int) -> Ints:
+        """`count` uniform integers in [0, bound) at once; bound is at most 2**32, the bias below bound / 2**32."""
+        words = self._bits.random_raw(count)
+        return ((words >> np.uint64(32)) * np.uint64(bound) >> np.uint64(32)).astype(np.int64)
 
     def choice(self, options: Sequence[T]) -> T:
         """One of `options`, uniformly."""

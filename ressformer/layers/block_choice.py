@@ -24,7 +24,8 @@ def cut(x: Tensor, block: int) -> Tensor:
 
 def joined(x_Gb: Tensor, batch: int, n: int) -> Tensor:
     """[B * N, b, *] -> [B, n, *]."""
-    return x_Gb.reshape(batch, -1, *x_Gb.shape[2:])[:, :n]
+    x_Bn = x_Gb.reshape(batch, -1, *x_Gb.shape[2:])
+    return x_Bn if x_Bn.shape[1] == n else x_Bn[:, :n]
 
 
 def block_means(x_Bnr: Tensor, block: int, mask_Bn: Tensor | None) -> Tensor:

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from ressformer.layers.block_choice import choose_blocks, cut, hidden_keys, joined
 from ressformer.layers.entmax import backward_rows, forward_rows
@@ -61,6 +62,20 @@ class _Plan:
     activation: str
     hidden_GbL: Tensor | None
     graph: bool
+    # Query blocks of a sequence, where nothing but the future and blocks that do not exist is hidden; else 0.
+    plain: int
+    scale: float
+
+    def hide_(self, z_gHbL: Tensor, g: slice) -> Tensor:
+        """Set the scores of hidden keys to -inf."""
+        if self.hidden_GbL is None:
+            return z_gHbL
+        first, (b, L) = g.start % self.plain if self.plain else 0, z_gHbL.shape[-2:]
+        if first >= L // b - 1 and first + g.stop - g.start <= self.plain:
+            # All chosen blocks exist: only the own one has hidden keys.
+            z_gHbL[..., L - b :].masked_fill_(self.hidden_GbL[g, :, L - b :].unsqueeze(1), -torch.inf)
+            return z_gHbL
+        return z_gHbL.masked_fill_(self.hidden_GbL[g].unsqueeze(1), -torch.inf)
 
     def groups(self, count: int, scores: int, device: torch.device) -> list[slice]:
         size = max(1, _HELD.get(device.type, _HELD_ELSEWHERE) // scores)
@@ -82,9 +97,8 @@ class _Chosen(torch.autograd.Function):
         steps = plan.groups(G, H * b * L, q.device)
         for g in steps:
             keys = plan.table.take(k.view(G * H, -1), g).view(-1, L, h)
-            z = torch.bmm(q[g].reshape(-1, b, h), keys.mT).view(-1, H, b, L)
-            z = z if bias_GbL is None else z.add_(bias_GbL[g].unsqueeze(1))
-            z = z if plan.hidden_GbL is None else z.masked_fill_(plan.hidden_GbL[g].unsqueeze(1), -torch.inf)
+            z = torch.bmm(q[g].reshape(-1, b, h) * plan.scale, keys.mT).view(-1, H, b, L)
+            z = plan.hide_(z if bias_GbL is None else z.add_(bias_GbL[g].unsqueeze(1)), g)
             z = z if z_GHbc is None else torch.cat([z, z_GHbc[g]], dim=-1)
             p = forward_rows(z.view(-1, z.shape[-1]), plan.activation).view_as(z)
             values = plan.table.take(v.view(G * H, -1), g).view(-1, L, h)
@@ -113,7 +127,7 @@ class _Chosen(torch.autograd.Function):
         d_extra = q.new_empty(G, H, b, columns) if columns else None
         d_bias = q.new_empty(G, b, L) if ctx.bias else None
         for g, p in zip(ctx.steps, kept, strict=True):
-            grad, queries = g_out[g].reshape(-1, b, h), q[g].reshape(-1, b, h)
+            grad, queries = g_out[g].reshape(-1, b, h), q[g].reshape(-1, b, h) * plan.scale
             keys = plan.table.take(k.view(G * H, -1), g).view(-1, L, h)
             values = plan.table.take(v.view(G * H, -1), g).view(-1, L, h)
             plan.table.give(dv, torch.bmm(p[..., :L].flatten(0, 1).mT, grad), g)
@@ -124,7 +138,7 @@ class _Chosen(torch.autograd.Function):
             rows = p.shape[-1]
             dz = backward_rows(p.view(-1, rows), dp.view(-1, rows), plan.activation).view_as(p)
             scores = dz[..., :L].flatten(0, 1)
-            dq[g] = torch.bmm(scores, keys).view(-1, H, b, h)
+            torch.mul(torch.bmm(scores, keys).view(-1, H, b, h), plan.scale, out=dq[g])
             plan.table.give(dk, torch.bmm(scores.mT, queries), g)
             if d_extra is not None:
                 d_extra[g] = dz[..., L:]
@@ -146,8 +160,10 @@ def chosen_attention(
     bias_BNbL: Tensor | None = None,
     extra_BHnc: Tensor | None = None,
     graph: bool = False,
+    scale: float = 1.0,
+    plain: bool = False,
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Attention to the chosen blocks (scores not scaled), normalised together with further columns.
+    """Attention to the chosen blocks, normalised together with further columns.
 
     Args:
         chosen_BNm: from `choose_blocks` or `all_blocks`.
@@ -156,6 +172,8 @@ def chosen_attention(
         bias_BNbL: added to the scores of all heads; -inf hides.
         extra_BHnc: scores of c further columns per query and head; -inf = absent.
         graph: also return the attention, averaged over the heads.
+        scale: factor of q . k.
+        plain: nothing is hidden but the future and blocks that do not exist (causal, whole blocks, no padding).
 
     Returns:
         Outputs [B, H, n, h]; the weights of the further columns [B, H, n, c] or None; the averaged attention
@@ -165,14 +183,18 @@ def chosen_attention(
     table = _Table(chosen_BNm, heads, block)
 
     def blocks_of(x_BHnx: Tensor) -> Tensor:
-        return cut(x_BHnx.transpose(1, 2), block).transpose(1, 2).contiguous()
+        extra = -n % block
+        x_BHnx = pad(x_BHnx, (0, 0, 0, extra)) if extra else x_BHnx
+        x_BNHbx = x_BHnx.unflatten(2, (-1, block)).transpose(1, 2)
+        blocks_GHbx: Tensor = x_BNHbx.contiguous().flatten(0, 1)
+        return blocks_GHbx
 
     def together(x: Tensor | None) -> Tensor | None:
         return None if x is None else x.flatten(0, 1)
 
     q, k, v = (blocks_of(x) for x in (q_BHnh, k_BHnh, v_BHnh))
     extra = None if extra_BHnc is None else blocks_of(extra_BHnc)
-    plan = _Plan(table, activation, together(hidden_BNbL), graph)
+    plan = _Plan(table, activation, together(hidden_BNbL), graph, chosen_BNm.shape[1] if plain else 0, scale)
     y, p, mean = _Chosen.apply(q, k, v, together(bias_BNbL), extra, plan)  # type: ignore[no-untyped-call]
     y_BHnh = joined(y.transpose(1, 2), batch, n).transpose(1, 2)
     p_BHnc = None if p is None else joined(p.transpose(1, 2), batch, n).transpose(1, 2)
@@ -204,7 +226,14 @@ def block_selected_attention(
     a, b = factors or (q_BHnh.transpose(1, 2).flatten(2), k_BHnh.transpose(1, 2).flatten(2))
     chosen_BNm = choose_blocks(a, b, blocks, block=block, causal=causal, mask_Bn=mask_Bn)
     hidden = hidden_keys(chosen_BNm, n, block=block, causal=causal, mask_Bn=mask_Bn)
-    q_BHnh = q_BHnh / math.sqrt(q_BHnh.shape[-1])
-    return chosen_attention(q_BHnh, k_BHnh, v_BHnh, chosen_BNm, block=block, activation=activation, hidden_BNbL=hidden)[
-        0
-    ]
+    return chosen_attention(
+        q_BHnh,
+        k_BHnh,
+        v_BHnh,
+        chosen_BNm,
+        block=block,
+        activation=activation,
+        hidden_BNbL=hidden,
+        scale=1.0 / math.sqrt(q_BHnh.shape[-1]),
+        plain=causal and mask_Bn is None and n % block == 0,
+    )[0]

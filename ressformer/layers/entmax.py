@@ -136,9 +136,11 @@ def forward_rows(z_RL: Tensor, kind: str) -> Tensor:
     if z_RL.numel() == 0:
         return torch.zeros_like(z_RL)
     if kind == "softmax":
-        empty_R1 = z_RL.amax(-1, keepdim=True) == -torch.inf
         p_RL = torch.softmax(z_RL, dim=-1)
-        return p_RL.masked_fill_(empty_R1, 0.0) if not _eager_cpu(z_RL) or bool(empty_R1.any()) else p_RL
+        # A row without entries has become NaN, whole: its first column tells.
+        if _eager_cpu(z_RL) and not bool(p_RL[:, 0].isnan().any()):
+            return p_RL
+        return p_RL.masked_fill_(z_RL.amax(-1, keepdim=True) == -torch.inf, 0.0)
     if not _eager_cpu(z_RL):
         return _kernel(kind)(z_RL)
     out_RL = torch.empty_like(z_RL, memory_format=torch.contiguous_format)

@@ -11,171 +11,36 @@ from __future__ import annotations
 
 import hashlib
 import math
-from abc import abstractmethod
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from itertools import pairwise
-from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from tasks.base import IGNORE, Ints, Item, Task, TaskCard, TaskConfig, require
-from tasks.hub.cache import cached
-from tasks.hub.files import DataError
-from tasks.hub.vocabulary import BPE, Bytes, train_bpe
+from tasks.base import IGNORE, Ints, Item, TaskCard
+from tasks.hub.texts import CLOSED, LINE_SHOWN, CorpusData
 from tasks.shortcuts import Rule
 from tasks.stream import Stream
 
-PARTS = ("train", "validation", "test")
-TOKENIZERS = ("bytes", "bpe")
 LONG = {"test/id": 1.0, "test/len_half": 0.5, "test/len_2x": 2.0, "test/len_4x": 4.0}
 LONGEST = 4
-CLOSED = b"\xff"  # closes a document in the raw bytes: no UTF-8 text has this byte
-LINE_SHOWN = 60  # characters from which a line in two splits is an overlap and not a commonplace
 COUNTED_BYTES = 20_000_000  # of train, for the byte statistics
 
 
-@dataclass(frozen=True, kw_only=True)
-class CorpusConfig(TaskConfig):
-    """Sizes. `n_validation` and `n_test`: at most so many windows of `length`; 0 is all. `train_bytes`: likewise.
-
-    path: the folder of the data; empty: where `tasks.hub.source` looks.
-    tokenizer: bytes | bpe, trained on the training text with at most `bpe_vocab` ids.
-    long_context: more test splits, with windows of 0.5, 2 and 4 lengths over the same text.
-    """
-
-    length: int = 256
-    n_validation: int = 64
-    n_test: int = 0
-    path: str = ""
-    download: bool = False
-    tokenizer: str = "bytes"
-    bpe_vocab: int = 1024
-    train_bytes: int = 0
-    long_context: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("n_validation", "n_test", "train_bytes"):
-            require(getattr(self, name) >= 0, f"{name}={getattr(self, name)} is negative: use 0 (all) or more")
-        require(self.batch_size >= 1, f"batch_size={self.batch_size} is too small: use 1 or more")
-        require(self.length >= 2, f"length={self.length} is too small: use 2 or more")
-        require(
-            self.length % 2 == 0 or not self.long_context,
-            f"length={self.length} is odd: use an even length with long_context=true",
-        )
-        require(self.tokenizer in TOKENIZERS, f"tokenizer={self.tokenizer!r} is unknown: use {' or '.join(TOKENIZERS)}")
-
-
-class Text(NamedTuple):
-    """One part of a corpus: UTF-8 with CLOSED after each document, and what was left out of it."""
-
-    raw: bytes
-    documents: int
-    notes: tuple[str, ...] = ()
-
-
-class Corpus(Task):
+class Corpus(CorpusData):
     """A language modelling task over real text; a subclass says where its documents come from."""
 
     version = 1
-    config: CorpusConfig
     ordered = True
     about: ClassVar[dict[str, str]]  # summary, licence, citation
 
     def __init__(self, **values: Any) -> None:
         super().__init__(**values)
         self.max_length = self.length * (LONGEST if self.config.long_context else 1)
-
-    @abstractmethod
-    def documents(self) -> Mapping[str, Iterable[str]]:
-        """The documents of train, validation and test. Raises DataError, also while they are iterated."""
-
-    @cached_property
-    def texts(self) -> dict[str, Text]:
-        """The three parts. Raises DataError when one is empty."""
-        found = self.documents()
-        return {part: self._text(part, found[part]) for part in PARTS}
-
-    def _text(self, part: str, documents: Iterable[str]) -> Text:
-        limit = self.config.train_bytes if part == "train" else 0
-        pieces: list[bytes] = []
-        size = empty = 0
-        notes = []
-        for document in documents:
-            data = document.encode()
-            if limit and size + len(data) > limit:
-                # Cut where a character begins.
-                data = data[: limit - size].decode(errors="ignore").encode()
-                notes.append(f"the first {limit} bytes")
-            if not data:
-                empty += 1
-            else:
-                pieces.append(data + CLOSED)
-                size += len(data)
-            if notes:
-                break
-        if not pieces:
-            raise DataError(f"task {self.name}: split '{part}' is empty: {empty} documents, no text")
-        notes += [f"{empty} empty documents left out"] if empty else []
-        return Text(b"".join(pieces), len(pieces), tuple(notes))
-
-    @cached_property
-    def content(self) -> dict[str, str]:
-        """SHA-256 (hex) of the text of each part."""
-        return {part: hashlib.sha256(text.raw).hexdigest() for part, text in self.texts.items()}
-
-    @cached_property
-    def vocabulary(self) -> Bytes | BPE:
-        """The tokenizer; the id after its last one is END."""
-        if self.config.tokenizer == "bytes":
-            return Bytes()
-        train = _documents(self.texts["train"].raw)
-        try:
-            return BPE(train_bpe(train, self.config.bpe_vocab, self.content["train"]) / "tokenizer.json")
-        except DataError:
-            raise
-        except ValueError as error:
-            raise ValueError(f"task {self.name}: {error}") from None
-
-    @cached_property
-    def vocab_size(self) -> int:  # type: ignore[override]
-        """Ids of the tokenizer, and END."""
-        return self.vocabulary.size + 1
-
-    @cached_property
-    def streams(self) -> dict[str, NDArray[np.int32]]:
-        """The ids of each part. Raises DataError when one has no window."""
-        if self.config.tokenizer == "bytes":
-            ids = {part: np.frombuffer(text.raw, dtype=np.uint8).astype(np.int32) for part, text in self.texts.items()}
-            for stream in ids.values():
-                stream[stream == CLOSED[0]] = self.vocabulary.size
-        else:
-            ids = self._bpe_streams()
-        for part, stream in ids.items():
-            if len(stream) < self.length:
-                raise DataError(
-                    f"task {self.name}: split '{part}' has {len(stream)} tokens, less than length={self.length}; "
-                    "lower task.length or bring more text"
-                )
-        return ids
-
-    def _bpe_streams(self) -> dict[str, NDArray[np.int32]]:
-        """The ids of each part, from the cache: encoding takes a second or two per megabyte."""
-        vocabulary = self.vocabulary
-
-        def make(folder: Path) -> None:
-            for part, text in self.texts.items():
-                end = np.array([vocabulary.size], dtype=np.int32)
-                pieces = [piece for ids in vocabulary.encode(_documents(text.raw)) for piece in (ids, end)]
-                np.save(folder / f"{part}.npy", np.concatenate(pieces).astype(np.int32))
-
-        folder = cached({"kind": "tokens 1", "content": self.content, "tokenizer": vocabulary.name}, make)
-        return {part: np.load(folder / f"{part}.npy", mmap_mode="r") for part in PARTS}
 
     @property
     def _tests(self) -> dict[str, float]:
@@ -230,11 +95,6 @@ class Corpus(Task):
             difficulty={"start": start, "bytes": size},
             canonical=f"{split.partition('/')[0]}:{start}",
         )
-
-    @cached_property
-    def byte_lengths(self) -> Ints:
-        """Bytes of text that each id stands for [V]; END stands for none."""
-        return np.append(self.vocabulary.lengths, 0)
 
     def _bytes(self, ids: Ints) -> bytes:
         """The bytes of some ids, END as CLOSED."""
@@ -322,15 +182,6 @@ class Corpus(Task):
         """Bits per byte of the train text's byte frequencies."""
         return {split: level["unigram"] for split, level in self.levels.items()}
 
-    @cached_property
-    def overlap(self) -> tuple[int, int]:
-        """Different test lines of LINE_SHOWN characters or more that are in train, too, and all such lines."""
-        train, test = (
-            {line for line in self.texts[part].raw.split(b"\n") if len(line) >= LINE_SHOWN}
-            for part in ("train", "test")
-        )
-        return len(train & test), len(test)
-
     def describe(self) -> TaskCard:
         """See `Task.describe`; sizes are in `card`, as they need the data."""
         return TaskCard(
@@ -370,7 +221,3 @@ class Corpus(Task):
     def text(self, item: Item) -> str:
         """The window as text, document ends as a line of their own."""
         return self._bytes(item.labels).replace(CLOSED, b"\n<end>\n").decode(errors="replace")
-
-
-def _documents(raw: bytes) -> list[str]:
-    return [document.decode() for document in raw.split(CLOSED)[:-1]]

@@ -2,9 +2,9 @@
 
     TITLE \\n sentences \\n\\n ... Question: ... SEP answer END
 
-Where the passages do not fit into `length`, passages that the answer does not need are left out, those first that come
-last; the rest keeps its order. That needs to know which ones the answer needs, and makes an item easier than the
-original: the card counts such items, and figures with them must not be set beside published ones.
+Where the passages do not fit into `length`, those that the answer needs stay, and of the others, in their order, each
+that still fits; nothing changes its place. That uses knowledge of which ones are needed, and makes an item easier than
+the original: the card counts such items, and figures with them must not be set beside published ones.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from torch import Tensor
 
 from tasks.base import Ints, Item, require
 from tasks.hub.decode import greedy
-from tasks.hub.examples import END, SEP, Encoded, Example, ExamplesConfig, ExampleTask
+from tasks.hub.examples import END, SEP, ExampleTask
+from tasks.hub.rows import Encoded, Example, ExamplesConfig
 from tasks.qa.answers import Fact, exact_match, f1
 
 OVERFLOW = ("distractors", "skip")

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from tasks.base import require
-from tasks.hub.corpus import Corpus, CorpusConfig
+from tasks.hub.corpus import Corpus
 from tasks.hub.files import Row
 from tasks.hub.source import Place, Source, open_splits
+from tasks.hub.texts import CorpusConfig
 
 
 @dataclass(frozen=True, kw_only=True)

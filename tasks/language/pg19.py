@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tasks.hub.corpus import CorpusConfig
 from tasks.hub.reader import HubCorpus, whole
 from tasks.hub.source import Source
+from tasks.hub.texts import CorpusConfig
 
 
 class PG19(HubCorpus):

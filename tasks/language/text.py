@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.hub.carve import carve_documents
-from tasks.hub.corpus import PARTS, Corpus, CorpusConfig
+from tasks.hub.corpus import Corpus
 from tasks.hub.files import READABLE, DataError, read_file, read_text
 from tasks.hub.source import split_of
+from tasks.hub.texts import PARTS, CorpusConfig
 
 PLAIN = (".txt", ".md", ".rst", ".tokens", ".text")
 

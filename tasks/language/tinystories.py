@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from tasks.hub.carve import owner_of
-from tasks.hub.corpus import CorpusConfig
 from tasks.hub.files import Row
 from tasks.hub.reader import HubCorpus, whole
 from tasks.hub.source import Source
+from tasks.hub.texts import CorpusConfig
 
 
 class TinyStories(HubCorpus):

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.hub.examples import Example, ExamplesConfig, ExampleTask
+from tasks.hub.examples import ExampleTask
 from tasks.hub.files import DataError, Row
+from tasks.hub.rows import Example, ExamplesConfig
 from tasks.hub.source import Source
 
 PER_STORY = 5  # shortcuts look at so many last statements

@@ -6,13 +6,18 @@ A fact is three tokens: relation, entity, its value; an (entity, relation) has a
 is a marker, 1..h relations and a start entity, read as r(r(c)): the last relation comes first. The label
 sits at the question's last position; no answer is fed back. Entities are drawn anew from a pool for each
 item, so that nothing can be learned by heart. Sizes are mixed from small to large: with equal sizes only,
-recall sits on a long plateau before it is learned.
+recall sits on a long plateau before it is learned. Distractors are facts about further entities, which no question
+comes to. With `order_free` each fact, and each question, is one token (`tasks.codec`); a number of hops that training
+never asks for then has tokens that training never sees.
+
+This file is longer than 300 lines: a task is one file, and this one has both encodings.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count, pairwise
 from typing import Any
 
@@ -20,8 +25,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tasks.base import IGNORE, Ints, Item, Task, TaskCard, TaskConfig, mean_where, require
+from tasks.base import IGNORE, Ints, Item, TaskCard, mean_where, require
+from tasks.codec import Codec
 from tasks.graphs import Fact, Question, canonical_graph
+from tasks.probes import ProbeConfig, ProbedTask
 from tasks.shortcuts import Rule
 from tasks.stream import Stream
 
@@ -29,7 +36,7 @@ QUESTION, FIRST_RELATION = 1, 2  # 0 pads
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChainConfig(TaskConfig):
+class ChainConfig(ProbeConfig):
     """Sizes. Out of distribution: to 1.5 facts_max, hops_max + 1 (near), to 2 facts_max, hops_max + 2 (far).
 
     Raises ValueError when the largest split does not fit into `length`, or a size has no possible graph.
@@ -42,7 +49,9 @@ class ChainConfig(TaskConfig):
     n_entities: int = 16
     n_relations: int = 2
     n_questions: int = 16
+    distractors_max: int = 0
     bidirectional: bool = False
+    order_free: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -52,23 +61,24 @@ class ChainConfig(TaskConfig):
             self.facts_max >= self.facts_min,
             f"facts_max={self.facts_max} is below facts_min={self.facts_min}: use {self.facts_min} or more",
         )
-        facts, hops = 2 * self.facts_max, self.hops_max + 2
-        need = 3 * facts + hops + 2
-        most = (self.length - hops - 2) // 6
+        require(self.distractors_max >= 0, f"distractors_max={self.distractors_max} is negative: use 0 or more")
+        facts, hops, more = 2 * self.facts_max, self.hops_max + 2, self.distractors_max
+        need = 3 * (facts + more) + hops + 2
+        most = (self.length - hops - 2 - 3 * more) // 6
         require(
             self.length >= need,
-            f"length={self.length} is too small for {facts} facts and a question of {hops} hops (split "
+            f"length={self.length} is too small for {facts + more} facts and a question of {hops} hops (split "
             f"test/ood_far): use length >= {need}" + (f" or facts_max <= {most}" if most > 0 else ""),
         )
-        nodes = max(2, -(-facts // self.n_relations))
+        nodes = max(2, -(-facts // self.n_relations)) + -(-more // self.n_relations)
         require(
             self.n_entities >= nodes,
-            f"n_entities={self.n_entities} is too small for {facts} facts with {self.n_relations} relations: "
+            f"n_entities={self.n_entities} is too small for {facts + more} facts with {self.n_relations} relations: "
             f"use n_entities >= {nodes}",
         )
 
 
-class Chain(Task):
+class Chain(ProbedTask):
     """The task `qa/chain`; see the module's docstring. Fields of `ChainConfig` are keyword arguments."""
 
     name = "chain"
@@ -77,13 +87,23 @@ class Chain(Task):
     config: ChainConfig
     ordered = False
     ood_splits = ("ood_near", "ood_far")
-    trivial = ("majority", "position", "random_value", "common_value", "last_value")
+    probes = ("permute", "rename", "noise", "size")
+    buckets = ("facts", "distractors")
+    trivial = ("majority", "position", "bag", "random_value", "common_value", "last_value")
 
     def __init__(self, **values: object) -> None:
         super().__init__(**values)
-        self.causal = not self.config.bidirectional
-        self.first_entity = FIRST_RELATION + self.config.n_relations
-        self.vocab_size = self.first_entity + self.config.n_entities
+        c = self.config
+        self.first_entity = FIRST_RELATION + c.n_relations
+        self.n_words = self.vocab_size = self.first_entity + c.n_entities
+        if self.order_free:
+            asks = {f"ask{hops}": ("relation",) * hops + ("entity",) for hops in range(1, c.hops_max + 3)}
+            kinds = {"fact": ("relation", "entity", "entity"), **asks}
+            try:
+                self.codec = Codec({"relation": c.n_relations, "entity": c.n_entities}, kinds, order_free=True)
+            except ValueError as error:
+                raise ValueError(f"task chain: {error}") from None
+            self.vocab_size = self.codec.size
 
     def ranges(self, split: str) -> tuple[int, int, int, int]:
         """Smallest and largest number of facts, smallest and largest number of hops of a split."""
@@ -112,10 +132,23 @@ class Chain(Task):
                 n_facts = stream.between(facts_min, facts_max)
                 hops = stream.between(hops_min, hops_max)
             facts = self._graph(stream, n_facts)
-            questions = self._ask(stream, facts, hops_min, hops)
-            return self._item(stream, facts, questions) if questions else None
+            more = self._distractors(stream, facts) if self.config.distractors_max else []
+            questions = self._ask(stream, facts, hops_min, hops, len(more))
+            return self._item(stream, facts, more, questions) if questions else None
 
-        return self.draw(split, propose)
+        item = self.draw(split, propose)
+        return self._to_set(item) if self.order_free else item
+
+    def _distractors(self, stream: Stream, facts: list[Fact]) -> list[Fact]:
+        """Facts about nodes that no fact is about; their values may be any node."""
+        c = self.config
+        first = 1 + max(max(head, tail) for head, _, tail in facts)
+        wanted = stream.between(0, c.distractors_max)
+        heads = min(c.n_entities - first, max(1, wanted))
+        slots = [(first + node, relation) for node in range(heads) for relation in range(c.n_relations)]
+        chosen = stream.sample(slots, min(wanted, len(slots)))
+        last = max((head for head, _ in chosen), default=first)
+        return [(head, relation, (head + stream.between(1, last)) % (last + 1)) for head, relation in chosen]
 
     def _graph(self, stream: Stream, n_facts: int) -> list[Fact]:
         """Facts with different (head, relation), no self-loops, and tails as even as that allows."""
@@ -132,7 +165,7 @@ class Chain(Task):
             facts.append((head, relation, tail))
         return facts
 
-    def _ask(self, stream: Stream, facts: list[Fact], hops_min: int, hops_max: int) -> list[Question]:
+    def _ask(self, stream: Stream, facts: list[Fact], hops_min: int, hops_max: int, more: int) -> list[Question]:
         """Different questions, hops in equal shares, until the length is filled or none is left."""
         out: dict[int, list[tuple[int, int]]] = {}
         for head, relation, tail in facts:
@@ -143,7 +176,7 @@ class Chain(Task):
             walks = [(s, (*rs, r), t) for s, rs, node in walks for r, t in out.get(node, ())]
             if hops >= hops_min and walks:
                 left[hops] = walks
-        room = self.config.length - 3 * len(facts)
+        room = self.config.length - 3 * (len(facts) + more)
         asked: list[Question] = []
         while len(asked) < self.config.n_questions:
             sizes = [hops for hops, rest in left.items() if rest and hops + 2 <= room]
@@ -154,10 +187,11 @@ class Chain(Task):
             room -= hops + 2
         return asked
 
-    def _item(self, stream: Stream, facts: list[Fact], questions: list[Question]) -> Item:
-        entities = stream.sample(range(self.first_entity, self.vocab_size), 1 + max(max(h, t) for h, _, t in facts))
+    def _item(self, stream: Stream, facts: list[Fact], more: list[Fact], questions: list[Question]) -> Item:
+        told = stream.shuffled([*facts, *more]) if more else facts
+        entities = stream.sample(range(self.first_entity, self.n_words), 1 + max(max(h, t) for h, _, t in told))
         tokens: list[int] = []
-        for head, relation, tail in facts:
+        for head, relation, tail in told:
             tokens += (FIRST_RELATION + relation, entities[head], entities[tail])
         labels = [IGNORE] * len(tokens)
         for start, relations, answer in questions:
@@ -168,28 +202,63 @@ class Chain(Task):
             labels=np.array(labels, dtype=np.int64),
             difficulty={
                 "facts": len(facts),
+                "distractors": len(more),
                 "hops": max(len(relations) for _, relations, _ in questions),
                 "questions": len(questions),
             },
-            canonical=canonical_graph(facts, questions),
+            canonical=canonical_graph(told, questions),
         )
+
+    def _to_set(self, item: Item) -> Item:
+        """The item as one token per fact and question."""
+        c, scored = self.codec, item.labels != IGNORE
+        tokens = c.write(
+            ("fact", (r - FIRST_RELATION, h - self.first_entity, t - self.first_entity)) for r, h, t in _facts(item)
+        )
+        answers = item.labels[scored] - self.first_entity + c.first["entity"]
+        labels = np.concatenate([np.full(len(tokens), IGNORE), answers])
+        for question in _questions(item):
+            *relations, start = question[1:].tolist()
+            path = [relation - FIRST_RELATION for relation in relations]
+            tokens += c.write([(f"ask{len(path)}", (*path, start - self.first_entity))])
+        return replace(item, input_ids=np.array(tokens, dtype=np.int64), labels=labels)
+
+    def _to_sequence(self, item: Item) -> Item:
+        """Undo `_to_set`."""
+        tokens: list[int] = []
+        labels: list[int] = []
+        for (kind, arguments), label in zip(self.codec.read(item.input_ids.tolist()), item.labels, strict=True):
+            *relations, last = arguments
+            if kind == "fact":
+                relations, last = [arguments[0]], arguments[1]
+            words = [FIRST_RELATION + relation for relation in relations] + [self.first_entity + last]
+            words = [*words, self.first_entity + arguments[2]] if kind == "fact" else [QUESTION, *words]
+            tokens += words
+            answer = IGNORE if label == IGNORE else int(label) - self.codec.first["entity"] + self.first_entity
+            labels += [IGNORE] * (len(words) - 1) + [answer]
+        return replace(item, input_ids=np.array(tokens), labels=np.array(labels))
+
+    def _words(self, item: Item) -> Item:
+        """The item as a sequence of words."""
+        return self._to_sequence(item) if self.order_free else item
 
     def check(self, item: Item) -> Ints:
         """Answers by products of one-hot rows and 0/1 matrices. Raises ValueError unless each has one."""
-        ids = item.input_ids
+        ids = self._words(item).input_ids
         (marks,) = np.nonzero(ids == QUESTION)
         relation_F, head_F, tail_F = ids[: marks[0]].reshape(-1, 3).T
-        values_RVV = np.zeros((self.config.n_relations, self.vocab_size, self.vocab_size), dtype=np.int64)
+        values_RVV = np.zeros((self.config.n_relations, self.n_words, self.n_words), dtype=np.int64)
         np.add.at(values_RVV, (relation_F - FIRST_RELATION, head_F, tail_F), 1)
         labels = np.full(len(ids), IGNORE, dtype=np.int64)
         for mark, after in pairwise([*marks.tolist(), len(ids)]):
-            reached_V = np.eye(self.vocab_size, dtype=np.int64)[ids[after - 1]]
+            reached_V = np.eye(self.n_words, dtype=np.int64)[ids[after - 1]]
             for relation in ids[after - 2 : mark : -1] - FIRST_RELATION:
                 reached_V = reached_V @ values_RVV[relation]
             if reached_V.sum() != 1:
                 raise ValueError(f"task chain: the question at {mark} has {reached_V.sum()} answers, not 1")
             labels[after - 1] = reached_V.argmax()
-        return labels
+        found = replace(item, input_ids=ids, labels=labels)
+        return self._to_set(found).labels if self.order_free else labels
 
     def score(
         self, labels_Bn: Tensor, pred_Bn: Tensor, nll_Bn: Tensor, input_ids_Bn: Tensor | None = None
@@ -199,15 +268,54 @@ class Chain(Task):
         right_Bn = pred_Bn == labels_Bn
         scores = {"accuracy": mean_where(right_Bn, scored_Bn)}
         if input_ids_Bn is not None:
-            positions_n = torch.arange(labels_Bn.shape[1], device=labels_Bn.device)
-            marks_Bn = torch.where(input_ids_Bn == QUESTION, positions_n, 0).cummax(dim=1).values
-            hops_Bn = positions_n - marks_Bn - 1
+            if self.order_free:
+                firsts = [self.codec.kind_first[f"ask{hops}"] for hops in range(1, self.config.hops_max + 3)]
+                hops_Bn = torch.stack([input_ids_Bn >= first for first in firsts]).sum(0)
+            else:
+                positions_n = torch.arange(labels_Bn.shape[1], device=labels_Bn.device)
+                marks_Bn = torch.where(input_ids_Bn == QUESTION, positions_n, 0).cummax(dim=1).values
+                hops_Bn = positions_n - marks_Bn - 1
             for hops in range(1, self.config.hops_max + 3):
                 scores[f"accuracy/hops{hops}"] = mean_where(right_Bn, scored_Bn & (hops_Bn == hops))
         return scores
 
+    def _refacted(self, item: Item, facts: Ints) -> Item:
+        told = _facts(item).size
+        changed = replace(item, input_ids=np.concatenate([facts.reshape(-1), item.input_ids[told:]]))
+        return self._to_set(changed) if self.order_free else changed
+
+    def permute(self, item: Item, stream: Stream) -> Item:
+        """Probe: the facts in another order."""
+        words = self._words(item)
+        facts = _facts(words)
+        return self._refacted(words, facts[stream.shuffled(range(len(facts)))])
+
+    def rename(self, item: Item, stream: Stream) -> Item:
+        """Probe: other names for the entities."""
+        words = self._words(item)
+        forth = np.arange(self.n_words)
+        forth[self.first_entity :] = stream.shuffled(range(self.first_entity, self.n_words))
+        labels = np.where(words.labels == IGNORE, IGNORE, forth[words.labels.clip(0)])
+        renamed = replace(words, input_ids=forth[words.input_ids], labels=labels)
+        back = np.arange(self.vocab_size)
+        first = self.codec.first["entity"] if self.order_free else self.first_entity
+        back[forth[self.first_entity :] - self.first_entity + first] = np.arange(first, first + self.config.n_entities)
+        return replace(self._to_set(renamed) if self.order_free else renamed, back=back)
+
+    def context(self, item: Item) -> Ints:
+        """See `ProbedTask.context`: the facts."""
+        told = _facts(self._words(item)).size
+        return np.arange(told // 3 if self.order_free else told)
+
     def rules(self) -> dict[str, Rule]:
         """Values named anywhere; and, reading some structure, those named beside the question's start."""
+        found = self._rules()
+        return {name: partial(self._on_words, rule) for name, rule in found.items()}
+
+    def _on_words(self, rule: Rule, item: Item) -> float:
+        return rule(self._words(item))
+
+    def _rules(self) -> dict[str, Rule]:
         return {
             "random_value": lambda item: 1 / len(set(_facts(item)[:, 2].tolist())),
             "common_value": lambda item: _hits(item, lambda facts, _: [np.bincount(facts[:, 2]).argmax()]),
@@ -226,7 +334,8 @@ class Chain(Task):
         return TaskCard(
             summary="Follow 1 to h relations through facts in random order; the answer is an entity",
             family="qa",
-            train=f"{low} to {high} facts, questions of 1 to {hops} hops, all sizes mixed",
+            train=f"{low} to {high} facts, 0 to {self.config.distractors_max} distractors, questions of 1 to {hops} "
+            "hops, all sizes mixed",
             in_distribution="as train; graphs and questions of no training item, up to renaming and order",
             out_of_distribution=outside,
             metric="accuracy",
@@ -240,6 +349,7 @@ class Chain(Task):
 
     def text(self, item: Item) -> str:
         """Facts, then questions, with the answers after an arrow."""
+        item = self._words(item)
         words = [self._word(token) for token in item.input_ids.tolist()]
         start = words.index("Q")
         lines = ["; ".join(" ".join(words[i : i + 3]) for i in range(0, start, 3))]
@@ -261,8 +371,12 @@ def _facts(item: Item) -> Ints:
 
 def _hits(item: Item, guesses: Callable[[Ints, Ints], Ints | list[Any]]) -> float:
     """How often, over the questions, a guess drawn from those for (facts, question) is the answer."""
-    facts, hits = _facts(item), []
+    answers = item.labels[item.labels != IGNORE]
+    facts, pairs = _facts(item), zip(_questions(item), answers, strict=True)
+    return float(np.mean([np.mean(np.asarray(guesses(facts, question)) == answer) for question, answer in pairs]))
+
+
+def _questions(item: Item) -> list[Ints]:
+    """Each question's tokens, its mark first."""
     (marks,) = np.nonzero(item.input_ids == QUESTION)
-    for mark, after in pairwise([*marks.tolist(), len(item.input_ids)]):
-        hits.append(np.mean(np.asarray(guesses(facts, item.input_ids[mark:after])) == item.labels[after - 1]))
-    return float(np.mean(hits))
+    return [item.input_ids[mark:after] for mark, after in pairwise([*marks.tolist(), len(item.input_ids)])]

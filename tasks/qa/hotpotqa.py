@@ -7,7 +7,7 @@ original has no answers: its validation part is test/id here, and validation is 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from tasks.hub.files import DataError, Skip
 from tasks.hub.passages import Passage, PassagesConfig, PassageTask, Question
@@ -25,7 +25,7 @@ class HotpotQA(PassageTask):
     """The task `qa/hotpotqa`, see the module. Keyword arguments: the fields of `HotpotQAConfig`."""
 
     name = "hotpotqa"
-    Config = HotpotQAConfig
+    Config: ClassVar[type[PassagesConfig]] = HotpotQAConfig
     source = Source(
         hub="hotpotqa/hotpot_qa",
         folder="hotpot_qa",
@@ -35,7 +35,7 @@ class HotpotQA(PassageTask):
         stand_in="chain",
         file_key=lambda subset: "",
     )
-    subsets: tuple[str, ...] = ("distractor",)  # type: ignore[misc]
+    subsets: ClassVar[tuple[str, ...]] = ("distractor",)
     about = {  # noqa: RUF012
         "summary": "Write the answer to a question over Wikipedia passages, two of which it needs: HotpotQA",
         "family": "qa",

@@ -22,7 +22,7 @@ class TwoWiki(HotpotQA):
     """The task `qa/twowiki`, see the module. Keyword arguments: the fields of `TwoWikiConfig`."""
 
     name = "twowiki"
-    Config = TwoWikiConfig  # type: ignore[assignment]
+    Config = TwoWikiConfig
     source = Source(
         hub="",
         folder="2wikimultihopqa",
@@ -31,7 +31,7 @@ class TwoWiki(HotpotQA):
         home="https://github.com/Alab-NII/2wikimultihop",
         stand_in="chain",
     )
-    subsets = ()  # type: ignore[misc]
+    subsets = ()
     about = HotpotQA.about | {
         "summary": "Write the answer to a question over Wikipedia passages, two to four needed: 2WikiMultihopQA",
         "licence": "Apache-2.0; the passages are Wikipedia text, CC BY-SA",

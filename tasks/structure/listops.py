@@ -11,11 +11,12 @@ is mostly 8 or 9, and a model that reads nothing but the operator looks skilful.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tasks.base import IGNORE, Ints, Item, Task, TaskCard, TaskConfig, require
+from tasks.base import IGNORE, Ints, Item, TaskCard, require
+from tasks.probes import ProbeConfig, ProbedTask
 from tasks.shortcuts import Rule
 from tasks.stream import Stream
 
@@ -29,7 +30,7 @@ Tree = int | tuple[str, list["Tree"]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ListOpsConfig(TaskConfig):
+class ListOpsConfig(ProbeConfig):
     """Sizes. `length` holds train and test/id, `ood_length` the deeper tests (near +1, far +2 and +3).
 
     Raises ValueError when the deepest expressions of a split do not fit.
@@ -58,7 +59,7 @@ class ListOpsConfig(TaskConfig):
             )
 
 
-class ListOps(Task):
+class ListOps(ProbedTask):
     """The task `structure/listops`, see the module. Keyword arguments: the fields of `ListOpsConfig`."""
 
     name = "listops"
@@ -67,25 +68,18 @@ class ListOps(Task):
     config: ListOpsConfig
     ordered = True
     ood_splits = ("ood_near", "ood_far")
-    trivial = ("majority", "position", "first_digit", "last_digit", "common_digit")
+    probes = ("permute", "size")
+    buckets = ("depth",)
+    trivial = ("majority", "position", "bag", "first_digit", "last_digit", "common_digit")
 
     def __init__(self, **values: object) -> None:
         super().__init__(**values)
-        self.causal = not self.config.bidirectional
         self.vocab_size = VOCAB
-        self.max_length = self.config.ood_length
-
-    def length_of(self, split: str) -> int:
-        """See `Task.length_of`."""
-        return self.config.ood_length if split.startswith("test/ood") else self.length
 
     def depths(self, split: str) -> tuple[int, int]:
         """Smallest and largest depth of a split. Raises ValueError when the split is unknown."""
         deepest = self.config.depth_max
-        known = {"test/ood_near": (deepest + 1, deepest + 1), "test/ood_far": (deepest + 2, deepest + 3)}
-        if split not in known and split not in ("train", "validation", "test/id"):
-            raise ValueError(f"task listops: unknown split '{split}'; splits: train, {', '.join(self.splits)}")
-        return known.get(split, (1, deepest))
+        return [(1, deepest), (deepest + 1, deepest + 1), (deepest + 2, deepest + 3)][self.level(split)]
 
     def generate(self, split: str, seed: int, index: int) -> Item:
         """See `Task.generate`. Inputs and labels [<= length_of(split)]."""
@@ -139,6 +133,21 @@ class ListOps(Task):
         if len(stack) != 1 or len(stack[0]) != 1:
             raise ValueError("task listops: brackets do not match")
         return labels
+
+    def permute(self, item: Item, stream: Stream) -> Item:
+        """Probe: the arguments of every operation in another order."""
+        stack: list[list[Tree]] = [[]]
+        operators: list[str] = []
+        for token in item.input_ids[:-1].tolist():
+            if FIRST_OPERATOR <= token < CLOSE:
+                operators.append(OPERATORS[token - FIRST_OPERATOR])
+                stack.append([])
+            elif token == CLOSE:
+                arguments = stream.shuffled(stack.pop())
+                stack[-1].append((operators.pop(), arguments))
+            else:
+                stack[-1].append(token - DIGITS)
+        return replace(item, input_ids=np.array([*_tokens(stack[0][0]), EQUALS], dtype=np.int64))
 
     def rules(self) -> dict[str, Rule]:
         """Single digits; and, reading some structure, the root's operator over all digits or over its own."""

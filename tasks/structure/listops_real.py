@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from tasks.hub.examples import Example, ExamplesConfig, ExampleTask
+from tasks.hub.examples import ExampleTask
 from tasks.hub.files import DataError, Row
+from tasks.hub.rows import Example, ExamplesConfig
 from tasks.hub.source import Source
 from tasks.hub.vocabulary import UNKNOWN
 

@@ -21,6 +21,7 @@ from experiments.records import RunSpec
 from experiments.reproduce import conclude
 from experiments.runs import Store
 from experiments.settings import LauncherSettings, TableSettings
+from experiments.train import execute
 
 JOBLIB = LauncherSettings(name="joblib", n_jobs=2, hydra=["hydra/launcher=joblib"])
 
@@ -97,26 +98,24 @@ def test_a_launcher_that_does_nothing_is_given_up(store: Store, monkeypatch: pyt
         launch.go()
 
 
-def test_runs_that_die_with_their_worker_are_recorded_the_second_time(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_took_its_launcher_along_three_times_has_failed(store: Store) -> None:
     spec = make_spec()
-    plan, path = make_plan([spec], store)
-    launch = Launch(plan, path, store, JOBLIB)
     code = (
         "import os; from experiments.runs import Store;"
         f"claim = Store({str(store.root)!r}).claim({spec.id!r}); claim.__enter__(); os._exit(1)"
     )
-    monkeypatch.setattr(launch, "command", lambda runs, attempt: [sys.executable, "-c", code])
-    launch.go()
+    for _ in range(3):
+        subprocess.run([sys.executable, "-c", code], check=False)
+    assert execute(spec, store) == "failed"
     record = store.record(spec.id)
     assert record is not None and record.error is not None and record.error.type == "ProcessDied"
+    assert "died 3 times without getting further: with its launcher" in record.error.message
 
 
-def test_a_run_whose_process_dies_is_tried_twice(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_whose_process_dies_is_tried_thrice(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     tries = store.root / "tries"
 
-    def die(spec: RunSpec, root: str) -> None:
+    def die(spec: RunSpec, root: str, deaths: int) -> None:
         with open(tries, "a") as file:
             file.write("x")
         os.kill(os.getpid(), signal.SIGKILL)
@@ -124,10 +123,10 @@ def test_a_run_whose_process_dies_is_tried_twice(store: Store, monkeypatch: pyte
     monkeypatch.setattr(isolate, "_child", die)
     spec = make_spec()
     assert run_isolated(spec, store) == "failed"
-    assert tries.read_text() == "xx"
+    assert tries.read_text() == "xxx"
     record = store.record(spec.id)
     assert record is not None and record.error is not None
-    assert "died 2 times: killed by SIGKILL" in record.error.message
+    assert "died 3 times without getting further: killed by SIGKILL" in record.error.message
 
 
 def test_the_headline(store: Store) -> None:

@@ -86,7 +86,7 @@ def test_the_more_specific_override_is_the_later() -> None:
     )
     entry = Entry(label="x", model="m", overrides=["a=4"])
     assert run_overrides(table, entry, "k", ["a=5"]) == [
-        *("model=m", "task=k", "budget=tiny"),
+        *("model=m", "task=k", "budget=tiny", "++logger.group='t'"),
         *("a=1", "a=2", "a=3", "a=4", "a=5"),
     ]
 

@@ -13,6 +13,7 @@ from experiments.robust import (
     normalised,
     performance_profile,
     probability_of_improvement,
+    resampled,
     stratified_bootstrap,
     wilson,
 )
@@ -21,6 +22,23 @@ from experiments.stats import holm
 
 def test_iqm_is_the_mean_of_the_middle_half() -> None:
     assert iqm(np.array([[0.0, 100.0], [1.0, 2.0], [3.0, 4.0], [-50.0, 7.0]])) == pytest.approx((1 + 2 + 3 + 4) / 4)
+
+
+def test_published_values_of_rliable() -> None:
+    """The matrices and the answers of rliable's own tests (Agarwal et al., 2108.13264)."""
+    x, y = np.array([[1.0, 2], [2, 2], [1, 1], [2, 1]]), np.array([[1.0, 1], [2, 2], [3, 3]])
+    assert (iqm(x), iqm(y)) == (1.5, 2.0)
+    assert probability_of_improvement(x, y) == pytest.approx(1 / 3)
+
+
+def test_intervals_of_few_seeds_are_wider() -> None:
+    x = np.random.default_rng(5).normal(size=(3, 3))
+    low, high = stratified_bootstrap(x)
+    plain = np.quantile(resampled(x, iqm, 2000), [0.025, 0.975])
+    assert high - low > 1.3 * (plain[1] - plain[0])
+    # The fast path is the definition.
+    slow = resampled(x, lambda s: iqm(s), 50)
+    assert resampled(x, iqm, 50) == pytest.approx(slow)
 
 
 def test_normalised_scores() -> None:
@@ -71,7 +89,7 @@ def test_wilson_by_hand() -> None:
     assert (low, high) == pytest.approx((0.49016, 0.94331), abs=1e-4)
 
 
-@pytest.mark.parametrize("n", [3, 5, 10])
+@pytest.mark.parametrize("n", [3, 5, 10, 100, 1000])
 def test_minimum_detectable_effect_against_statsmodels(n: int) -> None:
     theirs = TTestPower().solve_power(effect_size=None, nobs=n, alpha=0.05, power=0.8, alternative="two-sided")
     assert minimum_detectable_effect(2.0, n) == pytest.approx(2.0 * float(theirs), rel=1e-3)

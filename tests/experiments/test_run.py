@@ -34,7 +34,7 @@ def result(store: Store, spec: RunSpec) -> dict[str, Any]:
     checkpoint = torch.load(folder / "checkpoint.ckpt", weights_only=True)
     selected = next(state for key, state in checkpoint["callbacks"].items() if "Selector" in key)
     return {
-        "record": record.model_dump(exclude={"measured", "provenance"}),
+        "record": record.model_dump(exclude={"measured", "provenance", "content_hash"}),
         "log": [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()],
         "last": {key: value.tolist() for key, value in checkpoint["state_dict"].items()},
         "best": {key: value.tolist() for key, value in selected["weights"].items()},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from scipy import stats as scipy_stats
 
-from experiments.stats import holm, paired_p, significantly_best, summary
+from experiments.stats import holm, paired_p, significantly_best, summary, verdicts
 
 
 def test_interval_of_three_seeds_by_hand() -> None:
@@ -40,7 +40,8 @@ def test_paired_p_uses_common_seeds_and_wants_three() -> None:
 def test_paired_p_without_spread() -> None:
     a = {0: 1.0, 1: 2.0, 2: 3.0}
     assert paired_p(a, a) == 1.0
-    assert paired_p(a, {seed: value + 1 for seed, value in a.items()}) == 0.0
+    # Three equal differences: all signs alike has probability 2 * (1/2)^3.
+    assert paired_p(a, {seed: value + 1 for seed, value in a.items()}) == 0.25
 
 
 def test_holm_by_hand() -> None:
@@ -70,9 +71,22 @@ def test_no_best_without_evidence() -> None:
     assert significantly_best({**cells(0.2, 0.9), "m2": {}}, True) is None
 
 
-def test_holm_makes_the_verdict_harder_with_more_models() -> None:
+def test_the_hardest_comparison_decides() -> None:
+    easy, near = cells(0.9, 0.2), cells(0.9, 0.898)
+    p = paired_p(near["m0"], near["m1"])
+    found = verdicts({"x": ({**easy, "m2": near["m1"]}, True)})["x"]
+    assert p is not None and p > 0.05
+    assert (found.best, found.p, found.significant) == ("m0", pytest.approx(p), False)
+
+
+def test_holm_goes_over_the_columns_of_the_table() -> None:
     a, b = {0: 0.50, 1: 0.60, 2: 0.70}, {0: 0.30, 1: 0.36, 2: 0.50}
     p = paired_p(a, b)
     assert p is not None and 0.001 < p < 0.05
-    assert significantly_best({"a": a, "b": b}, True, alpha=p * 1.5) == "a"
-    assert significantly_best({"a": a, "b": b, "c": dict(b)}, True, alpha=p * 1.5) is None
+    column = ({"a": a, "b": b}, True)
+    assert verdicts({"x": column}, alpha=p * 1.5)["x"].significant
+    two = verdicts({"x": column, "y": column}, alpha=p * 1.5)
+    assert not two["x"].significant and two["x"].adjusted == pytest.approx(2 * p)
+    # A column that cannot be tested costs the others nothing.
+    lone = verdicts({"x": column, "y": ({"a": a, "b": {}}, True)}, alpha=p * 1.5)
+    assert lone["x"].significant and lone["y"].p is None and not lone["y"].significant

@@ -16,7 +16,7 @@ from toy import make_record, make_spec
 
 from experiments import atomic, lease
 from experiments.errors import UserError
-from experiments.runs import Progress, Store, identity
+from experiments.runs import Lost, Progress, Store, identity
 
 CONFIG: dict[str, Any] = {
     "model": {"d_model": 8},
@@ -94,8 +94,9 @@ atomic.write_text(Path({str(target)!r}), "new")
 
 def test_a_record_comes_back_as_it_was_written(store: Store) -> None:
     record = make_record(make_spec(), 0.1 + 0.2)
-    store.write_record(record)
-    assert store.record(record.id) == record
+    assert store.write_record(record)
+    found = store.record(record.id)
+    assert found == record.sealed() and found.sealed() == found
     assert store.state(record.id) == "done"
 
 
@@ -172,28 +173,101 @@ os._exit(9)
         assert mine
 
 
+def lease_file(store: Store, number: int = 1, **says: str) -> Path:
+    path = store.folder("run") / f"lease.{number}"
+    atomic.write_text(path, json.dumps({"pid": "1", "birth": "1", "machine": "elsewhere", "token": "x", **says}))
+    return path
+
+
+def age(path: Path, seconds: float) -> None:
+    old = time.time() - seconds
+    os.utime(path, (old, old))
+
+
 def test_a_reused_pid_does_not_keep_a_lease(store: Store) -> None:
-    path = store.folder("run") / "lease"
-    held = {"pid": str(os.getpid()), "birth": "1", "machine": lease.machine()}
-    atomic.write_text(path, json.dumps(held))
+    lease_file(store, pid=str(os.getpid()), machine=lease.machine())
     assert not store.leased("run")
 
 
 def test_a_lease_of_another_machine_lasts_as_long_as_its_heartbeat(store: Store) -> None:
-    path = store.folder("run") / "lease"
-    atomic.write_text(path, json.dumps({"pid": "1", "birth": "1", "machine": "elsewhere"}))
+    path = lease_file(store)
     assert store.leased("run")
-    old = time.time() - lease.STALE_SECONDS - 1
-    os.utime(path, (old, old))
-    assert not store.leased("run")
-    store.beat("run", Progress(phase="train", step=3, total=9, loss=None, time=0.0))
-    assert store.leased("run")
+    age(path, lease.STALE_SECONDS + 1)
+    assert not store.leased("run") and store.state("run") == "stale"
+    os.utime(path)
+    assert store.leased("run") and store.state("run") == "running"
 
 
-def test_a_half_written_lease_is_dead(store: Store) -> None:
-    atomic.write_text(store.folder("run") / "lease", "{")
+def test_the_heartbeat_goes_on_whatever_the_run_does(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "BEAT_SECONDS", 0.01)
+    with store.claim("run"):
+        path = store.folder("run") / "lease.1"
+        age(path, 1000)
+        end = time.monotonic() + 20
+        while time.time() - path.stat().st_mtime > 500:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+
+
+def test_a_half_written_lease_is_dead_after_a_while(store: Store) -> None:
+    path = store.folder("run") / "lease.1"
+    atomic.write_text(path, "{")
     with store.claim("run") as mine:
-        assert mine
+        assert not mine
+    age(path, lease.TORN_SECONDS + 1)
+    with store.claim("run") as mine:
+        assert mine and [p.name for p in store.folder("run").glob("lease.*")] == ["lease.2"]
+    assert not list(store.folder("run").glob("*lease*"))
+
+
+def test_a_late_claim_of_an_old_number_is_void(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who looked before all that happened finds the newer lease and steps back."""
+    lease_file(store, 2)
+    looked = iter([None])
+    real = lease.held
+    monkeypatch.setattr(lease, "held", lambda folder: next(looked, real(folder)))
+    assert lease.take(store.folder("run")) is None
+    assert [p.name for p in store.folder("run").iterdir()] == ["lease.2"]
+
+
+def test_who_lost_its_lease_writes_no_more(store: Store) -> None:
+    spec = make_spec()
+    with store.claim(spec.id):
+        thief = store.folder(spec.id) / "lease.2"
+        atomic.write_text(thief, json.dumps({"pid": "1", "machine": "elsewhere", "token": "y"}))
+        with pytest.raises(Lost, match="taken over"):
+            store.beat(spec.id, Progress(phase="train", step=1, total=2, loss=None, time=0.0))
+        with pytest.raises(Lost):
+            store.write_record(make_record(spec))
+    assert thief.exists() and store.record(spec.id) is None
+
+
+def test_a_record_is_written_once(store: Store) -> None:
+    spec = make_spec()
+    assert store.write_record(make_record(spec, 0.5))
+    assert not store.write_record(make_record(spec, 0.7))
+    record = store.record(spec.id)
+    assert record is not None and record.metrics["test/id"]["accuracy"] == 0.5
+
+
+def test_deaths_count_until_the_run_gets_further(store: Store) -> None:
+    for step, expected in ((0, 1), (0, 2), (5, 1), (5, 2), (4, 3), (9, 1)):
+        atomic.write_text(
+            store.folder("run") / "progress.json",
+            Progress(phase="train", step=step, total=9, loss=None, time=0.0).model_dump_json(),
+        )
+        store.note_death("run", "killed" if step == 4 else "")
+        assert store.deaths("run")[0] == expected
+    assert store.deaths("run")[1] == "killed"
+
+
+def test_hashes_of_a_record(store: Store) -> None:
+    """The clock changes the content, not the result; a metric changes both."""
+    record = make_record(make_spec()).sealed()
+    later = record.measured.model_copy(update={"wall_seconds": 9.0})
+    other = record.model_copy(update={"measured": later}).sealed()
+    assert other.result_hash == record.result_hash and other.content_hash != record.content_hash
+    assert make_record(make_spec(), 0.7).sealed().result_hash != record.result_hash
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from tasks.stream import Stream
 
@@ -208,6 +209,19 @@ def table_row(key: str) -> dict[str, Any]:
 def tables(folder: Path) -> Path:
     parts = {"train": 100, "validation": 20, "test": 30}
     return write(folder, **{part: [table_row(f"{part}{n}") for n in range(count)] for part, count in parts.items()})
+
+
+def change(rows: list[dict[str, Any]], at: int, **values: Any) -> list[dict[str, Any]]:
+    return [row | values if n == at else row for n, row in enumerate(rows)]
+
+
+def refuses(call: Callable[[], Any], *words: str) -> str:
+    """The call raises one line with all the words in it."""
+    with pytest.raises(ValueError) as error:
+        call()
+    line = str(error.value)
+    assert "\n" not in line and all(word in line for word in words), line
+    return line
 
 
 # Name of the task -> what writes its data, and settings that go with so little of it.

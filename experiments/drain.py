@@ -1,0 +1,61 @@
+"""Runs what is free of a list, one run after the other, each in a process forked from this warm one.
+
+    python -m experiments.drain JOB.json
+
+Any number of these may work on one list, on one machine or on many: each takes a run by its claim, and skips
+what is over or claimed by another. Told to stop, it lets the run save its checkpoint and ends.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections import Counter
+from pathlib import Path
+
+from experiments.carriers import Job, read_job
+from experiments.worker import plan_of
+
+
+def drain(job: Job) -> Counter[str]:
+    """Execute what is free; how many runs ended in which way."""
+    from experiments.isolate import run_isolated
+    from experiments.runs import Store
+
+    specs = plan_of(job.plan)
+    store = Store(Path(job.plan).parent.parent)
+    ends: Counter[str] = Counter()
+    for run in job.runs:
+        if store.state(run) not in ("planned", "stale"):
+            continue
+        import experiments.fit  # noqa: F401  paid once, by the first run there is; shared by every forked run
+
+        end = run_isolated(specs[run], store, job.deaths)
+        ends[end] += 1
+        if end in ("interrupted", "blocked"):
+            break
+    return ends
+
+
+def entry() -> int:
+    """The program. Dies with its parent; 1 if a run did not end well."""
+    from experiments.signals import die_with_parent
+
+    die_with_parent(signal.SIGKILL)
+    signal.signal(signal.SIGTERM, _quietly)
+    ends = drain(read_job(Path(sys.argv[1])))
+    print("drained: " + (", ".join(f"{count} {end}" for end, count in ends.items()) or "nothing was free"), flush=True)
+    return 0
+
+
+def _quietly(number: int, frame: object) -> None:
+    """SIGTERM is for the run, which saves and ends; this process ends after it."""
+    from experiments.isolate import tell_runs
+
+    tell_runs(signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    from experiments.cli import main
+
+    main(entry)

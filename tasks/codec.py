@@ -1,0 +1,98 @@
+"""Two encodings of a set of facts: a sequence of words, or an unordered set of one token per fact.
+
+    sequence    EDGE u v  EDGE v w  ASK u w       a marker, then a token per argument; order carries the structure
+    set         <edge u v>  <edge v w>  <ask u w>  one token per fact: a bag of tokens loses nothing
+
+The set is what a model without positions needs to read facts at all: as a bag of words, "EDGE u v" and "EDGE v u"
+are the same. Its vocabulary grows with the product of the argument ranges, so it is meant for small ranges.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+Fact = tuple[str, tuple[int, ...]]  # kind, arguments
+
+LARGEST = 32_768  # tokens in a vocabulary
+
+
+class Codec:
+    """Tokens of facts. 0 pads. The tokens of the alphabets stand in both encodings: they are the answers.
+
+    Args:
+        alphabets: name -> number of its symbols.
+        kinds: kind of fact -> the alphabets of its arguments.
+        order_free: one token per fact.
+
+    Raises ValueError when the vocabulary would have more than LARGEST tokens.
+    """
+
+    def __init__(self, alphabets: Mapping[str, int], kinds: Mapping[str, Sequence[str]], order_free: bool) -> None:
+        self.alphabets, self.kinds, self.order_free = dict(alphabets), dict(kinds), order_free
+        self.first: dict[str, int] = {}
+        self.kind_first: dict[str, int] = {}
+        size = 1
+        for name, count in self.alphabets.items():
+            self.first[name] = size
+            size += count
+        for kind in self.kinds:
+            self.kind_first[kind] = size
+            size += math.prod(self._radices(kind)) if order_free else 1
+        self.size = size
+        if size > LARGEST:
+            raise ValueError(
+                f"order_free=true needs {size} tokens, one per possible fact, and {LARGEST} is the most: "
+                "use fewer names, relations or values"
+            )
+
+    def _radices(self, kind: str) -> list[int]:
+        return [self.alphabets[name] for name in self.kinds[kind]]
+
+    def token(self, alphabet: str, symbol: int) -> int:
+        """The token of a symbol."""
+        return self.first[alphabet] + symbol
+
+    def width(self, kind: str) -> int:
+        """Tokens per fact of a kind."""
+        return 1 if self.order_free else 1 + len(self.kinds[kind])
+
+    def write(self, facts: Iterable[Fact]) -> list[int]:
+        """Tokens of facts in the order given."""
+        tokens: list[int] = []
+        for kind, arguments in facts:
+            names = self.kinds[kind]
+            if self.order_free:
+                code = 0
+                for name, argument in zip(names, arguments, strict=True):
+                    code = code * self.alphabets[name] + argument
+                tokens.append(self.kind_first[kind] + code)
+            else:
+                tokens.append(self.kind_first[kind])
+                tokens += [self.first[name] + argument for name, argument in zip(names, arguments, strict=True)]
+        return tokens
+
+    def read(self, tokens: Sequence[int]) -> list[Fact]:
+        """Facts from tokens. Raises ValueError where a fact is cut off or a token has no place."""
+        facts: list[Fact] = []
+        place = 0
+        while place < len(tokens):
+            kind = self._kind(int(tokens[place]))
+            if self.order_free:
+                code, arguments = int(tokens[place]) - self.kind_first[kind], []
+                for radix in reversed(self._radices(kind)):
+                    code, symbol = divmod(code, radix)
+                    arguments.append(symbol)
+                arguments.reverse()
+            else:
+                words = tokens[place + 1 : place + self.width(kind)]
+                arguments = [int(word) - self.first[name] for word, name in zip(words, self.kinds[kind], strict=True)]
+            facts.append((kind, tuple(arguments)))
+            place += self.width(kind)
+        return facts
+
+    def _kind(self, token: int) -> str:
+        found = [kind for kind, first in self.kind_first.items() if first <= token]
+        if not found or token >= self.size:
+            raise ValueError(f"token {token} begins no fact")
+        return found[-1]

@@ -1,0 +1,1 @@
+"""Recall tasks: controls in which looping should not matter."""
