@@ -84,7 +84,9 @@ def solved(names: Sequence[str], budget_name: str, shape: Shape) -> dict[str, So
             for name in wanted:
                 if name not in options(group):
                     raise UserError(f"unknown {group} {name}; choose from {', '.join(options(group))}")
-        budget = Budget.from_dict(plain(composed([f"budget={budget_name}"]))["budget"])
+        section = plain(composed([f"budget={budget_name}"]))["budget"]
+        # One step is timed: whether whole steps meet the training FLOPs does not matter here.
+        budget = Budget.from_dict({**section, "tolerance_flops": 1.0})
         configs = {n: build_model_config(plain(composed([f"model={n}"]))["model"]) for n in {*names, budget.reference}}
     return {name: solve(configs[name], budget, shape, configs[budget.reference]) for name in names}
 
