@@ -18,7 +18,9 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from ressformer.layers.attention import MultiHeadAttention
 from ressformer.layers.block_sparse import block_sparse_attention
+from ressformer.layers.chosen_blocks import block_selected_attention
 from ressformer.layers.lsh import hash_rotations, lsh_attention
+from ressformer.layers.sparse import token_selected_attention
 from ressformer.layers.windows import sliding_window_attention
 from ressformer.models.bigbird import BigBirdConfig
 from ressformer.models.longformer import LongformerConfig
@@ -75,8 +77,6 @@ def reformer_core(n: int) -> Callable[..., Tensor]:
 
 def chosen_blocks(activation: str) -> Callable[[int], Callable[..., Tensor]]:
     def make(n: int) -> Callable[..., Tensor]:
-        from ressformer.layers.chosen_blocks import block_selected_attention
-
         keys: dict[str, Any] = {"block": BLOCK, "blocks": CHOSEN, "activation": activation, "causal": True}
         return lambda q, k, v: block_selected_attention(q, k, v, factors=factors(q), **keys)
 
@@ -85,8 +85,6 @@ def chosen_blocks(activation: str) -> Callable[[int], Callable[..., Tensor]]:
 
 def chosen_tokens(activation: str) -> Callable[[int], Callable[..., Tensor]]:
     def make(n: int) -> Callable[..., Tensor]:
-        from ressformer.layers.sparse import token_selected_attention
-
         keys: dict[str, Any] = {"top_k": TOP_K, "activation": activation, "causal": True}
         return lambda q, k, v: token_selected_attention(q, k, v, factors=factors(q), **keys)
 

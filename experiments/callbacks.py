@@ -20,6 +20,7 @@ from experiments.checkpoint import restore_rng, rng_state
 from experiments.evaluate import Evaluator
 from experiments.loader import StepLoader
 from experiments.mirror import MetricsLog
+from experiments.ranks import ALONE, Place, agree
 from experiments.records import RunSpec
 from experiments.settings import TrainerSettings
 from experiments.signals import Interrupted, StopFlag
@@ -39,8 +40,9 @@ class Diverged(Exception):
 class Account(L.Callback):
     """Counts steps and their time, writes metrics.jsonl and the heartbeat, and ends a run that diverges."""
 
-    def __init__(self, loader: StepLoader, log: MetricsLog, beat: Beat, log_every: int) -> None:
+    def __init__(self, loader: StepLoader, log: MetricsLog, beat: Beat, log_every: int, keeper: Keeper) -> None:
         self._loader, self._log, self._beat, self._every = loader, log, beat, log_every
+        self._keeper = keeper
         self._start = 0.0
         self.seconds = 0.0
         self.step = 0
@@ -54,10 +56,11 @@ class Account(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        loss = float(outputs["loss"])
+        loss = self._keeper.agree(float(outputs["loss"]))
         self.seconds += time.perf_counter() - self._start
         if not math.isfinite(loss):
-            raise Diverged(trainer.global_step - 1)
+            self._keeper.end(trainer, Diverged(trainer.global_step - 1))
+            return
         self.step = self._loader.trained = trainer.global_step
         self._beat("train", self.step, loss)
         if self.step % self._every == 0:
@@ -65,7 +68,8 @@ class Account(L.Callback):
             self._log.log(self._metrics(trainer, pl_module, loss), self.step)
 
     def _metrics(self, trainer: L.Trainer, module: SequenceModule, total: float) -> dict[str, float]:
-        parts: dict[str, Tensor | float | None] = {"loss": module.last_loss, "total_loss": total}
+        loss = agree(self._keeper.place, [float(module.last_loss or 0.0)])[0]
+        parts: dict[str, Tensor | float | None] = {"loss": loss, "total_loss": total}
         parts |= module.last_aux | module.last_diagnostics
         parts["lr"] = trainer.optimizers[0].param_groups[0]["lr"]
         values = {f"train/{key}": float(value) for key, value in parts.items() if value is not None}
@@ -83,8 +87,10 @@ class Account(L.Callback):
 class Selector(L.Callback):
     """Validates every `val_every` steps and at the end, and keeps the weights `trainer.select` asks for."""
 
-    def __init__(self, spec: RunSpec, settings: TrainerSettings, evaluate: Evaluator, log: MetricsLog) -> None:
-        self._spec, self._settings, self._evaluate, self._log = spec, settings, evaluate, log
+    def __init__(
+        self, spec: RunSpec, settings: TrainerSettings, evaluate: Evaluator, log: MetricsLog, place: Place = ALONE
+    ) -> None:
+        self._spec, self._settings, self._evaluate, self._log, self._place = spec, settings, evaluate, log, place
         self.step: int | None = None
         self.metrics: dict[str, float] = {}
         self.weights: dict[str, Tensor] = {}
@@ -93,7 +99,11 @@ class Selector(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         step = trainer.global_step
-        if step % self._settings.val_every and step < self._spec.steps:
+        if (
+            trainer.should_stop
+            or not self._place.first
+            or (step % self._settings.val_every and step < self._spec.steps)
+        ):
             return
         assert isinstance(pl_module, SequenceModule)
         metrics = self._evaluate(pl_module, "validation").metrics
@@ -119,29 +129,53 @@ class Selector(L.Callback):
 class Keeper(L.Callback):
     """Saves a checkpoint by the clock, by steps, at the end and when told to; restores generators."""
 
-    def __init__(self, path: Path, settings: TrainerSettings, stop: StopFlag, steps: int) -> None:
-        self._path, self._settings, self._stop, self._steps = path, settings, stop, steps
+    def __init__(self, path: Path, settings: TrainerSettings, stop: StopFlag, steps: int, place: Place = ALONE) -> None:
+        self._path, self._settings, self._stop, self._steps, self.place = path, settings, stop, steps, place
         self._saved = time.monotonic()
         self._rng: dict[str, Any] | None = None
+        self._late = self._told = False
+        self.ending: Exception | None = None
+
+    def end(self, trainer: L.Trainer, why: Exception) -> None:
+        """End the training. Several ranks leave the loop together: an exception in it would leave them waiting.
+
+        Raises:
+            Exception: `why`, if this process is alone; else `train` raises it after the loop.
+        """
+        if self.place.world == 1:
+            raise why
+        self.ending = why
+        trainer.should_stop = True
+
+    def agree(self, loss: float) -> float:
+        """The loss over all ranks; they also agree on whether it is time to save and to stop."""
+        self._late = time.monotonic() - self._saved >= self._settings.checkpoint_every_s
+        self._told = self._stop.wanted
+        if self.place.world > 1:
+            first = self.place.first
+            loss, late, told = agree(self.place, [loss, float(first and self._late), float(first and self._told)])
+            self._late, self._told = late > 0, told > 0
+        return loss
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        if self._rng is not None:
+        if self._rng is not None and self.place.first:
             restore_rng(self._rng)
-            self._rng = None
+        self._rng = None
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        if self.ending is not None:
+            return
         step, every = trainer.global_step, self._settings.checkpoint_every_steps
-        late = time.monotonic() - self._saved >= self._settings.checkpoint_every_s
-        due = late or step == self._steps or (every is not None and step % every == 0)
-        if due or self._stop.wanted:
+        due = self._late or step == self._steps or (every is not None and step % every == 0)
+        if due or self._told:
             trainer.save_checkpoint(self._path)
             self._saved = time.monotonic()
-        if self._stop.wanted:
-            raise Interrupted(step)
+        if self._told:
+            self.end(trainer, Interrupted(step))
 
     def state_dict(self) -> dict[str, Any]:
         return {"rng": rng_state()}

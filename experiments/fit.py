@@ -21,6 +21,7 @@ from experiments.errors import UserError
 from experiments.evaluate import Evaluator
 from experiments.loader import StepLoader
 from experiments.mirror import MetricsLog
+from experiments.ranks import Peer, Place, strategy, together
 from experiments.records import RunSpec
 from experiments.settings import TrainerSettings
 from experiments.signals import Interrupted
@@ -45,38 +46,61 @@ class Fitted:
     peak: Callable[[], float | None]
 
 
+@dataclass(frozen=True)
+class Trained:
+    """What a rank has after training; only the first one's is of use."""
+
+    module: SequenceModule
+    selector: Selector
+    trainer: L.Trainer
+    evaluate: Evaluator
+    task: Task
+
+
 def fit(run: Run) -> Fitted:
     """Train the run's model, from its newest checkpoint if there is one.
 
     Raises:
         Diverged, Interrupted, and whatever task and model raise.
     """
+    peak = PeakMemory()
+    checkpoint = resume_from(run.folder / "checkpoint.ckpt")
+    with together(run.settings, run.folder, checkpoint) as place:
+        trained = train(run, place, checkpoint)
+    trained.module.load_state_dict(trained.selector.weights)
+    splits = [split for split in trained.task.splits if split != "validation"]
+    selected = trained.selector
+    evaluate, trainer = trained.evaluate, trained.trainer
+    return Fitted(trained.module, evaluate, splits, selected.step, selected.metrics, lambda: peak.mib(trainer))
+
+
+def train(run: Run | Peer, place: Place, checkpoint: Path | None) -> Trained:
+    """The training of one rank."""
     quiet_lightning()
     torch.set_num_threads(run.settings.threads)
-    peak = PeakMemory()
     task = build_task(run.spec.config["task"], run.spec.allow_targets)
     metric = run.spec.task_info.metric
     evaluate = Evaluator(task, metric, run.settings.eval_batch_size, lambda: _evaluation_beat(run))
     module = build_module(run.spec, run.settings, task)
-    log = MetricsLog(run.folder / "metrics.jsonl", run.mirror())
-    loader = StepLoader(task, run.spec.seed, run.spec.steps)
-    account = Account(loader, log, run.beat, run.settings.log_every)
-    selector = Selector(run.spec, run.settings, evaluate, log)
-    path = run.folder / "checkpoint.ckpt"
-    keeper = Keeper(path, run.settings, run.stop, run.spec.steps)
-    checkpoint = resume_from(path)
+    log = MetricsLog(run.folder / "metrics.jsonl" if place.first else None, run.mirror())
+    loader = StepLoader(task, run.spec.seed, run.spec.steps, place)
+    keeper = Keeper(run.folder / "checkpoint.ckpt", run.settings, run.stop, run.spec.steps, place)
+    account = Account(loader, log, run.beat, run.settings.log_every, keeper)
+    selector = Selector(run.spec, run.settings, evaluate, log, place)
     if checkpoint is None:
         log.rewind(0)
-    trainer = make_trainer(run, [account, selector, keeper])
+    if not place.first:
+        seed_all(run.spec.seed + 7919 * place.rank)  # the same weights, but draws of its own
+    trainer = make_trainer(run, [account, selector, keeper], place)
     run.beat("train", 0, None)
     try:
         trainer.fit(module, loader, ckpt_path=checkpoint, weights_only=True)
     finally:
         run.steps_done, run.train_seconds = account.step, account.seconds
         run.accelerator = _accelerator(trainer)
-    module.load_state_dict(selector.weights)
-    splits = [split for split in task.splits if split != "validation"]
-    return Fitted(module, evaluate, splits, selector.step, selector.metrics, lambda: peak.mib(trainer))
+    if keeper.ending is not None:
+        raise keeper.ending
+    return Trained(module, selector, trainer, evaluate, task)
 
 
 def quiet_lightning() -> None:
@@ -101,16 +125,19 @@ def build_module(spec: RunSpec, settings: TrainerSettings, task: Task) -> Sequen
     return SequenceModule(decoder, optim, spec.steps)
 
 
-def make_trainer(run: Run, callbacks: list[L.Callback]) -> L.Trainer:
+def make_trainer(run: Run | Peer, callbacks: list[L.Callback], place: Place) -> L.Trainer:
     """Lightning's trainer with all that we do ourselves switched off."""
+    # The environment is named, or Lightning would install SLURM's requeue handlers over ours.
+    environment = [LightningEnvironment()] if place.world == 1 else []
     return L.Trainer(
+        strategy=strategy(place),
+        use_distributed_sampler=False,
         max_steps=run.spec.steps,
         accelerator=run.settings.accelerator,
-        devices=1,
+        devices=place.world,
         logger=False,
         callbacks=callbacks,
-        # The environment is named, or Lightning would install SLURM's requeue handlers over ours.
-        plugins=[AtomicCheckpointIO(), LightningEnvironment()],
+        plugins=[AtomicCheckpointIO(), *environment],
         default_root_dir=run.folder,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -130,7 +157,7 @@ def resume_from(path: Path) -> Path | None:
     return found
 
 
-def _evaluation_beat(run: Run) -> None:
+def _evaluation_beat(run: Run | Peer) -> None:
     run.beat("evaluate", run.steps_done, None)
     if run.stop.wanted and run.steps_done == run.spec.steps:
         raise Interrupted(run.steps_done)

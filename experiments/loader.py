@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from experiments.ranks import ALONE, Place, share
 from tasks.base import Task
 from tasks.loaders import TrainLoader
 
@@ -18,9 +20,9 @@ class StepLoader:
     trained; what is saved here is what the training loop reported through `trained`.
     """
 
-    def __init__(self, task: Task, seed: int, steps: int) -> None:
+    def __init__(self, task: Task, seed: int, steps: int, place: Place = ALONE) -> None:
         self._loader = TrainLoader(task, task.batch_size, seed, steps)
-        self._steps = steps
+        self._steps, self._place = steps, place
         self.trained = 0
 
     def __len__(self) -> int:
@@ -28,7 +30,12 @@ class StepLoader:
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         self._loader.load_state_dict({"step": self.trained})
-        return iter(self._loader)
+        return iter(self._loader) if self._place.world == 1 else self._shares()
+
+    def _shares(self) -> Iterator[dict[str, Tensor]]:
+        for batch in self._loader:
+            rows, weight = share(batch, self._place)
+            yield {**rows, "loss_weight": torch.tensor(weight)}
 
     def state_dict(self) -> dict[str, Any]:
         """{"step": steps trained}."""

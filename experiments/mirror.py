@@ -243,18 +243,21 @@ def mirror_for(spec: RunSpec, folder: Path) -> Mirror:
 class MetricsLog:
     """metrics.jsonl: one line per logged step, flushed; the run's own account, which the mirror copies."""
 
-    def __init__(self, path: Path, mirror: Mirror) -> None:
+    def __init__(self, path: Path | None, mirror: Mirror) -> None:
+        """`path` None is the log of a rank that logs nothing."""
         self._path, self._mirror = path, mirror
 
     def rewind(self, step: int) -> None:
         """Drop the lines after `step`: a resumed run writes them again."""
-        if self._path.exists():
+        if self._path is not None and self._path.exists():
             kept = [line for line in self._path.read_text().splitlines() if _step(line) <= step]
             atomic.write_text(self._path, "".join(f"{line}\n" for line in kept))
         self._mirror.rewind(step)
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Append a line and hand it to the mirror."""
+        if self._path is None:
+            return
         with open(self._path, "a") as file:
             file.write(json.dumps({"step": step, **metrics}) + "\n")
         self._mirror.log(metrics, step)

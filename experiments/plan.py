@@ -211,5 +211,7 @@ def run_spec(
     if not isinstance(values["seed"], int) or isinstance(values["seed"], bool) or values["seed"] < 0:
         raise UserError(f"seed must be an integer of 0 or more, got {values['seed']!r}")
     values["trainer"] = section(TrainerSettings, values["trainer"], "trainer").model_dump(mode="json")
+    if not values["trainer"]["eval_depths"]:
+        del values["trainer"]["eval_depths"]  # without it a run is named as it always was
     values["logger"] = section(LoggerSettings, values["logger"], "logger").model_dump(mode="json")
     return pricer.spec(values, model=model, task=task, pinned=pinned)

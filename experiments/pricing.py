@@ -13,7 +13,7 @@ from experiments.compose import composed, require_option
 from experiments.errors import UserError
 from experiments.records import BudgetInfo, CostInfo, RunSpec, TaskInfo
 from experiments.runs import identity
-from ressformer.cost import Shape
+from ressformer.cost import Shape, model_cost
 from ressformer.count import counted_flops
 from ressformer.decoder import ModelConfig
 from tasks.base import Task
@@ -136,6 +136,7 @@ def cost_info(solution: Solution, shape: Shape) -> CostInfo:
     """The solution's cost, and the count on the meta device beside it."""
     cost = solution.cost
     counted = counted_flops(solution.config, shape)
+    at_evaluation = solution.config.at_depth(solution.config.eval_depth)
     return CostInfo(
         params_total=cost.params_total,
         params_non_embedding=cost.params_non_embedding,
@@ -147,4 +148,6 @@ def cost_info(solution: Solution, shape: Shape) -> CostInfo:
         counted_forward=counted[0],
         counted_train=counted[1],
         bytes_moved=cost.bytes_total,
+        eval_depth=solution.config.eval_depth or None,
+        flops_eval=model_cost(at_evaluation, shape).flops_forward if at_evaluation else cost.flops_forward,
     )

@@ -58,6 +58,8 @@ class CostInfo(Strict):
     counted_forward: float | None = Field(description="Executed forward FLOPs per sequence, counted.")
     counted_train: float | None = Field(description="Executed training FLOPs per sequence, counted.")
     bytes_moved: float = Field(description="Bytes moved by sort, gather and top-k per sequence.")
+    eval_depth: int | None = Field(default=None, description="Blocks (loops K counted) a token passes at evaluation.")
+    flops_eval: float | None = Field(default=None, description="Useful forward FLOPs per sequence at that depth.")
 
 
 class RunSpec(Strict):
@@ -109,6 +111,14 @@ class ErrorInfo(Strict):
     traceback: str = Field(description="Where it happened; empty if there is nothing to show.")
 
 
+class DepthPoint(Strict):
+    """The trained model run at another depth: one point of an iteration curve."""
+
+    depth: int = Field(description="Blocks (loops K counted) that a token passed through.")
+    flops_forward: float = Field(description="Useful forward FLOPs per sequence of the training length at this depth.")
+    metrics: dict[str, dict[str, float]] = Field(description="Mean of each metric per split.")
+
+
 class Record(Strict):
     """What became of a run."""
 
@@ -126,6 +136,7 @@ class Record(Strict):
     item_weights: dict[str, list[float]] = Field(
         default={}, description="Weight of each item in the mean, per split; absent = all equal."
     )
+    depths: list[DepthPoint] = Field(default=[], description="The selected weights at other depths, where asked for.")
     provenance: Provenance = Field(description="Sources, versions, hardware.")
     measured: Measured = Field(description="Wall-clock figures.")
     error: ErrorInfo | None = Field(default=None, description="Set unless the run is done.")

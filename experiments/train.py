@@ -124,11 +124,13 @@ class Run:
             Exception: whatever the task, the model or the training raised.
         """
         from experiments.fit import fit
+        from experiments.iterations import depth_points
 
         fitted = fit(self)
         outcomes = {split: fitted.evaluate(fitted.module, split) for split in fitted.splits}
         self.peak = fitted.peak()
-        return self._record("done", outcomes, fitted.selected_step, fitted.selection)
+        record = self._record("done", outcomes, fitted.selected_step, fitted.selection)
+        return record.model_copy(update={"depths": depth_points(fitted, self.spec, self.settings.eval_depths)})
 
     def failure(self, error: Exception) -> Record:
         """The record of a run that ended with `error`."""

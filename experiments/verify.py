@@ -30,6 +30,8 @@ def verify(plan: Plan, path: Path, store: Store) -> int:
     print(f"{checked} records of {total} runs hashed again; {total - checked} runs have none")
     if not wrong and checked:
         wrong = list(table_faults(plan, store))
+        for fault in wrong:
+            print(fault)
     print("sound" if not wrong else f"{len(wrong)} faults")
     return 1 if wrong else 0
 
@@ -82,8 +84,7 @@ def table_faults(plan: Plan, store: Store) -> Iterator[str]:
         elif path.read_text() == text:
             print(f"{path.name}: derived again, the same")
         else:
-            yield f"{path.name} is not what the records give"
-            print(f"{path.name}: differs; the same table or sweep again writes it anew")
+            yield f"{path.name} is not what the records give; the same table or sweep again writes it anew"
 
 
 def derived(plan: Plan, store: Store) -> Iterator[tuple[Path, str]]:

@@ -153,6 +153,11 @@ class ModelConfig(ABC):
         return int(getattr(self, self.depth_field)) if self.depth_field else 0
 
     @property
+    def eval_depth(self) -> int:
+        """The depth at evaluation, where a family may choose another than in training."""
+        return self.depth
+
+    @property
     def looped(self) -> bool:
         """True where depth costs FLOPs but no weights."""
         return False

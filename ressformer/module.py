@@ -87,6 +87,8 @@ class SequenceModule(L.LightningModule):
         out = self.forward(batch)
         self.model.core.diagnose = False
         loss = cross_entropy(out.logits_BnV.flatten(0, 1).float(), batch["labels"].flatten(), ignore_index=IGNORE)
+        if (weight := batch.get("loss_weight")) is not None:  # a share of a batch, on one of several devices
+            loss = loss * weight
         self.last_loss = loss.detach()
         self.last_aux = {key: value.detach() for key, value in out.aux_losses.items()}
         if self.diagnose:

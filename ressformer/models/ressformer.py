@@ -172,6 +172,10 @@ class ReSSFormerConfig(ModelConfig):
     def looped(self) -> bool:
         return self.shared
 
+    @property
+    def eval_depth(self) -> int:
+        return self.eval_steps or self.steps
+
     def _step_cost(self, name: str, shape: Shape, pool: Cost | None) -> Cost:
         n, d = shape.length, self.d_model
         ages = len(offsets(self.cache, shape.causal)) * self.n_heads if self.cache else 0

@@ -2,9 +2,9 @@
 
     TITLE \\n sentences \\n\\n ... Question: ... SEP answer END
 
-Where the passages do not fit into `length`, passages that the answer does not need are left out, those first that come
-last; the rest keeps its order. That needs to know which ones the answer needs, and makes an item easier than the
-original: the card counts such items, and figures with them must not be set beside published ones.
+Where the passages do not fit into `length`, those that the answer needs stay, and of the others, in their order, each
+that still fits; nothing changes its place. That uses knowledge of which ones are needed, and makes an item easier than
+the original: the card counts such items, and figures with them must not be set beside published ones.
 """
 
 from __future__ import annotations

@@ -185,7 +185,7 @@ def load_hub(source: Source, place: Place, split: str) -> Any:
 
     Raises DataError when it cannot be had.
     """
-    if not source.hub:
+    if not source.hub or not (place.download or in_cache(source.hub)):
         raise missing(source, place)
     if place.download and not reachable(os.environ.get("HF_ENDPOINT", "https://huggingface.co")):
         raise missing(source, place, " (the hub does not answer)")
@@ -205,6 +205,22 @@ def load_hub(source: Source, place: Place, split: str) -> Any:
         except Exception as error:  # whatever the hub's client raises: names of its errors move between releases
             first = (str(error).splitlines() or [type(error).__name__])[0]
             raise missing(source, place, f" ({first})" if place.download else "") from None
+
+
+def in_cache(hub: str, environment: Mapping[str, str] = os.environ) -> bool:
+    """True if a cache of the hub's client has a folder of the data set: importing `datasets` to ask it takes longer."""
+    home = Path(environment.get("HF_HOME") or Path(environment.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface")
+    places = {
+        environment.get("HF_HUB_CACHE") or home / "hub": "datasets--" + hub.replace("/", "--"),
+        environment.get("HF_DATASETS_CACHE") or home / "datasets": hub.replace("/", "___"),
+    }
+    # Folders of the second are in lower or snake case, by release.
+    plain = {name.replace("_", "").lower() for name in places.values()}
+    return any(
+        entry.name.replace("_", "").lower() in plain
+        for place in places
+        for entry in (Path(place).expanduser().iterdir() if Path(place).expanduser().is_dir() else ())
+    )
 
 
 @contextmanager

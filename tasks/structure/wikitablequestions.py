@@ -82,6 +82,7 @@ class WikiTableQuestions(PassageTask):
         """Denotation accuracy, and F1 of the words of the whole answer."""
         said = [value for value in answer.split(BETWEEN) if value.strip()]
         return {
-            "answer_em": denotation(said, asked.golds),
+            # A cell may have the sign between values in it.
+            "answer_em": max(denotation(said, asked.golds), float(answer == BETWEEN.join(asked.golds))),
             "answer_f1": f1(" ".join(said), [" ".join(asked.golds)], closed=False),
         }

@@ -14,7 +14,7 @@ from experiments.errors import UserError
 def test_the_tree_and_the_totals(capsys: pytest.CaptureFixture[str]) -> None:
     assert cost(["model=ressformer", "task=chain", "budget=tiny", "model.n_experts=8"]) == 0
     out = capsys.readouterr().out
-    for word in ("experts", "router", "scores_values", "executed", "activations kept", "state kept", "worst"):
+    for word in ("experts", "router", "scores", "executed", "activations kept", "state kept", "worst"):
         assert word in out
 
 

@@ -86,7 +86,7 @@ def test_a_table_is_tuned_as_it_stands() -> None:
     found = requested(["sweep=full", "table=quick", "trials=3", "task=chain"])
     assert found is not None
     table, rest, settings = found
-    assert [entry["label"] for entry in table["models"]] == ["ressformer", "transformer_rope"]
+    assert [entry["label"] for entry in table["models"]] == ["ressformer", "transformer_rope", "reformer", "longformer"]
     assert table["tasks"] == ["chain"] and table["seeds"] == [0] and table["per_task"]
     assert settings.trials == 3 and len(settings.space) == 5 and rest == []
 

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ressformer.decoder import Decoder, ModelConfig
 from ressformer.models.bigbird import BigBirdConfig
@@ -97,6 +98,36 @@ def test_longer_than_in_training(family: type[ModelConfig], causal: bool) -> Non
     long, short = model(tokens).logits_BnV, model(tokens[:, :12]).logits_BnV
     assert long.isfinite().all()
     assert torch.allclose(long[:, :12], short, atol=1e-5) == causal
+
+
+class Largest(TorchDispatchMode):
+    """The most elements of any tensor that an operator makes, views apart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.elements = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for x in out if isinstance(out, tuple | list) else (out,):
+            if isinstance(x, Tensor):
+                self.elements = max(self.elements, x.untyped_storage().nbytes() // x.element_size())
+        return out
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("family", [LongformerConfig, BigBirdConfig, ReformerConfig], ids=lambda f: f.family)
+def test_nothing_grows_with_the_square_of_the_length(family: type[ModelConfig], causal: bool) -> None:
+    """The largest tensor of a forward and a backward pass doubles when the length does, and is far below n x n."""
+    largest = []
+    for n in (4096, 8192):
+        model = build(family(d_model=16, n_heads=2, n_layers=1, d_ff=24), n, causal=causal)  # type: ignore[call-arg]
+        real_Bn = torch.arange(n)[None] < n - 100
+        with Largest() as seen:
+            model(torch.randint(0, VOCAB, (1, n)), real_Bn).logits_BnV.sum().backward()
+        largest.append(seen.elements)
+    assert largest[1] <= 2.1 * largest[0]
+    assert largest[1] < 8192**2 / 50
 
 
 class Streams(torch.nn.Module):

@@ -164,6 +164,8 @@ def test_tables_are_answered_by_denotation(tmp_path: Path) -> None:
     task = WikiTableQuestions(path=str(tables(tmp_path / "t")), length=160, bpe_vocab=300)
     asked = task.parts["test/id"][0].example.info
     assert task.judge(f"{asked.golds[0]}.0", asked)["answer_em"] == 1 and task.judge("", asked)["answer_em"] == 0
+    odd = asked._replace(golds=["a | b"])
+    assert task.judge("a | b", odd)["answer_em"] == 1 and task.judge("a", odd)["answer_em"] == 0
     assert task.decoded("test/id", by_heart(task, lambda row, place: False))["answer_em"] == 1
 
 

@@ -13,7 +13,7 @@ from hubdata import HUB, babi, change, hotpot, hotpot_row, listops, refuses, sca
 from tasks.__main__ import main
 from tasks.hub import source
 from tasks.hub.files import DataError, read_file
-from tasks.hub.source import reachable, split_of
+from tasks.hub.source import in_cache, reachable, split_of
 from tasks.qa.babi_qa import BabiQa
 from tasks.qa.hotpotqa import HotpotQA
 from tasks.structure.listops_real import ListOpsReal
@@ -26,7 +26,9 @@ NOBODY = "http:" + "//127.0.0.1:9"  # the port for discarding: nothing listens t
 def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No data but those of the test, and no network."""
     monkeypatch.setenv("RESSFORMER_DATA", str(tmp_path / "root"))
-    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    for name in ("HF_HUB_CACHE", "HF_DATASETS_CACHE"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.mark.parametrize("name", sorted(HUB))
@@ -58,6 +60,9 @@ def test_the_hub_is_asked_by_its_own_names_and_only_offline(monkeypatch: pytest.
         return datasets.Dataset.from_list(rows[split])
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    refuses(HotpotQA().fingerprint, "no data: download hotpotqa/hotpot_qa")
+    assert not asked
+    (tmp_path / "hub" / "datasets" / "hotpotqa___hotpot_qa").mkdir(parents=True)
     task = HotpotQA(length=160, bpe_vocab=400)
     local = HotpotQA(path=str(hotpot(tmp_path / "local")), length=160, bpe_vocab=400)
     assert len(task.parts["test/id"]) == 40 and local.parts["test/id"][0].example.prompt
@@ -75,6 +80,19 @@ def test_an_absent_network_is_noticed() -> None:
     begun = time.monotonic()
     assert not reachable(NOBODY, {}) and time.monotonic() - begun < 10
     assert reachable(NOBODY, {"https_proxy": "x"})
+
+
+def test_caches_of_the_hub_are_found(tmp_path: Path) -> None:
+    settings = {"HF_HUB_CACHE": str(tmp_path / "a"), "HF_HOME": str(tmp_path)}
+    assert not in_cache("deepmind/pg19", settings)
+    for folder in (
+        "a/datasets--deepmind--pg19",
+        "datasets/Salesforce___wikitext",
+        "datasets/roneneldan___tiny_stories",
+    ):
+        (tmp_path / folder).mkdir(parents=True)
+    assert in_cache("deepmind/pg19", settings) and in_cache("Salesforce/wikitext", settings)
+    assert in_cache("roneneldan/TinyStories", settings) and not in_cache("scan", settings)
 
 
 def test_data_below_the_root_need_no_path(tmp_path: Path) -> None:
