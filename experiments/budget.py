@@ -17,6 +17,7 @@ table prints.
     python -m experiments.budget lock       # write conf/budget/<name>.lock.yaml anew
     python -m experiments.budget check      # say which entries are stale
     python -m experiments.budget table      # all models x presets x lengths: target, solved, residual
+    python -m experiments.budget time       # what a solve takes
 """
 
 from __future__ import annotations

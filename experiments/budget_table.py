@@ -1,15 +1,19 @@
 """All models x presets x lengths: target, solved, residual. Printed as Markdown; what misses is explained.
 
 python -m experiments.budget table [preset ...]
+python -m experiments.budget time [preset ...]      # what a solve takes
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+import itertools
+import statistics
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from experiments.budget import Solution, solve
+from experiments.budget import Budget, Solution, solve
 from experiments.lock import budget_of, models, sizes_of
 from experiments.refusal import refusal
 from ressformer.cost import Shape
@@ -38,17 +42,37 @@ class Line:
 def lines(presets: Sequence[str]) -> Iterator[Line]:
     """Every cell (inside `composer`)."""
     found = models()
+    for budget, shape, model in questions(presets, found):
+        solution = solve(found[model], budget, shape, found[budget.reference], strict=False)
+        why = "" if solution.met else refusal(solution, budget, shape, frozenset())
+        yield Line(budget.name, budget.regime, model, shape.length, solution, why)
+
+
+def questions(presets: Sequence[str], found: Iterable[str]) -> Iterator[tuple[Budget, Shape, str]]:
+    """Every (budget, shape, model) of the table."""
     for name in presets:
         preset = budget_of(name)
         tokens = next((t for limit, t in TOKENS.items() if preset.params < limit), MANY)
-        for regime in (*LISTED, *OTHERS):
-            budget = dataclasses.replace(preset, regime=regime)
-            for model, config in found.items():
-                for length in LENGTHS:
-                    shape = Shape(batch=tokens // length, length=length, vocab=VOCAB)
-                    solution = solve(config, budget, shape, found[budget.reference], strict=False)
-                    why = "" if solution.met else refusal(solution, budget, shape, frozenset())
-                    yield Line(name, regime, model, length, solution, why)
+        for regime, model, length in itertools.product((*LISTED, *OTHERS), found, LENGTHS):
+            shape = Shape(batch=tokens // length, length=length, vocab=VOCAB)
+            yield dataclasses.replace(preset, regime=regime), shape, model
+
+
+def times(presets: Sequence[str]) -> None:
+    """Print what a solve takes, in milliseconds of CPU: never asked before, and asked again."""
+    found = models()
+    cold: dict[str, list[float]] = {}
+    warm: dict[str, list[float]] = {}
+    for budget, shape, model in questions(presets, found):
+        for kind in (cold, warm):
+            start = time.process_time()
+            solution = solve(found[model], budget, shape, found[budget.reference], strict=False)
+            spent = 1e3 * (time.process_time() - start)
+            kind.setdefault(budget.regime if solution.met else "cannot be met", []).append(spent)
+    print("| regime | solves | cold, median ms | cold, worst ms | warm, median ms |\n|---|---:|---:|---:|---:|")
+    for regime, values in cold.items():
+        figures = f"{statistics.median(values):.2f} | {max(values):.0f} | {statistics.median(warm[regime]):.3f}"
+        print(f"| {regime} | {len(values)} | {figures} |")
 
 
 def show(presets: Sequence[str]) -> None:

@@ -27,6 +27,7 @@ INNER = {
     "edge_turnover": "share of edges that change",
     "cosine": "mean cosine between tokens",
 }
+TICKS = (128, 512, 2048, 8192)
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ def _learning(pen: Pen, frame: pd.DataFrame, arrows: dict[str, str]) -> list[Pan
             pen.lines(axes, part, "flops")
             clamp(axes, part)
             axes.set_xlabel("training FLOPs")
+            axes.xaxis.set_major_formatter(si())
             axes.set_ylabel(arrows[task])
 
         return on
@@ -81,7 +83,8 @@ def _learning(pen: Pen, frame: pd.DataFrame, arrows: dict[str, str]) -> list[Pan
     words = "Validation metric by training FLOPs, a line per model."
     return [
         pen.panel(f"learning-{task}", str(task), words, paint(part, str(task)))
-        for task, part in frame.groupby("task", sort=False)
+        for task in arrows
+        if (part := frame[frame["task"] == task])["flops"].nunique() > 2
     ]
 
 
@@ -160,7 +163,8 @@ def _range(pen: Pen, frame: pd.DataFrame, arrows: dict[str, str]) -> list[Panel]
     words = "The metric on each test split, a line per model."
     return [
         pen.panel(f"range-{task}", str(task), words, paint(part, str(task)))
-        for task, part in frame.groupby("task", sort=False)
+        for task in arrows
+        if len(part := frame[frame["task"] == task])
     ]
 
 
@@ -219,7 +223,7 @@ def _growth(pen: Pen, runs: Runs) -> list[Panel]:
         axes.set_yscale("log")
         axes.set_xlabel("tokens n")
         axes.set_ylabel("FLOPs per token")
-        axes.xaxis.set_major_formatter(si())
+        axes.set_xticks(TICKS, [str(n) if n < 1024 else f"{n // 1024}k" for n in TICKS])
         axes.yaxis.set_major_formatter(si())
         axes.legend(frameon=False, fontsize=8, labelcolor="#66707b")
 
@@ -237,7 +241,6 @@ def _inner(pen: Pen, frame: pd.DataFrame) -> list[Panel]:
             axes.set_xticks(sorted(set(part["step"])))
             axes.set_ylim(bottom=0)
             axes.set_xlabel("inner step")
-            axes.set_ylabel(INNER[what])
             axes.legend(frameon=False, fontsize=8, labelcolor="#66707b")
 
         return on

@@ -33,7 +33,7 @@ from tasks.base import Task
 
 FOLDER = CONF / "budget"
 SIZES = ("d_model", "n_heads")
-DATA_SETS = "tasks.hub."
+DATA_SETS = "tasks.hub"
 COUNTED = ("counted_forward", "counted_train")
 
 
@@ -61,8 +61,9 @@ def tasks(only: Sequence[str] = ()) -> dict[str, Task]:
     found: dict[str, Task] = {}
     for name in only or options("task"):
         section = composed([f"task={name}"]).task
-        if not section["_target_"].startswith(DATA_SETS):
-            found[name] = build_task({str(key): value for key, value in section.items()})
+        task = build_task({str(key): value for key, value in section.items()})
+        if not any(kind.__module__.startswith(DATA_SETS) for kind in type(task).__mro__):
+            found[name] = task
     return found
 
 
@@ -177,12 +178,12 @@ def _same(a: Any, b: Any) -> bool:
 
 
 def entry(arguments: Sequence[str]) -> int:
-    """`lock`, `check` or `table` for all presets, or for those that are named.
+    """`lock`, `check`, `table` or `time` for all presets, or for those that are named.
 
     Raises:
         UserError: an unknown verb or preset.
     """
-    verbs = ("lock", "check", "table")
+    verbs = ("lock", "check", "table", "time")
     verb, *names = arguments or [""]
     if verb not in verbs:
         raise UserError(unknown("verb", verb, list(verbs)))
@@ -190,10 +191,10 @@ def entry(arguments: Sequence[str]) -> int:
         if name not in presets():
             raise UserError(unknown("budget", name, presets()))
     with composer():
-        if verb == "table":
-            from experiments.budget_table import show
+        if verb in ("table", "time"):
+            from experiments.budget_table import show, times
 
-            show(names or presets())
+            (show if verb == "table" else times)(names or presets())
             return 0
         if verb == "lock":
             for name in names or presets():

@@ -114,3 +114,24 @@ def wide(cells: pd.DataFrame) -> pd.DataFrame:
     frame = frame.reindex(list(dict.fromkeys(cells["model"])))[chosen]
     frame.columns = pd.Index([f"{name} {value}" for value, name in chosen])
     return frame.reset_index()
+
+
+def number(value: float) -> str:
+    """Four decimals; nothing for no value."""
+    return "" if pd.isna(value) else f"{value:.4f}"
+
+
+def span(values: pd.Series) -> str:
+    """The least and the largest value, once where they read alike."""
+    if len(values) == 0:
+        return ""
+    low, high = engineering(values.min()), engineering(values.max())
+    return low if low == high else f"{low} - {high}"
+
+
+def engineering(value: float) -> str:
+    """12345 -> 12.3k; steps below a thousand stay whole."""
+    for limit, letter in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= limit:
+            return f"{value / limit:.3g}{letter}"
+    return f"{value:g}"

@@ -154,7 +154,7 @@ def claims(store: Store) -> list[dict[str, Any]]:
         count = len(str(row["runs"]).split())
         rows.append(
             {
-                **{str(key): value for key, value in row.items()},
+                **{str(k): v for k, v in row.items()},
                 "effect": effect,
                 "registered": f"{row['hash']}{commit}",
                 "runs": count or "",

@@ -20,7 +20,7 @@ from experiments.errors import UserError
 from experiments.frame import Column, Runs, cells_frame, primary_by_seed, timing_frame
 from experiments.plan import Plan
 from experiments.records import Record, RunSpec
-from experiments.render import Cell, Grid
+from experiments.render import Cell, Grid, number, span
 from experiments.runs import Store
 from experiments.settings import TableSettings
 from experiments.stats import MIN_SEEDS, verdicts
@@ -140,7 +140,7 @@ def _header(plan: Plan) -> list[str]:
     for key, target in budget.target.items():
         found = {spec.budget.target.get(key, target) for spec in plan.runs}  # a task may have FLOPs of its own
         tolerance = budget.tolerance.get(key, 0)
-        parts.append(f"{_span(pd.Series(sorted(found)))} {_WORDS.get(key, key)} (within {tolerance:.0%})")
+        parts.append(f"{span(pd.Series(sorted(found)))} {_WORDS.get(key, key)} (within {100 * tolerance:g} %)")
     n = len(plan.table.seeds)
     interval = f"mean ± {plan.table.confidence:.0%} t-interval over seeds" if n >= MIN_SEEDS else "mean"
     return [
@@ -173,7 +173,7 @@ def results_grid(
     for column, heading in columns.items():
         known = next((found[model, *column] for model in labels if (model, *column) in found), None)
         heads.append(_heading(column, heading, known))
-        chance.append(Cell(_number(known["chance"]) if known else ""))
+        chance.append(Cell(number(known["chance"]) if known else ""))
     rows = [_row(label, columns, found, cells[cells["model"] == label]) for label in labels]
     at, starts = 0, []
     for heading, members in (groups or {}).items():
@@ -213,7 +213,7 @@ def primary_rows(cells: pd.DataFrame) -> dict[tuple[str, str], dict[str, Any]]:
 def _result(row: dict[str, Any] | None, key: tuple[str, ...]) -> Cell:
     if row is None or pd.isna(row["mean"]):
         return Cell("no result", key=key)
-    text = _number(row["mean"])
+    text = number(row["mean"])
     if not pd.isna(row["high"]):
         text += f" ± {row['high'] - row['mean']:.4f}"
     return Cell(text, bold=bool(row["best"]), key=key)
@@ -244,7 +244,7 @@ def _costs(labels: list[str], cells: pd.DataFrame) -> Grid:
             "flops_eval_per_token",
         )
         figures = [mine[key].dropna() for key in keys]
-        rows.append([Cell(label), *(Cell(_span(values)) for values in figures)])
+        rows.append([Cell(label), *(Cell(span(values)) for values in figures)])
     columns = ["model", "params (non-emb.)", "params (total)", "FLOPs/token", "train FLOPs", "steps"]
     columns += ["depth at test", "FLOPs/token at test"]
     return Grid("Cost (a span where tasks differ)", columns, rows)
@@ -255,7 +255,7 @@ def _measured(labels: list[str], timing: pd.DataFrame) -> Grid:
     for label in labels:
         mine = timing[timing["model"] == label]
         peak = mine["peak_memory_mib"].max()
-        speed = _span(mine["tokens_per_second"].dropna())
+        speed = span(mine["tokens_per_second"].dropna())
         rows.append([Cell(label), Cell(speed), Cell("" if pd.isna(peak) else f"{peak:.0f}")])
     return Grid("Measured on this machine", ["model", "tokens/s", "peak MiB"], rows)
 
@@ -289,22 +289,3 @@ def _mishap(record: Record, spec: RunSpec) -> str:
     assert record.error is not None
     where = f"{spec.model} on {spec.task}, seed {spec.seed} (run {spec.id})"
     return f"{record.status}: {where}: {record.error.type}: {record.error.message}"
-
-
-def _number(value: float) -> str:
-    return "" if pd.isna(value) else f"{value:.4f}"
-
-
-def _span(values: pd.Series) -> str:
-    if len(values) == 0:
-        return ""
-    low, high = _engineering(values.min()), _engineering(values.max())
-    return low if low == high else f"{low} - {high}"
-
-
-def _engineering(value: float) -> str:
-    """12345 -> 12.3k; steps below a thousand stay whole."""
-    for limit, letter in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= limit:
-            return f"{value / limit:.3g}{letter}"
-    return f"{value:g}"

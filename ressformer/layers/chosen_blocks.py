@@ -186,8 +186,8 @@ def chosen_attention(
         extra = -n % block
         x_BHnx = pad(x_BHnx, (0, 0, 0, extra)) if extra else x_BHnx
         x_BNHbx = x_BHnx.unflatten(2, (-1, block)).transpose(1, 2)
-        x_Rbx: Tensor = x_BNHbx.contiguous().flatten(0, 1)
-        return x_Rbx
+        blocks_GHbx: Tensor = x_BNHbx.contiguous().flatten(0, 1)
+        return blocks_GHbx
 
     def together(x: Tensor | None) -> Tensor | None:
         return None if x is None else x.flatten(0, 1)

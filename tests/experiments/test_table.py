@@ -165,7 +165,8 @@ def test_columns_of_the_tidy_table_are_pinned() -> None:
     assert " ".join(CELL_COLUMNS) == (
         "table model task split metric primary higher_is_better unit n_ok n_launched mean sd low high chance "
         "above_chance best budget regime on_budget params_residual train_flops_residual params params_total "
-        "params_active flops_per_token train_flops train_flops_counted steps helps data_fingerprint"
+        "params_active flops_per_token train_flops train_flops_counted steps helps data_fingerprint eval_depth "
+        "flops_eval_per_token"
     )
     assert TIMING_COLUMNS == [
         "table",
@@ -185,7 +186,7 @@ def test_columns_of_the_raw_export_are_pinned() -> None:
         "params_active flops_forward flops_forward_executed flops_per_token train_flops counted_forward "
         "counted_train bytes_moved helps data_fingerprint code_fingerprint git_commit git_dirty cpu cores threads "
         "accelerator python torch started finished wall_seconds train_seconds tokens_per_second peak_memory_mib "
-        "error_type error_message"
+        "error_type error_message eval_depth flops_eval"
     )
     assert " ".join(METRIC_COLUMNS) == "id model task seed split metric primary value"
     assert " ".join(ITEM_COLUMNS) == "id model task seed split metric item value weight"
