@@ -40,8 +40,8 @@ lint: $(STAMP) ## ruff and mypy (FIX=1: repair and format what can be)
 	$(if $(FIX),$(PY) -m ruff format .,$(PY) -m ruff format --check .)
 	$(PY) -m mypy
 
-reproduce-table: $(STAMP) ## run what is missing of a table and print it (TABLE=quick, smoke, ...)
-	$(PY) -m experiments.reproduce table=$(TABLE) $(ARGS)
+reproduce-table: $(STAMP) ## run what is missing of a table and print it (TABLE=quick, smoke, ...; DRY=1: its cost)
+	$(PY) -m experiments.$(if $(DRY),ledger plan,reproduce) table=$(TABLE) $(ARGS)
 
 sweep: $(STAMP) ## turn one dial on a fixed budget (SWEEP=name)
 	$(PY) -m experiments.sweep $(if $(SWEEP),sweep=$(SWEEP)) $(ARGS)

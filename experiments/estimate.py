@@ -116,7 +116,9 @@ def time_cell(spec: RunSpec) -> float:
         begun = time.perf_counter()
         batch = {key: value.to(device) for key, value in loader.batch(number).items()}
         optimizer.zero_grad()
-        module.training_step(batch, number).backward()
+        with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision != "32-true"):
+            loss = module.training_step(batch, number)
+        loss.backward()
         optimizer.step()
         _finish(cuda)
         step.append(time.perf_counter() - begun)

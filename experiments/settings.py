@@ -32,6 +32,7 @@ class TrainerSettings(Section):
         default_factory=list, description="Depths (loop counts K) to evaluate the trained model at, beside its own."
     )
     compile: bool = Field(default=False, description="torch.compile the model; rounding differs, so it is identity.")
+    precision: Literal["32-true", "bf16-mixed"] = Field(default="32-true", description="Lightning's precision=.")
     strategy: Literal["auto", "ddp"] = Field(default="auto", description="ddp: one run on `devices` devices.")
     devices: int = Field(default=1, ge=1, description="Devices (on a CPU: processes) of one run under ddp.")
 
@@ -89,6 +90,7 @@ class TableSettings(Section):
     columns: list[ColumnSettings] = Field(default_factory=list, description="Default: the primary metric of each task.")
     groups: dict[str, list[str]] = Field(default_factory=dict, description="Headings and the rows under each.")
     regime: str | None = Field(default=None, description="The regime that the budget must have; null = any.")
+    optional: list[str] = Field(default_factory=list, description="Tasks left out, in a line, where data are absent.")
 
     @field_validator("budget", mode="before")
     @classmethod

@@ -130,16 +130,19 @@ class _Chosen(torch.autograd.Function):
             grad, queries = g_out[g].reshape(-1, b, h), q[g].reshape(-1, b, h) * plan.scale
             keys = plan.table.take(k.view(G * H, -1), g).view(-1, L, h)
             values = plan.table.take(v.view(G * H, -1), g).view(-1, L, h)
-            plan.table.give(dv, torch.bmm(p[..., :L].flatten(0, 1).mT, grad), g)
-            dp = torch.bmm(grad, values.mT).view(-1, H, b, L)
+            # Under autocast the activation is in fp32, products are not, and here autocast is off.
+            low = grad.dtype
+            queries, keys, values = queries.to(low), keys.to(low), values.to(low)
+            plan.table.give(dv, torch.bmm(p[..., :L].flatten(0, 1).to(low).mT, grad).to(dv.dtype), g)
+            dp = torch.bmm(grad, values.mT).view(-1, H, b, L).to(p.dtype)
             dp = dp if g_graph is None else dp.add_(g_graph[g].unsqueeze(1), alpha=1.0 / H)
             if d_extra is not None:
                 dp = torch.cat([dp, torch.zeros_like(p[..., L:]) if g_extra is None else g_extra[g]], dim=-1)
             rows = p.shape[-1]
             dz = backward_rows(p.view(-1, rows), dp.view(-1, rows), plan.activation).view_as(p)
-            scores = dz[..., :L].flatten(0, 1)
+            scores = dz[..., :L].flatten(0, 1).to(low)
             torch.mul(torch.bmm(scores, keys).view(-1, H, b, h), plan.scale, out=dq[g])
-            plan.table.give(dk, torch.bmm(scores.mT, queries), g)
+            plan.table.give(dk, torch.bmm(scores.mT, queries).to(dk.dtype), g)
             if d_extra is not None:
                 d_extra[g] = dz[..., L:]
             if d_bias is not None:
