@@ -59,7 +59,7 @@ def turns(calls: Mapping[str, Callable[[], object]], repeats: int, device: str) 
                 continue
             try:
                 found = clocked(call, device)
-            except (RuntimeError, torch.OutOfMemoryError) as error:
+            except (RuntimeError, KeyError) as error:
                 broken[name] = str(error).splitlines()[0][:120]
                 continue
             if turn > 1:

@@ -100,9 +100,10 @@ class _Chosen(torch.autograd.Function):
             z = torch.bmm(q[g].reshape(-1, b, h) * plan.scale, keys.mT).view(-1, H, b, L)
             z = plan.hide_(z if bias_GbL is None else z.add_(bias_GbL[g].unsqueeze(1)), g)
             z = z if z_GHbc is None else torch.cat([z, z_GHbc[g]], dim=-1)
+            z = z.float() if z.dtype in (torch.bfloat16, torch.float16) else z  # as a softmax under autocast
             p = forward_rows(z.view(-1, z.shape[-1]), plan.activation).view_as(z)
             values = plan.table.take(v.view(G * H, -1), g).view(-1, L, h)
-            out[g] = torch.bmm(p[..., :L].flatten(0, 1), values).view(-1, H, b, h)
+            out[g] = torch.bmm(p[..., :L].flatten(0, 1).to(values.dtype), values).view(-1, H, b, h)
             if extra_GHbc is not None:
                 extra_GHbc[g] = p[..., L:]
             if graph_GbL is not None:
