@@ -128,7 +128,8 @@ def main() -> int:
         parser.add_argument(f"--{name}", type=int, default=value)
     asked = parser.parse_args()
     begun = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
+    # Workers of a command that was killed may still be on their way out.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         found, whom, deaths = trial(asked.kills, asked.runs, asked.steps, asked.seed, Path(folder))
     print(f"{sum(whom.values())} kills ({dict(whom)}), {deaths} runs died, {time.monotonic() - begun:.0f} s")
     print("\n".join(found) or f"every one of {asked.runs} runs finished once; the table is the same, byte for byte")
