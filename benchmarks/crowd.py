@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "experiments")]
+sys.path[0:1] = [str(ROOT), str(ROOT / "tests" / "experiments")]
 
 from toy import make_record, make_spec
 

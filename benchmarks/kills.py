@@ -21,7 +21,7 @@ from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "experiments")]
+sys.path[0:1] = [str(ROOT), str(ROOT / "tests" / "experiments")]
 
 from toy import make_spec
 

@@ -7,6 +7,7 @@ includes the state of the two before it, and stops the run when it was told to.
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -60,7 +61,6 @@ class Account(L.Callback):
         self.seconds += time.perf_counter() - self._start
         if not math.isfinite(loss):
             self._keeper.end(trainer, Diverged(trainer.global_step - 1))
-            return
         self.step = self._loader.trained = trainer.global_step
         self._beat("train", self.step, loss)
         if self.step % self._every == 0:
@@ -134,18 +134,16 @@ class Keeper(L.Callback):
         self._saved = time.monotonic()
         self._rng: dict[str, Any] | None = None
         self._late = self._told = False
-        self.ending: Exception | None = None
 
     def end(self, trainer: L.Trainer, why: Exception) -> None:
-        """End the training. Several ranks leave the loop together: an exception in it would leave them waiting.
+        """End the training. The other ranks end at once: Lightning would have them wait for one another.
 
         Raises:
-            Exception: `why`, if this process is alone; else `train` raises it after the loop.
+            Exception: `why`, on the first rank.
         """
-        if self.place.world == 1:
-            raise why
-        self.ending = why
-        trainer.should_stop = True
+        if not self.place.first:
+            os._exit(0)
+        raise why
 
     def agree(self, loss: float) -> float:
         """The loss over all ranks; they also agree on whether it is time to save and to stop."""
@@ -167,8 +165,6 @@ class Keeper(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if self.ending is not None:
-            return
         step, every = trainer.global_step, self._settings.checkpoint_every_steps
         due = self._late or step == self._steps or (every is not None and step % every == 0)
         if due or self._told:

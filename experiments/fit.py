@@ -92,14 +92,14 @@ def train(run: Run | Peer, place: Place, checkpoint: Path | None) -> Trained:
     if not place.first:
         seed_all(run.spec.seed + 7919 * place.rank)  # the same weights, but draws of its own
     trainer = make_trainer(run, [account, selector, keeper], place)
+    # Lightning's own handler of SIGTERM broadcasts inside the handler, and the other ranks do not answer.
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
     run.beat("train", 0, None)
     try:
         trainer.fit(module, loader, ckpt_path=checkpoint, weights_only=True)
     finally:
         run.steps_done, run.train_seconds = account.step, account.seconds
         run.accelerator = _accelerator(trainer)
-    if keeper.ending is not None:
-        raise keeper.ending
     return Trained(module, selector, trainer, evaluate, task)
 
 
