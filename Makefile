@@ -8,7 +8,7 @@ STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install lock test lint reproduce-table sweep compare check-claims export report budgets clean
+.PHONY: help install lock test test-cluster sync lint reproduce-table sweep compare check-claims export report budgets clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -32,13 +32,16 @@ lock:
 test: $(STAMP) ## run the quick tests (SLOW=1: the slow ones as well; ARGS=tests/test_x.py)
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(JOBS) --dist worksteal -m "$(if $(SLOW),,not slow and )not gpu and not cluster" $(ARGS)
 
+test-cluster: $(STAMP) ## sweeps on a real SLURM and a real Ray on this machine, with a job killed (docs/clusters.md)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -m cluster tests/experiments/test_cluster.py $(ARGS)
+
 lint: $(STAMP) ## ruff and mypy (FIX=1: repair and format what can be)
 	$(if $(FIX),$(PY) -m ruff check --fix .,$(PY) -m ruff check .)
 	$(if $(FIX),$(PY) -m ruff format .,$(PY) -m ruff format --check .)
 	$(PY) -m mypy
 
-reproduce-table: $(STAMP) ## run what is missing of a table and print it (TABLE=quick, smoke, ...)
-	$(PY) -m experiments.reproduce table=$(TABLE) $(ARGS)
+reproduce-table: $(STAMP) ## run what is missing of a table and print it (TABLE=quick, smoke, ...; DRY=1: its cost)
+	$(PY) -m experiments.$(if $(DRY),ledger plan,reproduce) table=$(TABLE) $(ARGS)
 
 sweep: $(STAMP) ## turn one dial on a fixed budget (SWEEP=name)
 	$(PY) -m experiments.sweep $(if $(SWEEP),sweep=$(SWEEP)) $(ARGS)
@@ -57,6 +60,9 @@ report: $(STAMP) ## build the readable report from the records (TABLE=quick)
 
 budgets: $(STAMP)
 	$(PY) -m experiments.budget lock $(ARGS)
+
+sync: $(STAMP) ## print the commands that upload the offline W&B runs, the report's included
+	@$(PY) -m experiments.sync $(ARGS)
 
 clean: ## remove caches; CONFIRM=1 removes all of results/ but reference, too
 	find . \( -name .venv -o -name .git \) -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +

@@ -108,7 +108,7 @@ def faults(store: Store, specs: list[RunSpec]) -> list[str]:
 
 def trial(kills: int, runs: int, steps: int, seed: int, folder: Path) -> tuple[list[str], Counter[str], int]:
     """(faults, who was killed, deaths of runs) of a disturbed sweep against one left alone."""
-    calm, calm_specs, calm_command = sweep(folder / "calm", runs, steps)
+    calm, _, calm_command = sweep(folder / "calm", runs, steps)
     if start(calm_command).wait():
         raise SystemExit("the sweep left alone has failed")
     store, specs, command = sweep(folder / "killed", runs, steps)
@@ -128,7 +128,8 @@ def main() -> int:
         parser.add_argument(f"--{name}", type=int, default=value)
     asked = parser.parse_args()
     begun = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
+    # Workers of a command that was killed may still be on their way out.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         found, whom, deaths = trial(asked.kills, asked.runs, asked.steps, asked.seed, Path(folder))
     print(f"{sum(whom.values())} kills ({dict(whom)}), {deaths} runs died, {time.monotonic() - begun:.0f} s")
     print("\n".join(found) or f"every one of {asked.runs} runs finished once; the table is the same, byte for byte")

@@ -25,13 +25,14 @@ from benchmarks.gpt2 import GPT2, optimizer
 from benchmarks.measure import Report, enter, in_fresh_process, interleaved, machine, peak_kib, positive, shown
 from experiments.budget import Budget, Solution, solve
 from experiments.build import build_model_config
-from experiments.callbacks import Account
+from experiments.callbacks import Account, Keeper
 from experiments.compose import composed, composer, options, plain
 from experiments.errors import UserError
 from experiments.fit import make_trainer, quiet_lightning
 from experiments.mirror import MetricsLog
 from experiments.plan import run_spec
 from experiments.pricing import Pricer
+from experiments.ranks import ALONE
 from experiments.runs import Store
 from experiments.signals import StopFlag
 from experiments.train import Run
@@ -83,7 +84,9 @@ def solved(names: Sequence[str], budget_name: str, shape: Shape) -> dict[str, So
             for name in wanted:
                 if name not in options(group):
                     raise UserError(f"unknown {group} {name}; choose from {', '.join(options(group))}")
-        budget = Budget.from_dict(plain(composed([f"budget={budget_name}"]))["budget"])
+        section = plain(composed([f"budget={budget_name}"]))["budget"]
+        # One step is timed: whether whole steps meet the training FLOPs does not matter here.
+        budget = Budget.from_dict({**section, "tolerance_flops": 1.0})
         configs = {n: build_model_config(plain(composed([f"model={n}"]))["model"]) for n in {*names, budget.reference}}
     return {name: solve(configs[name], budget, shape, configs[budget.reference]) for name in names}
 
@@ -169,8 +172,9 @@ def through_lightning(config: ModelConfig, shape: Shape, steps: int, folder: Pat
     run = Run(spec, store, StopFlag())
     data, clock = Steps([batch_of(shape)] * (steps + 1)), Clock()
     log = MetricsLog(run.folder / "metrics.jsonl", run.mirror())
-    account = Account(data, log, run.beat, run.settings.log_every)  # type: ignore[arg-type]
-    make_trainer(run, [account, clock]).fit(module_for(config, shape), data)
+    keeper = Keeper(run.folder / "checkpoint.ckpt", run.settings, run.stop, spec.steps)
+    account = Account(data, log, run.beat, run.settings.log_every, keeper)  # type: ignore[arg-type]
+    make_trainer(run, [account, clock], ALONE).fit(module_for(config, shape), data)
     return clock.seconds
 
 

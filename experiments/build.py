@@ -6,7 +6,8 @@ import importlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from experiments.errors import UserError
+from experiments.errors import NoData, UserError
+from tasks.hub.files import MissingData
 
 if TYPE_CHECKING:
     from ressformer.cost import Shape
@@ -54,8 +55,13 @@ def build_task(config: Mapping[str, Any], allow: Sequence[str] = ()) -> Task:
     try:
         task: Task = kind(**values)
     except (TypeError, ValueError) as error:
-        raise UserError(str(error)) from None
+        raise refused(error) from None
     return task
+
+
+def refused(error: Exception) -> UserError:
+    """The error of a task in the words of the user; NoData where its data are not there."""
+    return NoData(str(error)) if isinstance(error, MissingData) else UserError(str(error))
 
 
 def build_model_config(config: Mapping[str, Any], allow: Sequence[str] = ()) -> ModelConfig:

@@ -1,4 +1,4 @@
-"""An ad-hoc table of two models, paired, on the tasks, seeds and budget of a preset.
+"""Two models, paired, on the tasks, seeds and budget of a preset: who wins where, by how much, how sure, at what cost.
 
     python -m experiments.compare ressformer transformer
     python -m experiments.compare a=ressformer b=transformer budget=tiny tasks=[chain] table.seeds=[0,1,2]
@@ -11,9 +11,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+import pandas as pd
+from rich.console import Console
+from rich.markup import escape
+
+from experiments import atomic
 from experiments.cli import main
+from experiments.duel import duels, grid, sentences
 from experiments.errors import UserError
-from experiments.reproduce import reproduce
+from experiments.reproduce import carry, conclude, prepare
+from experiments.show import rich_table
+from experiments.table import from_records
 
 SHORT = {"budget": "table.budget", "tasks": "table.tasks", "seeds": "table.seeds"}
 
@@ -24,7 +32,42 @@ def compare(arguments: Sequence[str]) -> int:
     Raises:
         UserError: fewer than two models, or what `reproduce` raises.
     """
-    return reproduce(spelled_out(arguments))
+    plan, path, store, launcher = prepare(spelled_out(arguments))
+    carry(plan, path, store, launcher)
+    entries = [entry.label for entry in plan.table.entries()]
+    if len(entries) > 2:
+        return conclude(plan, store)
+    records = store.records(spec.id for spec in plan.unique())
+    store.require_sound()
+    runs = [(spec, records.get(spec.id)) for spec in plan.runs]
+    settings = plan.table
+    frame = duels(runs, entries[0], entries[1], settings.tasks, settings.alpha, settings.confidence)
+    answer(frame, from_records(plan, records).header)
+    target = store.root / "exports" / f"{settings.name}.csv"
+    atomic.write_text(target, frame.to_csv(index=False, lineterminator="\n"))
+    print(f"written: {target}")
+    failed = sum(record.status != "done" for record in records.values())
+    if failed:
+        print(f"{failed} of {len(plan.unique())} runs failed; see runs/<id>/record.json", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def answer(frame: pd.DataFrame, header: Sequence[str], console: Console | None = None) -> None:
+    """Print the comparison on one screen."""
+    console = console or Console()
+    if not console.is_terminal:
+        console = Console(file=console.file, width=200, highlight=False)
+    for line in header:
+        console.print(escape(line), highlight=False)
+    console.print(rich_table(grid(frame)))
+    for line in sentences(frame):
+        console.print(f"- {escape(line)}", highlight=False)
+    flops, params = (frame[key].mean() for key in ("flops_ratio", "params_ratio"))
+    if flops == flops:
+        who = f"{frame['a'].iloc[0]} over {frame['b'].iloc[0]}"
+        console.print(
+            escape(f"- Cost, {who}: training FLOPs x {flops:.3f}, parameters x {params:.3f}."), highlight=False
+        )
 
 
 def spelled_out(arguments: Sequence[str]) -> list[str]:

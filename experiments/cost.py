@@ -24,8 +24,8 @@ from experiments.cli import main
 from experiments.compose import composed, composer, override_key, plain
 from experiments.errors import UserError
 from experiments.regimes import Budget
+from experiments.render import Cell, Grid
 from experiments.show import rich_table
-from experiments.table import Cell, Grid
 from ressformer.cost import Cost, Row, Shape, model_cost
 from ressformer.count import Count, counted
 from ressformer.decoder import ModelConfig

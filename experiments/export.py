@@ -1,16 +1,18 @@
-"""The raw records as CSV: one file each for runs, metrics and items.
+"""The raw records as CSV: one file each for runs, metrics, items, steps and costs (docs/exports.md).
 
     python -m experiments.export [results_dir=FOLDER] [table=quick]
 
 With `table=` the files of that table are written anew, too, if any of its runs has a record.
-runs.csv has a row per record, metrics.csv per run x split x metric, items.csv per run x split x item. Columns
-are `RUN_COLUMNS`, `METRIC_COLUMNS`, `ITEM_COLUMNS`; `id` joins them.
+runs.csv has a row per record, metrics.csv per run x split x metric, items.csv per run x split x item, steps.csv per
+run x logged step x key, costs.csv per model x task x module. Columns are `COLUMNS`; `id` joins all but costs.csv.
 """
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
+import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -18,6 +20,7 @@ from typing import Any
 
 from experiments import atomic
 from experiments.cli import main, unknown
+from experiments.detail import flops_of_step, log_lines, module_rows
 from experiments.errors import UserError
 from experiments.frame import helps
 from experiments.records import Record
@@ -33,10 +36,22 @@ RUN_COLUMNS = [
 ]
 METRIC_COLUMNS = ["id", "model", "task", "seed", "split", "metric", "primary", "value"]
 ITEM_COLUMNS = ["id", "model", "task", "seed", "split", "metric", "item", "value", "weight"]
+STEP_COLUMNS = ["id", "model", "task", "seed", "step", "train_flops", "key", "value"]
+COST_COLUMNS = [
+    *("model", "task", "id", "module", "depth", "repeats", "params", "flops_forward", "flops_forward_executed"),
+    *("flops_train", "bytes_moved"),
+]
+COLUMNS = {
+    "runs.csv": RUN_COLUMNS,
+    "metrics.csv": METRIC_COLUMNS,
+    "items.csv": ITEM_COLUMNS,
+    "steps.csv": STEP_COLUMNS,
+    "costs.csv": COST_COLUMNS,
+}
 
 
 def export(store: Store) -> list[Path]:
-    """Write the three files into <results_dir>/exports.
+    """Write the five files into <results_dir>/exports.
 
     Raises:
         UserError: a record is corrupt (it is set aside first).
@@ -44,14 +59,16 @@ def export(store: Store) -> list[Path]:
     records = sorted(store.records(store.ids()).values(), key=lambda r: (r.spec.task, r.spec.model, r.spec.seed, r.id))
     store.require_sound()
     folder = store.root / "exports"
-    files = (
-        ("runs.csv", RUN_COLUMNS, (run_row(record) for record in records)),
-        ("metrics.csv", METRIC_COLUMNS, metric_rows(records)),
-        ("items.csv", ITEM_COLUMNS, item_rows(records)),
-    )
-    for name, columns, rows in files:
-        atomic.write_text(folder / name, to_csv(columns, rows))
-    return [folder / name for name, _, _ in files]
+    files: dict[str, Iterable[dict[str, Any]]] = {
+        "runs.csv": (run_row(record) for record in records),
+        "metrics.csv": metric_rows(records),
+        "items.csv": item_rows(records),
+        "steps.csv": step_rows(records, store),
+        "costs.csv": cost_rows(records),
+    }
+    for name, rows in files.items():
+        atomic.write_text(folder / name, to_csv(COLUMNS[name], rows))
+    return [folder / name for name in files]
 
 
 def to_csv(columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> str:
@@ -116,6 +133,30 @@ def item_rows(records: Iterable[Record]) -> Iterator[dict[str, Any]]:
             for item, (value, weight) in enumerate(zip(values, weights, strict=True)):
                 names = {**_names(record), "split": split, "metric": record.spec.task_info.metric}
                 yield {**names, "item": item, "value": value, "weight": weight}
+
+
+def step_rows(records: Iterable[Record], store: Store) -> Iterator[dict[str, Any]]:
+    """Rows of steps.csv: all that the run logged, with the training FLOPs spent by then."""
+    for record in records:
+        for line in log_lines(store, record.id):
+            step = line.pop("step")
+            flops = flops_of_step(record.spec, step)
+            for key, value in line.items():
+                yield {**_names(record), "step": int(step), "train_flops": flops, "key": key, "value": value}
+
+
+def cost_rows(records: Iterable[Record]) -> Iterator[dict[str, Any]]:
+    """Rows of costs.csv: the modules of each distinct solved model; `id` is one of the runs that have it."""
+    seen: set[str] = set()
+    for record in records:
+        spec = record.spec
+        key = json.dumps([spec.model, spec.task, spec.sizes, spec.task_info.length], sort_keys=True)
+        if key in seen:
+            continue
+        seen.add(key)
+        with contextlib.suppress(UserError):  # a class that is gone has no closed form any more
+            for row in module_rows(spec):
+                yield {"model": spec.model, "task": spec.task, "id": record.id, **row}
 
 
 def _names(record: Record) -> dict[str, Any]:

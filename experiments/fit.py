@@ -135,6 +135,7 @@ def make_trainer(run: Run | Peer, callbacks: list[L.Callback], place: Place) -> 
         max_steps=run.spec.steps,
         accelerator=run.settings.accelerator,
         devices=place.world,
+        precision=run.settings.precision,
         logger=False,
         callbacks=callbacks,
         plugins=[AtomicCheckpointIO(), *environment],

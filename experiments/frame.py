@@ -32,16 +32,17 @@ TIMING_COLUMNS = [
         "wall_seconds",
     ),
 ]
+Column = tuple[str, str, str]  # task, split, metric
 Runs = Sequence[tuple[RunSpec, Record | None]]
 
 
-def cells_frame(table: str, runs: Runs, best: Mapping[str, str | None], confidence: float) -> pd.DataFrame:
+def cells_frame(table: str, runs: Runs, best: Mapping[Column, str | None], confidence: float) -> pd.DataFrame:
     """One row per model x task x split x metric, in the order of the plan.
 
     Args:
         table: its name.
         runs: (spec, record or None) in the order of the plan; the spec's labels name rows and columns.
-        best: per task, the model that is significantly best on the primary metric of test/id.
+        best: per column (task, split, metric), the model that is significantly best.
         confidence: of the intervals.
     """
     rows: list[dict[str, Any]] = []
@@ -53,11 +54,8 @@ def cells_frame(table: str, runs: Runs, best: Mapping[str, str | None], confiden
         common = _common(table, model, task, members)
         for split, metric in keys if primary in keys else [primary, *keys]:
             values = [r.metrics[split][metric] for r in done if metric in r.metrics.get(split, {})]
-            rows.append(
-                common | _figures(spec, split, metric, values, confidence) | {"best": _is_best(best, task, model)}
-            )
-            if (split, metric) != primary:
-                rows[-1]["best"] = False
+            found = {"best": best.get((task, split, metric)) == model}
+            rows.append(common | _figures(spec, split, metric, values, confidence) | found)
     return pd.DataFrame(rows, columns=CELL_COLUMNS)
 
 
@@ -76,14 +74,16 @@ def timing_frame(table: str, runs: Runs) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=TIMING_COLUMNS)
 
 
-def primary_by_seed(runs: Runs, task: str, split: str = "test/id") -> dict[str, dict[int, float]]:
-    """Per model, the primary metric of a task by seed (done runs only)."""
+def primary_by_seed(
+    runs: Runs, task: str, split: str = "test/id", metric: str | None = None
+) -> dict[str, dict[int, float]]:
+    """Per model, a metric (default: the primary one) of a task by seed (done runs only)."""
     found: dict[str, dict[int, float]] = {}
     for spec, record in runs:
         if spec.task == task:
             seeds = found.setdefault(spec.model, {})
             if record is not None and record.status == "done":
-                value = record.metrics.get(split, {}).get(spec.task_info.metric)
+                value = record.metrics.get(split, {}).get(metric or spec.task_info.metric)
                 if value is not None:
                     seeds[spec.seed] = value
     return found
@@ -156,7 +156,3 @@ def _figures(spec: RunSpec, split: str, metric: str, values: Sequence[float], co
         "chance": chance,
         "above_chance": above,
     }
-
-
-def _is_best(best: Mapping[str, str | None], task: str, model: str) -> bool:
-    return best.get(task) == model

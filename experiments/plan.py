@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from experiments import atomic
 from experiments.cli import unknown
 from experiments.compose import CONF, composed, composer, options, override_key, plain, require_option
-from experiments.errors import UserError
+from experiments.errors import NoData, UserError
 from experiments.provenance import source_fingerprint
 from experiments.records import RunSpec
 from experiments.runs import Store
@@ -129,7 +129,8 @@ def plan_for(request: Request, store: Store) -> tuple[Plan, Path]:
     plan = make_plan(request)
     path = store.root / "plans" / plan.file_name
     atomic.write_text(path, plan.model_dump_json(indent=1) + "\n")
-    if not request.base.get("allow_targets"):  # foreign code may change without the key noticing
+    # Foreign code may change, and absent data may arrive, without the key noticing.
+    if not request.base.get("allow_targets") and plan.table.tasks == request.table.tasks:
         atomic.write_json(index, {**known, key: path.name})
     return plan, path
 
@@ -168,7 +169,8 @@ def make_plan(request: Request) -> Plan:
     labels = [entry.label for entry in table.entries()]
     if len(set(labels)) < len(labels):
         raise UserError(f"table {table.name}: labels of models must differ, got {', '.join(labels)}")
-    runs = []
+    runs: list[RunSpec] = []
+    absent: list[str] = []
     pricer = Pricer()
     with composer():
         require_option("budget", table.budget)
@@ -176,11 +178,39 @@ def make_plan(request: Request) -> Plan:
             for name in names:
                 require_option(group, name)
         for task in table.tasks:
-            for entry in table.entries():
-                overrides = run_overrides(table, entry, task, request.overrides)
-                config, pinned = composed(overrides), given_dials(overrides)
-                runs += [run_spec(config, entry.label, task, seed, pricer, pinned) for seed in table.seeds]
+            try:
+                runs += task_specs(request, task, pricer)
+            except NoData as error:
+                if task not in table.optional:
+                    raise
+                print(f"left out: {error}", file=sys.stderr)
+                absent.append(task)
+    if absent:
+        table = without(table, absent)
     return Plan(table=table, code_fingerprint=source_fingerprint(), runs=runs)
+
+
+def task_specs(request: Request, task: str, pricer: Pricer) -> list[RunSpec]:
+    """The runs of one task, every model of the table with every seed."""
+    table, runs = request.table, []
+    for entry in table.entries():
+        overrides = run_overrides(table, entry, task, request.overrides)
+        config, pinned = composed(overrides), given_dials(overrides)
+        runs += [run_spec(config, entry.label, task, seed, pricer, pinned) for seed in table.seeds]
+    return runs
+
+
+def without(table: TableSettings, absent: Sequence[str]) -> TableSettings:
+    """The table less some of its tasks, and less their columns.
+
+    Raises:
+        UserError: nothing is left.
+    """
+    tasks = [task for task in table.tasks if task not in absent]
+    if not tasks:
+        raise UserError(f"table {table.name}: the data of every task are absent: {', '.join(absent)}")
+    columns = [column for column in table.columns if column.task not in absent]
+    return table.model_copy(update={"tasks": tasks, "columns": columns})
 
 
 def run_overrides(table: TableSettings, entry: Entry, task: str, extra: Sequence[str]) -> list[str]:
@@ -213,5 +243,7 @@ def run_spec(
     values["trainer"] = section(TrainerSettings, values["trainer"], "trainer").model_dump(mode="json")
     if not values["trainer"]["eval_depths"]:
         del values["trainer"]["eval_depths"]  # without it a run is named as it always was
+    if values["trainer"]["precision"] == "32-true":
+        del values["trainer"]["precision"]
     values["logger"] = section(LoggerSettings, values["logger"], "logger").model_dump(mode="json")
     return pricer.spec(values, model=model, task=task, pinned=pinned)

@@ -8,7 +8,7 @@ from typing import Any
 
 from experiments import atomic
 from experiments.budget import Budget, Solution, solve
-from experiments.build import build_model_config, build_task, model_shape
+from experiments.build import build_model_config, build_task, model_shape, refused
 from experiments.compose import composed, require_option
 from experiments.errors import UserError
 from experiments.records import BudgetInfo, CostInfo, RunSpec, TaskInfo
@@ -65,7 +65,7 @@ class Pricer:
             try:
                 self._tasks[key] = (task, task_info(task), task.fingerprint())
             except ValueError as error:
-                raise UserError(str(error)) from None
+                raise refused(error) from None
         return self._tasks[key]
 
     def _solution(

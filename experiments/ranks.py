@@ -204,6 +204,8 @@ def entry(words: list[str]) -> int:
     from experiments.signals import Interrupted, die_with_parent
 
     die_with_parent(signal.SIGKILL)
+    if os.getppid() == 1:  # rank 0 died while this one was loading
+        return 1
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # rank 0 decides when to stop
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)

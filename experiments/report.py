@@ -1,58 +1,222 @@
-"""A table with its provenance as one self-contained HTML file. Runs nothing.
+"""A table with all that stands behind it as one self-contained HTML file. Runs nothing.
 
-python -m experiments.report table=quick
+    python -m experiments.report table=quick [figures=false]
+
+Writes <results_dir>/exports/<table>.html, and each figure as PNG and PDF into exports/figures/<table>/ unless
+figures=false. The page needs no network: style, script, figures and provenance are inside it.
 """
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Sequence
-from html import escape
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
 
 from experiments import atomic
 from experiments.cli import main
+from experiments.draw import Pen
+from experiments.duel import duels
+from experiments.errors import UserError
+from experiments.figures import sections
+from experiments.frame import Runs, primary_by_seed
 from experiments.plan import Plan
 from experiments.records import Record
-from experiments.reproduce import prepare
+from experiments.render import Cell, Grid
 from experiments.runs import Store
-from experiments.table import Cell, Grid, Report, build
+from experiments.stats import summary
+from experiments.table import Report, from_records
 
-STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:70em;margin:2em auto;padding:0 1em;color:#222}
-table{border-collapse:collapse;margin:1em 0}td,th{padding:.3em .8em;border-bottom:1px solid
-#ddd;text-align:right}
-td:first-child,th:first-child{text-align:left}caption{text-align:left;font-weight:600}td{white-space:nowrap}"""
+TEMPLATE = Path(__file__).with_name("report.html.j2")
+FAILURES = 200  # rows of the ledger; the rest is counted
+CELL_RUNS = 100  # runs named behind a cell; the rest is counted
 
 
 def report(arguments: Sequence[str]) -> int:
-    """Write <results_dir>/exports/<table>.html.
+    """Write the page.
 
     Raises:
         UserError: see experiments.reproduce.
     """
-    plan, _, store, _ = prepare(arguments)
-    print(f"written: {write_html(plan, store)}")
+    from experiments.reproduce import prepare
+
+    figures = [a.removeprefix("figures=").lower() for a in arguments if a.startswith("figures=")]
+    if any(value not in ("true", "false") for value in figures):
+        raise UserError(f"figures is true or false, got {figures[-1]}")
+    plan, _, store, _ = prepare([a for a in arguments if not a.startswith("figures=")])
+    print(f"written: {write_html(plan, store, figures=figures[-1:] != ['false'])}")
     return 0
 
 
-def write_html(plan: Plan, store: Store) -> Path:
+class Remembering(Store):
+    """A store that reads each record once: table, claims and figures ask for the same ones."""
+
+    def __init__(self, results_dir: str | Path) -> None:
+        super().__init__(results_dir)
+        self._known: dict[str, Record | None] = {}
+
+    def record(self, run: str) -> Record | None:
+        if run not in self._known:
+            self._known[run] = super().record(run)
+        return self._known[run]
+
+
+def write_html(plan: Plan, store: Store, *, figures: bool = False) -> Path:
     """The page of a plan from the records there are."""
-    built = build(plan, store)
-    records = list(store.records(spec.id for spec in plan.unique()).values())
-    grids = [built.results, built.costs, built.measured, provenance_grid(records), runs_grid(plan, store)]
-    target = store.root / "exports" / f"{plan.table.name}.html"
-    atomic.write_text(target, page(plan.table.name, built, grids))
+    store = Remembering(store.root)
+    records = store.records(spec.id for spec in plan.unique())
+    store.require_sound()
+    name = plan.table.name
+    pen = Pen([e.label for e in plan.table.entries()], store.root / "exports" / "figures" / name if figures else None)
+    target = store.root / "exports" / f"{name}.html"
+    atomic.write_text(target, page(context(plan, records, store, pen)))
     return target
 
 
-def page(name: str, built: Report, grids: Sequence[Grid]) -> str:
-    """The whole page."""
-    title = f"Table {escape(name)}"
-    header = "".join(f"<p>{escape(line)}</p>" for line in built.header)
-    notes = "".join(f"<li>{escape(note)}</li>" for note in built.notes)
-    body = f"<h1>{title}</h1>{header}{_table(grids[0])}<ul>{notes}</ul>{''.join(_table(g) for g in grids[1:])}"
-    head = f'<meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
-    return f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>\n'
+def page(values: Mapping[str, Any]) -> str:
+    """The template with the values; all text is escaped but figures and data, which escape themselves."""
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(TEMPLATE.read_text()).render(**values) + "\n"
+
+
+def context(plan: Plan, records: dict[str, Record], store: Store, pen: Pen) -> dict[str, Any]:
+    """All that the template asks for."""
+    built = from_records(plan, records)
+    runs: Runs = [(spec, records.get(spec.id)) for spec in plan.runs]
+    failed = [record for record in records.values() if record.status != "done"]
+    done = len(records) - len(failed)
+    return {
+        "title": f"Table {plan.table.name}",
+        "name": plan.table.name,
+        "header": built.header,
+        "answers": answers(plan, runs),
+        "models": pen.models,
+        "results": built.results,
+        "overall": built.overall,
+        "costs": built.costs,
+        "measured": built.measured,
+        "notes": [note for note in built.notes if not note.startswith(("failed:", "diverged:"))],
+        "claims": claims(store),
+        "sections": sections(pen, runs, plan.table, built.cells, built.timing, store),
+        "failures": [ledger_row(record) for record in failed[:FAILURES]],
+        "failures_left": max(0, len(failed) - FAILURES),
+        "counts": f"{done} of {len(plan.unique())} runs done, {len(failed)} failed",
+        "provenance": provenance_grid(list(records.values())),
+        "data": embedded(cell_data(plan, built, records)),
+    }
+
+
+def answers(plan: Plan, runs: Runs) -> list[dict[str, Any]]:
+    """Per task: who is ahead of whom, and whether that is decided (a duel of the two best, no more)."""
+    found = []
+    for task in plan.table.tasks:
+        info = next(spec.task_info for spec, _ in runs if spec.task == task)
+        means = {m: summary(list(v.values())).mean for m, v in primary_by_seed(runs, task).items()}
+        ranked = sorted((m for m in means if means[m] is not None), key=lambda m: means[m] or 0.0)
+        ranked = ranked[::-1] if info.higher_is_better else ranked
+        if not ranked:
+            found.append({"text": f"{task}: no result yet", "more": "", "won": False})
+            continue
+        if len(ranked) == 1:
+            found.append({"text": f"{task}: only {ranked[0]} has results", "more": "", "won": False})
+            continue
+        row = duels([r for r in runs if r[0].task == task], ranked[0], ranked[1], [task], plan.table.alpha).iloc[0]
+        gap = f"{means[ranked[0]]:.4f} against {means[ranked[1]]:.4f} {info.metric} of {ranked[1]}"
+        won = bool(row["winner"])
+        sure = "too few seeds to say" if pd.isna(row["p"]) else f"p = {row['p']:.3f} for the two, uncorrected"
+        more = f"{gap}; {sure}"
+        if not won and not pd.isna(row["detectable"]):
+            more += f"; {row['seeds']} seeds find a gap of {row['detectable']:.3f} four times in five"
+        text = f"{task}: {ranked[0]} leads" if won else f"{task}: {ranked[0]} is ahead, not decided"
+        found.append({"text": text, "more": more, "won": won})
+    return found
+
+
+def claims(store: Store) -> list[dict[str, Any]]:
+    """The registered claims and their verdicts, as text."""
+    from experiments.check_claims import claims_frame, registrations
+    from experiments.claims import judge, load_claims
+
+    registered = load_claims()
+    findings = [judge(name, claim, store, store.root / "benchmarks") for name, claim in registered.items()]
+    rows: list[dict[str, Any]] = []
+    for row in claims_frame(findings, registrations(registered)).to_dict("records"):
+        effect = row["why"]
+        if not pd.isna(row["effect"]):
+            p = "" if pd.isna(row["p"]) else f", p = {row['p']:.2g}"
+            effect = f"{row['effect']:+.4f} [{row['low']:.4f}, {row['high']:.4f}]{p}; hardest: {row['hardest']}"
+        commit = "" if pd.isna(row["registered"]) else f" in {row['registered']}"
+        count = len(str(row["runs"]).split())
+        rows.append(
+            {
+                **{str(k): v for k, v in row.items()},
+                "effect": effect,
+                "registered": f"{row['hash']}{commit}",
+                "runs": count or "",
+            }
+        )
+    return rows
+
+
+def ledger_row(record: Record) -> dict[str, Any]:
+    """A failed run."""
+    spec, error = record.spec, record.error
+    why = "" if error is None else f"{error.type}: {error.message}"
+    names = {"id": record.id, "model": spec.model, "task": spec.task, "seed": spec.seed}
+    return {**names, "status": record.status, "why": f"{why} (step {record.steps_done} of {spec.steps})"}
+
+
+def cell_data(plan: Plan, built: Report, records: Mapping[str, Record]) -> dict[str, Any]:
+    """What a press on a cell shows: its runs, commits, data and config."""
+    members: dict[tuple[str, str], list[Any]] = {}
+    for spec in plan.runs:
+        members.setdefault((spec.model, spec.task), []).append(spec)
+    cells: dict[str, Any] = {}
+    configs: list[str] = []
+    numbers: dict[tuple[str, str], int] = {}
+    for cell in (cell for row in built.results.rows for cell in row if cell.key):
+        model, task, split, metric = cell.key
+        specs = members[(model, task)]
+        if (model, task) not in numbers:
+            numbers[(model, task)] = len(configs)
+            config = {key: value for key, value in specs[0].config.items() if key != "seed"}
+            configs.append(json.dumps({"config": config, "sizes": specs[0].sizes}, indent=1))
+        left = len(specs) - CELL_RUNS
+        first = specs[0]
+        residuals = ", ".join(f"{key} {value:+.2%}" for key, value in first.budget.residual.items())
+        on = "on budget" if first.budget.on_budget else "off budget"
+        cells["|".join(cell.key)] = {
+            "title": f"{model} on {task}: {cell.text}",
+            "lines": [
+                f"{metric} ({first.task_info.unit}) on {split}; mean over runs that are done"
+                + (f"; the first {CELL_RUNS} of {len(specs)} are shown" if left > 0 else ""),
+                f"budget {first.budget.name} ({first.budget.regime}), {on}: {residuals}",
+                f"data {first.data_fingerprint}",
+            ],
+            "runs": [_run_row(spec, records.get(spec.id), split, metric) for spec in specs[:CELL_RUNS]],
+            "command": f"python -m experiments.why {plan.table.name} {model} {task}",
+            "config": numbers[(model, task)],
+        }
+    return {"cells": cells, "configs": configs}
+
+
+def _run_row(spec: Any, record: Record | None, split: str, metric: str) -> list[Any]:
+    if record is None:
+        return [spec.id, spec.seed, None, "no record", None, None]
+    value = record.metrics.get(split, {}).get(metric)
+    commit = (record.provenance.git_commit or "none")[:12] + ("+" if record.provenance.git_dirty else "")
+    shown = None if value is None else f"{value:.4f}"
+    return [spec.id, spec.seed, shown, record.status, commit, record.measured.started]
+
+
+def embedded(values: Any) -> str:
+    """JSON that may stand inside a script element: no text of it can end the element."""
+    return json.dumps(values, separators=(",", ":")).replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 def provenance_grid(records: Sequence[Record]) -> Grid:
@@ -68,27 +232,7 @@ def provenance_grid(records: Sequence[Record]) -> Grid:
         for package, version in origin.versions.items():
             answers.setdefault(package, set()).add(version)
     rows = [[Cell(key), Cell("; ".join(sorted(values)))] for key, values in answers.items()]
-    return Grid("Provenance", ["what", "answer"], rows)
-
-
-def runs_grid(plan: Plan, store: Store) -> Grid:
-    """Every run of the plan and its state."""
-    rows = [
-        [Cell(text) for text in (spec.id, spec.model, spec.task, str(spec.seed), store.state(spec.id))]
-        for spec in plan.runs
-    ]
-    return Grid("Runs", ["id", "model", "task", "seed", "state"], rows)
-
-
-def _table(grid: Grid) -> str:
-    head = "".join(f"<th>{escape(column)}</th>" for column in grid.columns)
-    rows = "".join(f"<tr>{''.join(_td(cell) for cell in row)}</tr>" for row in grid.rows)
-    return f"<table><caption>{escape(grid.title)}</caption><tr>{head}</tr>{rows}</table>"
-
-
-def _td(cell: Cell) -> str:
-    text = escape(cell.text)
-    return f"<td><b>{text}</b></td>" if cell.bold else f"<td>{text}</td>"
+    return Grid("Sources, versions, hardware", ["what", "answer"], rows)
 
 
 if __name__ == "__main__":

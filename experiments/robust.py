@@ -137,9 +137,10 @@ def minimum_detectable_effect(sd: float, n: int, alpha: float = 0.05, power: flo
 
     def missing(effect: float) -> float:
         shift = effect * np.sqrt(n)
-        return float(nct.sf(limit, n - 1, shift) + nct.cdf(-limit, n - 1, shift)) - power
+        # The other tail is below alpha / 2, and scipy has no number for it where it is below rounding.
+        return float(nct.sf(limit, n - 1, shift) + np.nan_to_num(nct.cdf(-limit, n - 1, shift))) - power
 
-    high = 1.0
+    high = float(limit) / np.sqrt(n)
     while missing(high) < 0:
-        high *= 1.5
+        high *= 1.3
     return sd * float(brentq(missing, 1e-9, high))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from experiments.errors import UserError
 
@@ -32,6 +32,7 @@ class TrainerSettings(Section):
         default_factory=list, description="Depths (loop counts K) to evaluate the trained model at, beside its own."
     )
     compile: bool = Field(default=False, description="torch.compile the model; rounding differs, so it is identity.")
+    precision: Literal["32-true", "bf16-mixed"] = Field(default="32-true", description="Lightning's precision=.")
     strategy: Literal["auto", "ddp"] = Field(default="auto", description="ddp: one run on `devices` devices.")
     devices: int = Field(default=1, ge=1, description="Devices (on a CPU: processes) of one run under ddp.")
 
@@ -64,8 +65,17 @@ class Entry(Section):
     overrides: list[str] = Field(default_factory=list)
 
 
+class ColumnSettings(Section):
+    """A column of a table: a metric of a split of a task."""
+
+    task: str
+    split: str = "test/id"
+    metric: str | None = Field(default=None, description="null = the task's primary metric.")
+    label: str | None = Field(default=None, description="Heading; null = task, split, metric.")
+
+
 class TableSettings(Section):
-    """conf/table: which runs a table is made of."""
+    """conf/table: which runs a table is made of, and how it is laid out."""
 
     name: str
     models: list[str | Entry] = Field(min_length=1)
@@ -77,11 +87,25 @@ class TableSettings(Section):
     per_model: dict[str, list[str]] = Field(default_factory=dict)
     confidence: float = Field(default=0.95, gt=0, lt=1)
     alpha: float = Field(default=0.05, gt=0, lt=1)
+    columns: list[ColumnSettings] = Field(default_factory=list, description="Default: the primary metric of each task.")
+    groups: dict[str, list[str]] = Field(default_factory=dict, description="Headings and the rows under each.")
+    regime: str | None = Field(default=None, description="The regime that the budget must have; null = any.")
+    optional: list[str] = Field(default_factory=list, description="Tasks left out, in a line, where data are absent.")
 
     @field_validator("budget", mode="before")
     @classmethod
     def _word(cls, value: Any) -> Any:
         return "off" if value is False else value  # YAML reads the bare word as a boolean
+
+    @model_validator(mode="after")
+    def _layout(self) -> TableSettings:
+        labels = [entry.label for entry in self.entries()]
+        grouped = [label for members in self.groups.values() for label in members]
+        if self.groups and sorted(grouped) != sorted(labels):
+            raise ValueError(f"groups must name each row once; rows: {', '.join(labels)}")
+        if unknown := [column.task for column in self.columns if column.task not in self.tasks]:
+            raise ValueError(f"columns name the task {unknown[0]}, which is not in tasks: {', '.join(self.tasks)}")
+        return self
 
     def entries(self) -> list[Entry]:
         """The rows, plain names spelled out."""

@@ -6,7 +6,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from experiments.table import Cell, Grid, Report
+from experiments.render import Cell, Grid
+from experiments.table import Report
 
 
 def show(report: Report, name: str, console: Console | None = None) -> None:
@@ -17,7 +18,9 @@ def show(report: Report, name: str, console: Console | None = None) -> None:
     console.print(f"\n[bold]Table {escape(name)}[/bold]")
     for line in report.header:
         console.print(escape(line), highlight=False)
-    for grid in (report.results, report.costs, report.measured):
+    for grid in (report.results, report.overall, report.costs, report.measured):
+        if grid is None:
+            continue
         console.print(rich_table(grid))
     for note in report.notes:
         console.print(f"- {escape(note)}", highlight=False)
@@ -28,7 +31,11 @@ def rich_table(grid: Grid) -> Table:
     table = Table(title=grid.title, title_justify="left")
     for number, column in enumerate(grid.columns):
         table.add_column(escape(column), justify="left" if number == 0 else "right")
-    for row in grid.rows:
+    heads = dict(grid.groups)
+    for number, row in enumerate(grid.rows):
+        if number in heads:
+            table.add_section()
+            table.add_row(f"[italic]{escape(heads[number])}[/italic]")
         table.add_row(*(_markup(cell) for cell in row))
     return table
 

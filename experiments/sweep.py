@@ -176,8 +176,8 @@ def show_rows(rows: list[dict[str, Any]], columns: list[str], title: str) -> Non
     """Print rows as a table."""
     from rich.console import Console
 
+    from experiments.render import Cell, Grid
     from experiments.show import rich_table
-    from experiments.table import Cell, Grid
 
     def text(value: Any) -> str:
         if isinstance(value, float):

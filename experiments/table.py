@@ -1,44 +1,31 @@
 """The table: rows = models, columns = the tasks' primary metrics, then what it cost. Made from records alone.
 
-Bold means: significantly best (paired t-tests over seeds, Holm over the table) and on budget. Fewer than three seeds
-print no interval. What depends on the clock stands apart, so that the rest is the same however often a run was
-interrupted.
+Bold means: significantly best (paired t-tests over seeds, Holm over the table) and on budget. Fewer than three
+seeds print no interval. What depends on the clock stands apart, so that the rest is the same however often a run
+was interrupted. Every grid is a function of a tidy frame, so that it can be made again from the CSV.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from experiments import atomic
-from experiments.frame import Runs, cells_frame, primary_by_seed, timing_frame
+from experiments import atomic, render
+from experiments.aggregate import aggregate_frame
+from experiments.errors import UserError
+from experiments.frame import Column, Runs, cells_frame, primary_by_seed, timing_frame
 from experiments.plan import Plan
 from experiments.records import Record, RunSpec
+from experiments.render import Cell, Grid, number, span
 from experiments.runs import Store
 from experiments.settings import TableSettings
 from experiments.stats import MIN_SEEDS, verdicts
 
 OFF_BUDGET = "!"
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A formatted cell."""
-
-    text: str
-    bold: bool = False
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A formatted table."""
-
-    title: str
-    columns: list[str]
-    rows: list[list[Cell]]
 
 
 @dataclass(frozen=True)
@@ -52,74 +39,108 @@ class Report:
     notes: list[str]
     cells: pd.DataFrame
     timing: pd.DataFrame
+    aggregate: pd.DataFrame
+    overall: Grid | None
 
 
 def build(plan: Plan, store: Store) -> Report:
     """The report of a plan from the records in the store.
 
     Raises:
-        UserError: a record is corrupt.
+        UserError: a record is corrupt, or the budget's regime is not the one that the table asks for.
     """
     records = store.records(dict.fromkeys(spec.id for spec in plan.runs))
     store.require_sound()
+    return from_records(plan, records)
+
+
+def from_records(plan: Plan, records: dict[str, Record]) -> Report:
+    """The report of a plan from records by id."""
     runs: Runs = [(spec, records.get(spec.id)) for spec in plan.runs]
     settings = plan.table
-    best = winners(runs, settings)
-    cells = cells_frame(settings.name, runs, best, settings.confidence)
-    timing = timing_frame(settings.name, runs)
+    if settings.regime not in (None, plan.runs[0].budget.regime):
+        has = plan.runs[0].budget.regime
+        raise UserError(
+            f"table {settings.name} is for regime {settings.regime}, its budget {settings.budget} has {has}"
+        )
+    columns = layout(settings, plan.runs)
+    cells = cells_frame(settings.name, runs, winners(runs, settings, columns), settings.confidence)
+    timing, aggregate = timing_frame(settings.name, runs), aggregate_frame(runs, settings)
     labels = [entry.label for entry in settings.entries()]
     return Report(
         header=_header(plan),
-        results=_results(settings, labels, cells),
-        costs=_costs(settings, labels, cells),
+        results=results_grid(cells, columns, settings.groups),
+        costs=_costs(labels, cells),
         measured=_measured(labels, timing),
         notes=_notes(plan, runs, cells),
         cells=cells,
         timing=timing,
+        aggregate=aggregate,
+        overall=_overall(aggregate) if len(aggregate) else None,
     )
 
 
+def layout(settings: TableSettings, specs: Sequence[RunSpec]) -> dict[Column, str | None]:
+    """The columns (task, split, metric) of a table, each with its heading if it has one of its own."""
+    primary = {spec.task: spec.task_info.metric for spec in specs}
+    if not settings.columns:
+        return {(task, "test/id", primary[task]): None for task in settings.tasks}
+    return {(c.task, c.split, c.metric or primary[c.task]): c.label for c in settings.columns}
+
+
 def write(report: Report, name: str, store: Store) -> list[Path]:
-    """Write exports/<name>.csv, <name>-timing.csv and <name>.md; returns their paths."""
-    folder = store.root / "exports"
-    paths = [folder / f"{name}.csv", folder / f"{name}-timing.csv", folder / f"{name}.md"]
-    atomic.write_text(paths[0], report.cells.to_csv(index=False, lineterminator="\n"))
-    atomic.write_text(paths[1], report.timing.to_csv(index=False, lineterminator="\n"))
-    atomic.write_text(paths[2], markdown(report, name))
-    return paths
+    """Write <name>.csv (tidy), -timing.csv, -wide.csv, -aggregate.csv, .md, .tex and -table.html into exports/."""
+    grids = [report.results, *([report.overall] if report.overall else []), report.costs]
+    tex = "\n".join(render.latex(grid, f"{name}-{n}", report.header) for n, grid in enumerate(grids))
+    texts = {
+        f"{name}.csv": _csv(report.cells),
+        f"{name}-timing.csv": _csv(report.timing),
+        f"{name}-wide.csv": _csv(render.wide(report.cells)),
+        f"{name}-aggregate.csv": _csv(report.aggregate),
+        f"{name}.md": markdown(report, name),
+        f"{name}.tex": tex,
+        f"{name}-table.html": "\n".join(map(render.html, grids)) + "\n",
+    }
+    for file, text in texts.items():
+        atomic.write_text(store.root / "exports" / file, text)
+    return [store.root / "exports" / file for file in texts]
+
+
+def _csv(frame: pd.DataFrame) -> str:
+    return str(frame.to_csv(index=False, lineterminator="\n"))
 
 
 def markdown(report: Report, name: str) -> str:
     """The report in Markdown; the measured part is the last, as it alone depends on the clock."""
-    parts = [f"# Table {name}", *report.header, _md(report.results), _md(report.costs)]
+    grids = [report.results, *([report.overall] if report.overall else []), report.costs]
+    parts = [f"# Table {name}", *report.header, *map(render.markdown, grids)]
     if report.notes:
         parts.append("\n".join(f"- {note}" for note in report.notes))
-    return "\n\n".join([*parts, _md(report.measured)]) + "\n"
+    return "\n\n".join([*parts, render.markdown(report.measured)]) + "\n"
 
 
-def _md(grid: Grid) -> str:
-    def line(cells: list[str]) -> str:
-        return "| " + " | ".join(cells) + " |"
-
-    rows = [line([f"**{c.text}**" if c.bold else c.text for c in row]) for row in grid.rows]
-    rule = line(["---", *("---:" for _ in grid.columns[1:])])
-    return "\n".join([f"**{grid.title}**", "", line(grid.columns), rule, *rows])
-
-
-def winners(runs: Runs, settings: TableSettings) -> dict[str, str | None]:
-    """Per task, the model that is significantly best in a table of all tasks, and on budget; else None."""
+def winners(
+    runs: Runs, settings: TableSettings, columns: Sequence[Column] | dict[Column, str | None]
+) -> dict[Column, str | None]:
+    """Per column, the model that is significantly best in a table of all columns, and on budget; else None."""
     higher = {spec.task: spec.task_info.higher_is_better for spec, _ in runs}
-    found = verdicts({task: (primary_by_seed(runs, task), higher[task]) for task in settings.tasks}, settings.alpha)
+    by_key = {"\0".join(c): (primary_by_seed(runs, *c), higher[c[0]]) for c in columns}
+    found = verdicts(by_key, settings.alpha)
     off = {(spec.task, spec.model) for spec, _ in runs if not spec.budget.on_budget}
-    return {t: v.best if v.significant and (t, v.best) not in off else None for t, v in found.items()}
+    chosen: dict[Column, str | None] = {}
+    for column in columns:
+        verdict = found["\0".join(column)]
+        chosen[column] = verdict.best if verdict.significant and (column[0], verdict.best) not in off else None
+    return chosen
 
 
 def _header(plan: Plan) -> list[str]:
     budget = plan.runs[0].budget
-    parts = [
-        f"{_engineering(target)} {_WORDS.get(key, key)} (within {budget.tolerance.get(key, 0):.0%})"
-        for key, target in budget.target.items()
-    ]
+    parts = []
+    for key, target in budget.target.items():
+        found = {spec.budget.target.get(key, target) for spec in plan.runs}  # a task may have FLOPs of its own
+        tolerance = budget.tolerance.get(key, 0)
+        parts.append(f"{span(pd.Series(sorted(found)))} {_WORDS.get(key, key)} (within {100 * tolerance:g} %)")
     n = len(plan.table.seeds)
     interval = f"mean ± {plan.table.confidence:.0%} t-interval over seeds" if n >= MIN_SEEDS else "mean"
     return [
@@ -131,42 +152,85 @@ def _header(plan: Plan) -> list[str]:
 _WORDS = {"params": "non-embedding parameters", "train_flops": "training FLOPs"}
 
 
-def _results(settings: TableSettings, labels: list[str], cells: pd.DataFrame) -> Grid:
-    found = primary_rows(cells)
-    columns, chance = ["model"], [Cell("chance")]
-    for task in settings.tasks:
-        row = found[labels[0], task]
-        columns.append(f"{task} ({row['metric']} {'↑' if row['higher_is_better'] else '↓'})")
-        chance.append(Cell(_number(row["chance"])))
-    rows = []
-    for label in labels:
-        mine = [found[label, task] for task in settings.tasks]
-        off = not all(row["on_budget"] for row in mine)
-        ok, launched = (sum(int(row[key]) for row in mine) for key in ("n_ok", "n_launched"))
-        helps = " ".join(sorted({row["helps"] for row in mine if row["helps"]}))
-        name = Cell(f"{label} {OFF_BUDGET}" if off else label)
-        rows.append([name, *map(_result, mine), Cell(f"{ok}/{launched}"), Cell(helps or "none")])
-    chance += [Cell(""), Cell("")]
-    return Grid("Results", [*columns, "ok/launched", "helps"], [*rows, chance])
+def results_grid(
+    cells: pd.DataFrame,
+    columns: dict[Column, str | None] | None = None,
+    groups: dict[str, list[str]] | None = None,
+) -> Grid:
+    """The results from the tidy frame alone, be it just made or read from the CSV.
+
+    Args:
+        cells: see experiments.frame.
+        columns: (task, split, metric) -> heading or None; default: the primary metric on test/id of each task.
+        groups: headings and the rows under each.
+    """
+    found = {(r["model"], r["task"], r["split"], r["metric"]): r for r in _rows(cells)}
+    if columns is None:
+        first = cells[cells["primary"] & (cells["split"] == "test/id")]
+        columns = {(r["task"], r["split"], r["metric"]): None for r in _rows(first)}
+    labels = [m for members in groups.values() for m in members] if groups else list(dict.fromkeys(cells["model"]))
+    heads, chance = ["model"], [Cell("chance")]
+    for column, heading in columns.items():
+        known = next((found[model, *column] for model in labels if (model, *column) in found), None)
+        heads.append(_heading(column, heading, known))
+        chance.append(Cell(number(known["chance"]) if known else ""))
+    rows = [_row(label, columns, found, cells[cells["model"] == label]) for label in labels]
+    at, starts = 0, []
+    for heading, members in (groups or {}).items():
+        starts.append((at, heading))
+        at += len(members)
+    return Grid("Results", [*heads, "ok/launched", "helps"], [*rows, [*chance, Cell(""), Cell("")]], tuple(starts))
+
+
+def _heading(column: Column, heading: str | None, row: dict[str, Any] | None) -> str:
+    task, split, metric = column
+    arrow = "" if row is None else " ↑" if row["higher_is_better"] else " ↓"
+    place = "" if split == "test/id" else f" {split}"
+    return f"{heading or f'{task}{place}'} ({metric}{arrow})"
+
+
+def _row(
+    label: str, columns: dict[Column, str | None], found: Mapping[Any, dict[str, Any]], mine: pd.DataFrame
+) -> list[Cell]:
+    tasks = mine.drop_duplicates("task")
+    ok, launched = int(tasks["n_ok"].sum()), int(tasks["n_launched"].sum())
+    helps = " ".join(sorted({str(h) for h in tasks["helps"] if h and not pd.isna(h)}))
+    name = Cell(label if bool(tasks["on_budget"].all()) else f"{label} {OFF_BUDGET}")
+    values = [_result(found.get((label, *column)), (label, *column)) for column in columns]
+    return [name, *values, Cell(f"{ok}/{launched}"), Cell(helps or "none")]
+
+
+def _rows(cells: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(key): value for key, value in row.items()} for row in cells.to_dict("records")]
 
 
 def primary_rows(cells: pd.DataFrame) -> dict[tuple[str, str], dict[str, Any]]:
     """The row of the primary metric on test/id, by (model, task)."""
     chosen = cells[cells["primary"] & (cells["split"] == "test/id")]
-    rows = [{str(key): value for key, value in row.items()} for row in chosen.to_dict("records")]
-    return {(row["model"], row["task"]): row for row in rows}
+    return {(row["model"], row["task"]): row for row in _rows(chosen)}
 
 
-def _result(row: dict[str, Any]) -> Cell:
-    if pd.isna(row["mean"]):
-        return Cell("no result")
-    text = _number(row["mean"])
+def _result(row: dict[str, Any] | None, key: tuple[str, ...]) -> Cell:
+    if row is None or pd.isna(row["mean"]):
+        return Cell("no result", key=key)
+    text = number(row["mean"])
     if not pd.isna(row["high"]):
         text += f" ± {row['high'] - row['mean']:.4f}"
-    return Cell(text, bold=bool(row["best"]))
+    return Cell(text, bold=bool(row["best"]), key=key)
 
 
-def _costs(settings: TableSettings, labels: list[str], cells: pd.DataFrame) -> Grid:
+def _overall(aggregate: pd.DataFrame) -> Grid:
+    first = str(aggregate["beats"].iloc[0])
+    rows = []
+    for row in _rows(aggregate):
+        interval = "" if pd.isna(row["low"]) else f" [{row['low']:.3f}, {row['high']:.3f}]"
+        share = "" if pd.isna(row["beats_share"]) else f"{row['beats_share']:.2f}"
+        rows.append([Cell(row["model"]), Cell(f"{row['iqm']:.3f}{interval}"), Cell(str(row["seeds"])), Cell(share)])
+    title = "Over all tasks (0 = chance, 1 = perfect)"
+    return Grid(title, ["model", "interquartile mean", "seeds", f"P(better than {first})"], rows)
+
+
+def _costs(labels: list[str], cells: pd.DataFrame) -> Grid:
     rows = []
     for label in labels:
         mine = cells[cells["model"] == label]
@@ -180,7 +244,7 @@ def _costs(settings: TableSettings, labels: list[str], cells: pd.DataFrame) -> G
             "flops_eval_per_token",
         )
         figures = [mine[key].dropna() for key in keys]
-        rows.append([Cell(label), *(Cell(_span(values)) for values in figures)])
+        rows.append([Cell(label), *(Cell(span(values)) for values in figures)])
     columns = ["model", "params (non-emb.)", "params (total)", "FLOPs/token", "train FLOPs", "steps"]
     columns += ["depth at test", "FLOPs/token at test"]
     return Grid("Cost (a span where tasks differ)", columns, rows)
@@ -191,7 +255,7 @@ def _measured(labels: list[str], timing: pd.DataFrame) -> Grid:
     for label in labels:
         mine = timing[timing["model"] == label]
         peak = mine["peak_memory_mib"].max()
-        speed = _span(mine["tokens_per_second"].dropna())
+        speed = span(mine["tokens_per_second"].dropna())
         rows.append([Cell(label), Cell(speed), Cell("" if pd.isna(peak) else f"{peak:.0f}")])
     return Grid("Measured on this machine", ["model", "tokens/s", "peak MiB"], rows)
 
@@ -225,22 +289,3 @@ def _mishap(record: Record, spec: RunSpec) -> str:
     assert record.error is not None
     where = f"{spec.model} on {spec.task}, seed {spec.seed} (run {spec.id})"
     return f"{record.status}: {where}: {record.error.type}: {record.error.message}"
-
-
-def _number(value: float) -> str:
-    return "" if pd.isna(value) else f"{value:.4f}"
-
-
-def _span(values: pd.Series) -> str:
-    if len(values) == 0:
-        return ""
-    low, high = _engineering(values.min()), _engineering(values.max())
-    return low if low == high else f"{low} - {high}"
-
-
-def _engineering(value: float) -> str:
-    """12345 -> 12.3k; steps below a thousand stay whole."""
-    for limit, letter in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= limit:
-            return f"{value / limit:.3g}{letter}"
-    return f"{value:g}"

@@ -1,4 +1,4 @@
-"""`python -m tasks list` and `python -m tasks show TASK [key=value ...]`: cards and readable samples."""
+"""`python -m tasks`: cards and readable samples, agreement of the checkers, a table of the generated tasks."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ import sys
 from dataclasses import fields
 
 from tasks.base import EVAL_SEED, Task, TaskCard
+from tasks.figures import check, table
+from tasks.probes import ProbedTask
 from tasks.registry import load, names
 
-USAGE = "usage: python -m tasks list | python -m tasks show TASK [key=value ...]"
+USAGE = (
+    "usage: python -m tasks list | python -m tasks show TASK [key=value ...] | "
+    "python -m tasks check [TASK ...] [--n ITEMS] | python -m tasks table"
+)
 
 
 def _print_card(task: Task, card: TaskCard) -> None:
@@ -19,6 +24,24 @@ def _print_card(task: Task, card: TaskCard) -> None:
         print(f"  {entry.name.replace('_', ' '):<20} {value}")
     print(f"  {'sizes':<20} {'; '.join(f'{split}: {count}' for split, count in task.splits.items())}")
     print(f"  {'length, vocabulary':<20} {task.length}, {task.vocab_size}")
+    if isinstance(task, ProbedTask):
+        print(f"  {'probes':<20} {', '.join(task.probes)}")
+
+
+def _sample(task: Task, split: str) -> str:
+    """Item 0 for a reader; noise may leave nothing that reads as facts, so its tokens are shown."""
+    item = task.item(split, EVAL_SEED, 0)
+    return " ".join(map(str, item.input_ids.tolist())) if split.startswith("probe/noise") else task.text(item)
+
+
+def _check(arguments: list[str]) -> int:
+    chosen, items = arguments, "10000"
+    if "--n" in arguments:
+        place = arguments.index("--n")
+        chosen, items = [*arguments[:place], *arguments[place + 2 :]], (arguments[place + 1 : place + 2] or [""])[0]
+    if not items.isdigit() or int(items) < 1:
+        raise ValueError(f"--n {items}: give a number of items of 1 or more")
+    return check(chosen, int(items))
 
 
 def main(arguments: list[str]) -> int:
@@ -27,14 +50,18 @@ def main(arguments: list[str]) -> int:
         if arguments == ["list"]:
             for name in names():
                 card = load(name).describe()
-                print(f"{name:<12} {card.family:<10} {card.metric:<14} {card.summary}")
+                print(f"{name:<18} {card.family:<10} {card.metric:<14} {card.summary}")
         elif len(arguments) >= 2 and arguments[0] == "show":
             task = load(arguments[1], arguments[2:])
             card = task.card  # first, so that a task without its data prints nothing but that
             print(arguments[1])
             _print_card(task, card)
             for split in ("train", *task.splits):
-                print(f"\n{split}, item 0\n{task.text(task.generate(split, EVAL_SEED, 0))}")
+                print(f"\n{split}, item 0\n{_sample(task, split)}")
+        elif arguments == ["table"]:
+            table()
+        elif arguments[:1] == ["check"]:
+            return _check(arguments[1:])
         else:
             raise ValueError(USAGE)
     except ValueError as error:

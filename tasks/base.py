@@ -184,7 +184,7 @@ class Task(ABC):
     @cached_property
     def levels(self) -> dict[str, dict[str, float]]:
         """Measured shortcuts of every test split: split -> rule -> score."""
-        return {split: measure_shortcuts(self, split) for split in self.splits if split != "validation"}
+        return {split: measure_shortcuts(self, split) for split in self.splits if split.startswith("test/")}
 
     @property
     def chance(self) -> dict[str, float]:

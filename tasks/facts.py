@@ -27,13 +27,12 @@ Asked = tuple[str, tuple[int, ...], int]  # kind of question, arguments, answer 
 
 
 @dataclass(frozen=True, kw_only=True)
-class FactConfig(ProbeConfig):
-    """Sizes every such task has. `order_free` writes one token per fact and reads in both directions."""
+class AskConfig(ProbeConfig):
+    """Sizes every such task has."""
 
     n_questions: int = 8
     ood_length: int = 128
     bidirectional: bool = False
-    order_free: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -42,6 +41,13 @@ class FactConfig(ProbeConfig):
             self.ood_length >= self.length,
             f"ood_length={self.ood_length} is below length={self.length}: use ood_length >= {self.length}",
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FactConfig(AskConfig):
+    """For facts that are a set: `order_free` writes one token per fact and reads in both directions."""
+
+    order_free: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +70,7 @@ class FactTask(ProbedTask):
     probe_renames: ClassVar[tuple[str, ...]] = ()  # alphabets that the probe `rename` renames; empty: those above
     shuffled: ClassVar[bool] = True  # False: facts are written in the order of the puzzle
     ood_splits = ("ood_near", "ood_far")
-    config: FactConfig
+    config: AskConfig
 
     def __init__(self, **values: object) -> None:
         super().__init__(**values)
@@ -246,7 +252,11 @@ class FactTask(ProbedTask):
         room = self.max_length - len(item.input_ids) + len(self.write(facts))
         while more and len(self.write([*facts, *more])) > room:
             more = more[:-1]
-        return self._rewritten(item, stream.shuffled([*facts, *more]), questions)
+        if self.shuffled:
+            return self._rewritten(item, stream.shuffled([*facts, *more]), questions)
+        for fact in more:
+            facts.insert(stream.below(len(facts) + 1), fact)
+        return self._rewritten(item, facts, questions)
 
     def score(
         self, labels_Bn: Tensor, pred_Bn: Tensor, nll_Bn: Tensor, input_ids_Bn: Tensor | None = None

@@ -98,6 +98,12 @@ class ProbedTask(Task):
         """See `Task.paired`."""
         return "test/id" if split.startswith("probe/") else None
 
+    @property
+    def chance(self) -> dict[str, float]:
+        """See `Task.chance`; that of a probe is test/id's, whose answers it has."""
+        measured = super().chance
+        return measured | {split: measured["test/id"] for split in self.splits if split.startswith("probe/")}
+
     def curve(self, split: str, values_N: Tensor) -> dict[str, float]:
         """With `size`: the mean of the primary metric per bucket."""
         if "size" not in self.asked:

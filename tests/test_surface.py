@@ -19,8 +19,8 @@ from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parent.parent
 VERBS = [
-    *("install", "test", "lint"),
-    *("reproduce-table", "sweep", "compare", "check-claims", "export", "report", "clean"),
+    *("install", "test", "test-cluster", "lint"),
+    *("reproduce-table", "sweep", "compare", "check-claims", "export", "report", "sync", "clean"),
 ]
 ROOMS = (".ci", "benchmarks", "conf", "docs", "experiments", "ressformer", "tasks", "tests", "tools")
 OWN = {"ressformer", "tasks", "experiments"}

@@ -100,9 +100,10 @@ class _Chosen(torch.autograd.Function):
             z = torch.bmm(q[g].reshape(-1, b, h) * plan.scale, keys.mT).view(-1, H, b, L)
             z = plan.hide_(z if bias_GbL is None else z.add_(bias_GbL[g].unsqueeze(1)), g)
             z = z if z_GHbc is None else torch.cat([z, z_GHbc[g]], dim=-1)
+            z = z.float() if z.dtype in (torch.bfloat16, torch.float16) else z  # as a softmax under autocast
             p = forward_rows(z.view(-1, z.shape[-1]), plan.activation).view_as(z)
             values = plan.table.take(v.view(G * H, -1), g).view(-1, L, h)
-            out[g] = torch.bmm(p[..., :L].flatten(0, 1), values).view(-1, H, b, h)
+            out[g] = torch.bmm(p[..., :L].flatten(0, 1).to(values.dtype), values).view(-1, H, b, h)
             if extra_GHbc is not None:
                 extra_GHbc[g] = p[..., L:]
             if graph_GbL is not None:
@@ -130,16 +131,19 @@ class _Chosen(torch.autograd.Function):
             grad, queries = g_out[g].reshape(-1, b, h), q[g].reshape(-1, b, h) * plan.scale
             keys = plan.table.take(k.view(G * H, -1), g).view(-1, L, h)
             values = plan.table.take(v.view(G * H, -1), g).view(-1, L, h)
-            plan.table.give(dv, torch.bmm(p[..., :L].flatten(0, 1).mT, grad), g)
-            dp = torch.bmm(grad, values.mT).view(-1, H, b, L)
+            # Under autocast the activation is in fp32, products are not, and here autocast is off.
+            low = grad.dtype
+            queries, keys, values = queries.to(low), keys.to(low), values.to(low)
+            plan.table.give(dv, torch.bmm(p[..., :L].flatten(0, 1).to(low).mT, grad).to(dv.dtype), g)
+            dp = torch.bmm(grad, values.mT).view(-1, H, b, L).to(p.dtype)
             dp = dp if g_graph is None else dp.add_(g_graph[g].unsqueeze(1), alpha=1.0 / H)
             if d_extra is not None:
                 dp = torch.cat([dp, torch.zeros_like(p[..., L:]) if g_extra is None else g_extra[g]], dim=-1)
             rows = p.shape[-1]
             dz = backward_rows(p.view(-1, rows), dp.view(-1, rows), plan.activation).view_as(p)
-            scores = dz[..., :L].flatten(0, 1)
+            scores = dz[..., :L].flatten(0, 1).to(low)
             torch.mul(torch.bmm(scores, keys).view(-1, H, b, h), plan.scale, out=dq[g])
-            plan.table.give(dk, torch.bmm(scores.mT, queries), g)
+            plan.table.give(dk, torch.bmm(scores.mT, queries).to(dk.dtype), g)
             if d_extra is not None:
                 d_extra[g] = dz[..., L:]
             if d_bias is not None:
@@ -186,7 +190,8 @@ def chosen_attention(
         extra = -n % block
         x_BHnx = pad(x_BHnx, (0, 0, 0, extra)) if extra else x_BHnx
         x_BNHbx = x_BHnx.unflatten(2, (-1, block)).transpose(1, 2)
-        return x_BNHbx.contiguous().flatten(0, 1)
+        blocks_GHbx: Tensor = x_BNHbx.contiguous().flatten(0, 1)
+        return blocks_GHbx
 
     def together(x: Tensor | None) -> Tensor | None:
         return None if x is None else x.flatten(0, 1)

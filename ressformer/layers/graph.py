@@ -99,6 +99,8 @@ class BlockGraph:
         self.chosen_BNm, self.n = chosen_BNm, n
         self.weight_BNbmb = weight_BNbL.unflatten(-1, (m, -1))
         self.count_BNbm = seen_BNbL.unflatten(-1, (m, -1)).sum(-1).expand(batch, number, -1, m)
+        # Kept: the next step's comparison needs it again.
+        self.squared_BNb = weight_BNbL.square().sum(-1)
 
     def change(self, before: BlockGraph, mask_Bn: Tensor | None) -> tuple[Tensor, Tensor]:
         """As `Graph.change`."""
@@ -108,8 +110,7 @@ class BlockGraph:
         at_BN1m1 = same_BNmm.byte().argmax(-1)[:, :, None, :, None]
         matched_BNbmb = before.weight_BNbmb.gather(3, at_BN1m1.expand_as(self.weight_BNbmb))
         shared_BNbm = (self.weight_BNbmb * matched_BNbmb).sum(-1) * same_BNm.unsqueeze(2)
-        squared_BNb = self.weight_BNbmb.square().sum((-1, -2)) + before.weight_BNbmb.square().sum((-1, -2))
-        squared_BNb = squared_BNb - 2 * shared_BNbm.sum(-1)
+        squared_BNb = self.squared_BNb + before.squared_BNb - 2 * shared_BNbm.sum(-1)
         both_BNb = (self.count_BNbm * same_BNm.unsqueeze(2)).sum(-1)
         union_BNb = self.count_BNbm.sum(-1) + before.count_BNbm.sum(-1) - both_BNb
         rows = []

@@ -26,7 +26,14 @@ from tasks.hub.texts import CLOSED, LINE_SHOWN, CorpusData
 from tasks.shortcuts import Rule
 from tasks.stream import Stream
 
-LONG = {"test/id": 1.0, "test/len_half": 0.5, "test/len_2x": 2.0, "test/len_4x": 4.0}
+LONG = {
+    "test/id": 1.0,
+    "test/len_eighth": 0.125,
+    "test/len_quarter": 0.25,
+    "test/len_half": 0.5,
+    "test/len_2x": 2.0,
+    "test/len_4x": 4.0,
+}
 LONGEST = 4
 COUNTED_BYTES = 20_000_000  # of train, for the byte statistics
 

@@ -20,6 +20,10 @@ class DataError(ValueError):
     """Data that cannot be used: one line that names the file and the row."""
 
 
+class MissingData(DataError):
+    """Data that are not there, rather than broken."""
+
+
 class Skip(Exception):
     """This row is left out; the text is the reason under which it is counted."""
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tasks.hub.files import READABLE, DataError, Parser, Row, checked, read_file
+from tasks.hub.files import READABLE, DataError, MissingData, Parser, Row, checked, read_file
 
 ALIASES = {"valid": "validation", "val": "validation", "dev": "validation", "tst": "test"}
 REACH_SECONDS = 8.0  # until a network that the user asked for counts as absent
@@ -169,11 +169,11 @@ def _hub_rows(source: Source, place: Place, split: str) -> Callable[[], Iterator
     return rows
 
 
-def missing(source: Source, place: Place, why: str = "") -> DataError:
+def missing(source: Source, place: Place, why: str = "") -> MissingData:
     """The one line that says what to get, where to put it and what stands in for it."""
     subset = f", subset {place.subset}" if place.subset else ""
     fetch = " or let task.download=true fetch it" if source.hub and not place.download else ""
-    return DataError(
+    return MissingData(
         f"task {place.task}: no data{why}: download {source.hub or source.folder}{subset} from {source.home} and put "
         f"it into {data_root() / source.folder} or name its folder with task.path=FOLDER{fetch}; "
         f"task={source.stand_in} needs no data and stands in for it"

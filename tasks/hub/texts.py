@@ -30,7 +30,7 @@ class CorpusConfig(TaskConfig):
 
     path: the folder of the data; empty: where `tasks.hub.source` looks.
     tokenizer: bytes | bpe, trained on the training text with at most `bpe_vocab` ids.
-    long_context: more test splits, with windows of 0.5, 2 and 4 lengths over the same text.
+    long_context: more test splits, with windows of 1/8, 1/4, 1/2, 2 and 4 lengths over the same text.
     """
 
     length: int = 256
@@ -49,8 +49,8 @@ class CorpusConfig(TaskConfig):
         require(self.batch_size >= 1, f"batch_size={self.batch_size} is too small: use 1 or more")
         require(self.length >= 2, f"length={self.length} is too small: use 2 or more")
         require(
-            self.length % 2 == 0 or not self.long_context,
-            f"length={self.length} is odd: use an even length with long_context=true",
+            self.length % 8 == 0 or not self.long_context,
+            f"length={self.length}: use a multiple of 8 with long_context=true",
         )
         require(self.tokenizer in TOKENIZERS, f"tokenizer={self.tokenizer!r} is unknown: use {' or '.join(TOKENIZERS)}")
 

@@ -37,7 +37,7 @@ class WikiTableQuestions(PassageTask):
         columns=("question", "answers", "table"),
         splits=("train", "validation", "test"),
         home="https://huggingface.co/datasets/stanfordnlp/wikitablequestions",
-        stand_in="chain",
+        stand_in="table_qa",
         file_key=lambda subset: "",
     )
     subsets = tuple(f"random-split-{number}" for number in range(1, 6))

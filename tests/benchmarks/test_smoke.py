@@ -60,7 +60,7 @@ def test_models(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = written(tmp_path / "models.csv")
     assert [row["model"] for row in rows] == ["transformer", "longformer"]
     assert float(rows[0]["time_per_flop_over_vanilla"]) == 1
-    assert all(float(row["peak_mib"]) == 2 for row in rows)
+    assert all(0 <= float(row["peak_mib"]) < 100 for row in rows)
     gpt2 = written(tmp_path / "gpt2.csv")
     assert [row["model"] for row in gpt2] == ["GPT-2 in plain torch", "vanilla", "vanilla through Lightning"]
     assert "Training step at budget tiny: 1 x 256 tokens" in capsys.readouterr().out

@@ -17,6 +17,7 @@ from toy import make_spec
 
 from experiments.mirror import MetricsLog, Mirror, mirror_for, read_log, summary_of
 from experiments.runs import Lost, Store
+from experiments.sync import sync
 from experiments.train import execute
 from ressformer.module import SequenceModule
 
@@ -204,3 +205,20 @@ def test_tensorboard_shows_each_step_once(store: Store, monkeypatch: pytest.Monk
             (value,) = [event.value for event in found.Scalars(key) if event.step == line["step"]]
             assert value == pytest.approx(line[key], rel=1e-6)
     assert found.Scalars("summary/test/id/accuracy")
+
+
+@pytest.mark.slow
+def test_sync_prints_the_commands_and_makes_the_report_a_run(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = make_spec(steps=2, logger={"kind": "wandb"})
+    assert sync([f"results_dir={store.root}"]) == 0
+    assert "no offline run" in capsys.readouterr().out
+    assert execute(spec, store) == "done"
+    (store.root / "exports").mkdir()
+    (store.root / "exports" / "toy.csv").write_text("model,mean\na,0.5\nb,\n")
+    for _ in range(2):  # the second time nothing is made anew
+        capsys.readouterr()
+        assert sync([f"results_dir={store.root}"]) == 0
+        lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("wandb sync --project")]
+        assert len(lines) == 2 and spec.id in lines[0] and "exports/wandb/offline-run-" in lines[1]
+    (table,) = (store.root / "exports").glob("wandb/*/files/media/table/tables/*.table.json")
+    assert json.loads(table.read_text())["data"][0] == ["a", 0.5]

@@ -89,7 +89,7 @@ def test_wilson_by_hand() -> None:
     assert (low, high) == pytest.approx((0.49016, 0.94331), abs=1e-4)
 
 
-@pytest.mark.parametrize("n", [3, 5, 10])
+@pytest.mark.parametrize("n", [3, 5, 10, 100, 1000])
 def test_minimum_detectable_effect_against_statsmodels(n: int) -> None:
     theirs = TTestPower().solve_power(effect_size=None, nobs=n, alpha=0.05, power=0.8, alternative="two-sided")
     assert minimum_detectable_effect(2.0, n) == pytest.approx(2.0 * float(theirs), rel=1e-3)

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
+import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from toy import make_record, make_spec
 
+import experiments
 from experiments import atomic
+from experiments.aggregate import AGGREGATE_COLUMNS
 from experiments.errors import UserError
-from experiments.export import ITEM_COLUMNS, METRIC_COLUMNS, RUN_COLUMNS, export
+from experiments.export import COLUMNS, ITEM_COLUMNS, METRIC_COLUMNS, RUN_COLUMNS, export
 from experiments.frame import CELL_COLUMNS, TIMING_COLUMNS, helps
 from experiments.plan import Plan
 from experiments.records import RunSpec
+from experiments.render import latex, wide
 from experiments.report import write_html
 from experiments.runs import Store
 from experiments.settings import TableSettings
-from experiments.table import Report, build, markdown, write
+from experiments.table import Report, build, markdown, results_grid, write
 
 VALUES = {"a": {0: 0.90, 1: 0.91, 2: 0.92}, "b": {0: 0.50, 1: 0.52, 2: 0.51}}
 
@@ -103,7 +109,7 @@ def test_records_of_other_sources_are_named(store: Store) -> None:
 def test_header_names_regime_and_tolerance(store: Store) -> None:
     header = " ".join(build(make_plan(), store).header)
     assert "regime train_flops" in header
-    assert "1k non-embedding parameters (within 2%), 1G training FLOPs (within 1%)" in header
+    assert "1k non-embedding parameters (within 2 %), 1G training FLOPs (within 1 %)" in header
 
 
 def test_helps_are_named() -> None:
@@ -132,7 +138,8 @@ def test_all_but_the_clock_is_the_same_bit_for_bit(tmp_path: Path) -> None:
             slower(store, spec) if name == "two" else store.write_record(
                 make_record(spec, VALUES[spec.model][spec.seed])
             )
-        cells, timing, page = write(build(plan, store), "toy", store)
+        paths = {path.name: path for path in write(build(plan, store), "toy", store)}
+        cells, timing, page = (paths[n] for n in ("toy.csv", "toy-timing.csv", "toy.md"))
         texts.append((cells.read_bytes(), page.read_text().split("**Measured")[0], timing.read_bytes()))
     assert texts[0][:2] == texts[1][:2]
     assert texts[0][2] != texts[1][2]
@@ -158,8 +165,8 @@ def test_columns_of_the_tidy_table_are_pinned() -> None:
     assert " ".join(CELL_COLUMNS) == (
         "table model task split metric primary higher_is_better unit n_ok n_launched mean sd low high chance "
         "above_chance best budget regime on_budget params_residual train_flops_residual params params_total "
-        "params_active flops_per_token train_flops train_flops_counted steps helps data_fingerprint "
-        "eval_depth flops_eval_per_token"
+        "params_active flops_per_token train_flops train_flops_counted steps helps data_fingerprint eval_depth "
+        "flops_eval_per_token"
     )
     assert TIMING_COLUMNS == [
         "table",
@@ -185,11 +192,94 @@ def test_columns_of_the_raw_export_are_pinned() -> None:
     assert " ".join(ITEM_COLUMNS) == "id model task seed split metric item value weight"
 
 
+def test_the_table_comes_back_from_its_csv(store: Store) -> None:
+    plan = make_plan()
+    fill(store, plan)
+    report = build(plan, store)
+    assert results_grid(pd.read_csv(io.StringIO(report.cells.to_csv(index=False)))) == report.results
+
+
+def test_load_is_the_frame_of_the_newest_plan(store: Store) -> None:
+    plan = make_plan()
+    fill(store, plan)
+    atomic.write_text(store.root / "plans" / plan.file_name, plan.model_dump_json())
+    pd.testing.assert_frame_equal(experiments.load("toy", str(store.root)), build(plan, store).cells)
+    with pytest.raises(UserError, match="no plan of table other"):
+        experiments.load("other", str(store.root))
+
+
+def test_columns_groups_and_regime_of_the_spec(store: Store) -> None:
+    plan = make_plan()
+    fill(store, plan)
+    columns = [{"task": "chain", "split": "test/ood", "label": "far"}, {"task": "chain"}]
+    layout = {"columns": columns, "groups": {"Ours": ["b"], "Theirs": ["a"]}, "regime": "train_flops"}
+    table = TableSettings.model_validate({**plan.table.model_dump(), **layout})
+    grid = build(plan.model_copy(update={"table": table}), store).results
+    assert grid.columns[1:3] == ["far (accuracy ↑)", "chain (accuracy ↑)"]
+    assert [row[0].text for row in grid.rows] == ["b", "a", "chance"] and grid.groups == ((0, "Ours"), (1, "Theirs"))
+    other = table.model_copy(update={"regime": "params"})
+    with pytest.raises(UserError, match="is for regime params"):
+        build(plan.model_copy(update={"table": other}), store)
+    with pytest.raises(ValueError, match="groups must name each row once"):
+        TableSettings.model_validate({**plan.table.model_dump(), "groups": {"Ours": ["b"]}})
+
+
+def test_latex_is_booktabs_and_escaped(store: Store) -> None:
+    plan = make_plan(models=("a", "b"))
+    fill(store, plan)
+    text = latex(build(plan, store).results, "toy", ["100% of a_b"])
+    assert r"\textbf{0.9100 $\pm$ 0.0248}" in text and r"100\% of a\_b" in text and r"accuracy $\uparrow$" in text
+    assert [text.count(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule")] == [1, 1, 1]
+    body = re.search(r"\\begin{tabular}{(l r*|lr*)}(.*)\\end{tabular}", text, flags=re.DOTALL)
+    assert body is not None
+    lines = [line for line in body[2].splitlines() if line.endswith(r"\\")]
+    assert {line.count("&") + 1 for line in lines} == {len(body[1])}
+
+
+def test_wide_csv_has_a_row_per_model(store: Store) -> None:
+    plan = make_plan()
+    fill(store, plan)
+    frame = wide(build(plan, store).cells)
+    assert list(frame["model"]) == ["a", "b"]
+    assert frame["chain test/id accuracy mean"].tolist() == pytest.approx([0.91, 0.51])
+
+
+def test_aggregate_over_two_tasks(store: Store) -> None:
+    plan = make_plan()
+    second = [make_spec(model=s.model, seed=s.seed, labelled=s.model, task="b", t=1) for s in plan.runs]
+    table = plan.table.model_copy(update={"tasks": ["chain", "b"]})
+    plan = plan.model_copy(update={"runs": [*plan.runs, *second], "table": table})
+    fill(store, plan)
+    found = build(plan, store).aggregate.set_index("model")
+    # Accuracy 0.91 with chance 0.25 is (0.91 - 0.25) / 0.75 of the way; the two tasks score alike.
+    assert found.loc["a", "iqm"] == pytest.approx(0.88) and found.loc["b", "beats_share"] == 0
+    assert found.loc["a", "low"] < 0.88 < found.loc["a", "high"]
+
+
+def test_every_exported_column_is_documented() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "exports.md").read_text()
+    aggregate = {"TABLE-aggregate.csv": AGGREGATE_COLUMNS}
+    for name, columns in {
+        **COLUMNS,
+        "TABLE.csv": CELL_COLUMNS,
+        "TABLE-timing.csv": TIMING_COLUMNS,
+        **aggregate,
+    }.items():
+        section = text.split(f"## {name}\n")[1].split("\n## ")[0]
+        assert re.findall(r"^\| `(\w+)`", section, flags=re.MULTILINE) == columns, name
+
+
 def test_raw_export(store: Store) -> None:
     plan = make_plan()
     fill(store, plan)
     store.write_record(make_record(make_spec(model="c", seed=5), None))
-    runs, metrics, items = (list(csv.DictReader(path.read_text().splitlines())) for path in export(store))
+    (store.folder(plan.runs[0].id) / "metrics.jsonl").write_text('{"step": 6, "val/accuracy": 0.5}\n{"step": 1')
+    runs, metrics, items, steps, costs = (list(csv.DictReader(path.read_text().splitlines())) for path in export(store))
+    # Half of the 12 steps are half of the training FLOPs; the torn line is left out.
+    assert [(s["step"], float(s["train_flops"]), s["key"], s["value"]) for s in steps] == [
+        ("6", 5e8, "val/accuracy", "0.5")
+    ]
+    assert {(c["model"], c["depth"]) for c in costs} >= {("a", "0"), ("b", "0"), ("c", "0")}
     assert len(runs) == 7 and [r["status"] for r in runs].count("failed") == 1
     assert next(r for r in runs if r["model"] == "c")["error_type"] == "ValueError"
     chosen = [m for m in metrics if m["model"] == "a" and m["seed"] == "1"]

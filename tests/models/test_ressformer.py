@@ -193,6 +193,23 @@ def test_kernels_in_c_and_in_torch_agree(selection: str) -> None:
     assert all(torch.allclose(here, there, rtol=1e-3, atol=1e-4) for here, there in zip(*seen, strict=True))
 
 
+@pytest.mark.slow  # the compiler takes a minute for each
+@pytest.mark.timeout(900)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # raised inside torch's compiler
+@pytest.mark.parametrize("selection", ["token", "block"])
+def test_compiled_equals_eager(selection: str) -> None:
+    arm = {"selection": selection, "block": 8, "blocks": 2, "steps": 2, "d_expert": 16}
+    model = build(ReSSFormerConfig(d_model=16, n_heads=2, **arm), 24)
+    tokens = torch.randint(0, VOCAB, (2, 24))
+    seen = []
+    for run in (model, torch.compile(model)):
+        model.zero_grad()
+        out = run(tokens)
+        (out.logits_BnV.square().mean() + sum(out.aux_losses.values())).backward()
+        seen.append([out.logits_BnV.detach(), *(p.grad.clone() for p in model.parameters())])
+    assert all(torch.allclose(here, there, rtol=1e-3, atol=1e-4) for here, there in zip(*seen, strict=True))
+
+
 def test_blocks_may_be_permuted_and_tokens_within_them() -> None:
     arm = {"selection": "block", "block": 5, "blocks": 2, "cache": 0, "memory_slots": 2, "d_expert": 24}
     model = build(ReSSFormerConfig(d_model=32, **arm), 20, causal=False).double()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from tasks.hub.files import DataError, read_file
 from tasks.hub.source import in_cache, reachable, split_of
 from tasks.qa.babi_qa import BabiQa
 from tasks.qa.hotpotqa import HotpotQA
+from tasks.registry import names
 from tasks.structure.listops_real import ListOpsReal
 from tasks.structure.scan_real import ScanReal
 
@@ -44,6 +46,8 @@ def test_without_data_one_line_says_what_to_do(name: str, capsys: pytest.Capture
         else ["download ", "http", "root/", "task.path=FOLDER", "stands in"]
     )
     assert all(word in told.err for word in words)
+    (stand_in,) = re.findall(r"task=(\w+) needs no data", told.err)
+    assert stand_in in names() and stand_in not in HUB
 
 
 def test_the_hub_is_asked_by_its_own_names_and_only_offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

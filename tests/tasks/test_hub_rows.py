@@ -133,7 +133,7 @@ def test_text_says_what_is_wrong(tmp_path: Path) -> None:
     write(folder, test=[{"text": ""}])
     refuses(text("w"), "split 'test' is empty: 1 documents, no text")
     refuses(lambda: load("wikitext2", ["subset=wikitext-3"]), "subset='wikitext-3': use wikitext-2-v1")
-    refuses(lambda: load("text", ["long_context=true", "length=7"]), "length=7 is odd")
+    refuses(lambda: load("text", ["long_context=true", "length=7"]), "length=7: use a multiple of 8")
 
 
 def test_original_files_read_as_the_hub_does(tmp_path: Path) -> None:

@@ -1,0 +1,153 @@
+"""Which tasks does a small model learn in a few CPU minutes? Task x model, each trained for the same CPU time.
+
+    python -m benchmarks.learnable --tasks mqar,dyck --models transformer_rope,ressformer --seconds 300
+
+Models are sized to budget=tiny (0.2 M non-embedding parameters) and trained by one thread with the default optimiser, a
+warm-up of 50 steps and a learning rate that falls linearly with the CPU time used. The figure is the primary metric on
+the task's validation items, which are in distribution. Training ends early at 0.99. Each cell is one JSON line in
+--out; cells that are there already are not run again, so a table can be made in pieces. One process at a time, on a
+machine that does nothing else: CPU time counts no waiting, but shared caches slow it down.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from experiments.budget import Budget, solve
+from experiments.build import build_decoder, build_model_config, build_task, model_shape
+from experiments.callbacks import seed_all
+from experiments.compose import composed, composer, options, plain
+from experiments.errors import UserError
+from experiments.evaluate import Evaluator
+from experiments.pricing import require_order
+from ressformer.module import OptimConfig, SequenceModule
+from tasks.base import Task
+from tasks.figures import generated
+from tasks.loaders import TrainLoader
+
+WARM = 50  # steps
+CHECKS = 20  # validations in a cell's time
+ENOUGH, LEARNED = 0.99, 0.9
+MODELS = "transformer,transformer_rope,transformer_nope,looped,longformer,bigbird,reformer,ressformer"
+
+
+def build(task_name: str, model: str, lr: float) -> tuple[Task, SequenceModule, int]:
+    """The task, the sized model inside its module, and its non-embedding parameters."""
+    config = plain(composed([f"model={model}", f"task={task_name}", "budget=tiny"]))
+    task = build_task(config["task"])
+    family = build_model_config(config["model"])
+    require_order(family, task)
+    budget = Budget.from_dict(config["budget"])
+    reference = build_model_config(plain(composed([f"model={budget.reference}"]))["model"])
+    solution = solve(family, budget, model_shape(task), reference, strict=False)
+    seed_all(0)
+    module = SequenceModule(build_decoder(solution.config, task), OptimConfig(lr=lr), 1)
+    return task, module, int(solution.cost.params_non_embedding)
+
+
+def cell(task_name: str, model: str, seconds: float, lr: float) -> dict[str, Any]:
+    """Train one model on one task; the figures of its JSON line."""
+    task, module, params = build(task_name, model, lr)
+    metric, rising = task.describe().metric, task.describe().higher_is_better
+    evaluate = Evaluator(task, metric, 64, lambda: None)
+    optimizer = module.configure_optimizers()["optimizer"]
+    loader = TrainLoader(task, task.batch_size, seed=0)
+    used = drawn = 0.0
+    step, value, reached = 0, float("nan"), None
+    module.train()
+    for check in range(1, CHECKS + 1):
+        while used < seconds * check / CHECKS:
+            start = time.process_time()
+            batch = loader.batch(step)
+            drawn += time.process_time() - start
+            for group in optimizer.param_groups:
+                group["lr"] = lr * min(1.0, (step + 1) / WARM, max(0.02, 1 - used / seconds))
+            loss = module.training_step(batch, step)
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+            optimizer.step()
+            step += 1
+            used += time.process_time() - start
+        value = evaluate(module, "validation").metrics[metric]
+        if rising and reached is None and value >= LEARNED:
+            reached = round(used, 1)
+        if rising and value >= ENOUGH:
+            break
+    return {
+        "task": task_name,
+        "model": model,
+        "seconds": seconds,
+        "lr": lr,
+        "params": params,
+        "metric": metric,
+        "value": value,
+        "steps": step,
+        "used": round(used, 1),
+        "ms_per_step": round(1000 * used / step, 1),
+        "generation_share": round(drawn / used, 4),
+        "seconds_to_0.9": reached,
+    }
+
+
+def markdown(cells: list[dict[str, Any]]) -> str:
+    """Tasks as rows, models as columns: the value, bold from 0.9; the slowest share of generation beside it."""
+    models = list(dict.fromkeys(one["model"] for one in cells))
+    lines = [f"| task | metric | {' | '.join(models)} | generation |", "|---|---|" + "---:|" * (len(models) + 1)]
+    for task in dict.fromkeys(one["task"] for one in cells):
+        row = {one["model"]: one for one in cells if one["task"] == task}
+        metric = next(iter(row.values()))["metric"]
+        shown = []
+        for model in models:
+            one = row.get(model)
+            learned = one is not None and metric != "excess_bits" and one["value"] >= LEARNED
+            text = "" if one is None else f"{one['value']:.3f}"
+            shown.append(f"**{text}**" if learned else text)
+        share = max(one["generation_share"] for one in row.values())
+        lines.append(f"| `{task}` | {metric} | {' | '.join(shown)} | {share:.1%} |")
+    return "\n".join(lines)
+
+
+def main(arguments: list[str]) -> int:
+    """Exit status: 0, or 2 after one line about a wrong argument."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.learnable")
+    parser.add_argument("--tasks", default=",".join(generated()))
+    parser.add_argument("--models", default=MODELS)
+    parser.add_argument("--seconds", type=float, default=300.0)
+    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--out", type=Path, default=Path("results/learnable.jsonl"))
+    asked = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    asked.out.parent.mkdir(parents=True, exist_ok=True)
+    known = [json.loads(line) for line in asked.out.read_text().splitlines()] if asked.out.exists() else []
+    done = {(one["task"], one["model"]) for one in known if (one["seconds"], one["lr"]) == (asked.seconds, asked.lr)}
+    try:
+        with composer():
+            for group, chosen in (("task", asked.tasks), ("model", asked.models)):
+                unknown = [name for name in chosen.split(",") if name not in options(group)]
+                if unknown:
+                    raise UserError(f"unknown {group} '{unknown[0]}'; known: {', '.join(options(group))}")
+            for task in asked.tasks.split(","):
+                for model in asked.models.split(","):
+                    if (task, model) not in done:
+                        found = cell(task, model, asked.seconds, asked.lr)
+                        with asked.out.open("a") as file:
+                            file.write(json.dumps(found) + "\n")
+                        print(json.dumps(found), file=sys.stderr, flush=True)
+                        known.append(found)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(markdown([one for one in known if (one["seconds"], one["lr"]) == (asked.seconds, asked.lr)]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,144 @@
+"""Panels of the report, drawn by matplotlib: SVG that follows the page's colours, and PNG and PDF for papers.
+
+Colours are those of Okabe and Ito, told apart by colour-blind eyes; marker and dash differ as well. In the SVG each
+colour becomes a CSS variable, so that light and dark pages draw the same figure.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d1f", "#5f5f5f")
+MARKERS = "osD^vPX*"
+DASHES: tuple[Any, ...] = ("-", (0, (6, 2)), (0, (2, 1.5)), (0, (6, 2, 1.5, 2)))
+INK, MUTED, RULE = "#1b1f24", "#66707b", "#dde1e6"
+STYLE: dict[str, Any] = {
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": MUTED,
+    "axes.titlecolor": INK,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "grid.color": RULE,
+    "grid.linewidth": 0.8,
+    "axes.axisbelow": True,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 5,
+    "figure.dpi": 72,
+    "pdf.fonttype": 42,
+}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One drawing: a file name, a title, what it shows in words, and its SVG."""
+
+    name: str
+    title: str
+    words: str
+    svg: str
+
+
+class Pen:
+    """Draws panels; the same model has the same colour, marker and dash in all of them.
+
+    Args:
+        models: labels in the order of the table.
+        folder: where PNG and PDF go; None = nowhere.
+    """
+
+    def __init__(self, models: Sequence[str], folder: Path | None = None) -> None:
+        self.models, self.folder = list(models), folder
+
+    def look(self, model: str) -> dict[str, Any]:
+        """Colour, marker and dash of a model."""
+        n = self.models.index(model) if model in self.models else len(self.models)
+        size = len(PALETTE)
+        return {"color": PALETTE[n % size], "marker": MARKERS[n % size], "linestyle": DASHES[(n // size + n) % 4]}
+
+    def panel(self, name: str, title: str, words: str, paint: Callable[[Any], None]) -> Panel:
+        """Make a panel; `paint` draws on a matplotlib Axes."""
+        import matplotlib
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        style: Any = {**STYLE, "svg.hashsalt": name}
+        with matplotlib.rc_context(style):
+            figure = Figure(figsize=(4.4, 3.0))
+            FigureCanvasAgg(figure)
+            axes = figure.add_axes((0.16, 0.17, 0.81, 0.7))  # set by hand: a layout engine draws all twice
+            axes.set_title(title)
+            paint(axes)
+            text = io.StringIO()
+            figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+            if self.folder is not None:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                figure.savefig(self.folder / f"{name}.png", dpi=200)
+                figure.savefig(self.folder / f"{name}.pdf", metadata={"CreationDate": None})
+        return Panel(name, title, words, inline(text.getvalue(), f"{title}. {words}"))
+
+    def lines(self, axes: Any, frame: pd.DataFrame, x: str, *, band: bool = True) -> None:
+        """A line per model of `frame` (columns model, x, mean, low, high), with its interval as a band."""
+        for model, part in frame.groupby("model", sort=False):
+            look = self.look(str(model))
+            axes.plot(
+                part[x], part["mean"], gid=self.mark(str(model)), label=model, markevery=spaced(len(part)), **look
+            )
+            known = part.dropna(subset=["low", "high"])
+            if band and len(known):
+                shade = {"color": look["color"], "alpha": 0.14, "linewidth": 0}
+                axes.fill_between(known[x], known["low"], known["high"], gid=f"{self.mark(str(model))}-band", **shade)
+
+    def mark(self, model: str) -> str:
+        """The id by which the page finds a model's line; the page dims the others."""
+        return f"series-{self.models.index(model) if model in self.models else 'x'}"
+
+
+def spaced(points: int, shown: int = 10) -> int:
+    """Every how many points a marker stands."""
+    return max(1, points // shown)
+
+
+def clamp(axes: Any, frame: pd.DataFrame) -> None:
+    """Keep wide intervals from flattening the means: the y axis spans the means and some room."""
+    low, high = float(frame["mean"].min()), float(frame["mean"].max())
+    room = 0.35 * (high - low) or 0.1 * abs(high) or 0.1
+    bottom, top = low - room, high + room
+    if low >= 0 and high <= 1:
+        bottom, top = max(0.0, bottom), min(1.02, top)
+    axes.set_ylim(bottom, top)
+
+
+def inline(svg: str, words: str) -> str:
+    """SVG for the inside of a page: without prolog and metadata, colours as variables, named for a screen reader."""
+    from html import escape
+
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", svg)
+    svg = re.sub(r'<svg ([^>]*?)(width="[^"]*"|height="[^"]*")', r"<svg \1", svg, count=1)
+    svg = re.sub(r'^<svg ([^>]*?)\s(?:width|height)="[^"]*"', r"<svg \1", svg)
+    # An id may stand once in a page; the models' marks are many, so they become classes.
+    svg = re.sub(r'id="(series-\w+?)(-band)?"', r'class="series \1"', svg)
+    for number, colour in enumerate(PALETTE):
+        svg = svg.replace(colour, f"var(--c{number})")
+    for colour, name in ((INK, "ink"), (MUTED, "muted"), (RULE, "rule")):
+        svg = svg.replace(colour, f"var(--{name})")
+    svg = re.sub(r"font: [^;\"]*sans-serif[^;\"]*", lambda m: re.sub(r"'[^;]*sans-serif.*", "var(--face)", m[0]), svg)
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(words, quote=True)}" ', 1).strip()

@@ -1,0 +1,95 @@
+"""Base of the tasks that write a sequence for a sequence: all of the output must be right.
+
+    walk twice and jump => WALK WALK JUMP .
+
+The output is in the input, shifted by one, and scored by `exact`: if every label is the most probable token given
+the true ones before it, then greedy decoding writes the same output, and the other way round.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from tasks.base import IGNORE, Ints, Item
+from tasks.probes import ProbeConfig, ProbedTask
+from tasks.stream import Stream
+
+ARROW, END, FIRST = 1, 2, 3  # 0 pads
+
+
+class Translation(ProbedTask):
+    """See the module. A subclass sets `words_in` and `words_out`, draws pairs, and translates a second time."""
+
+    exact = True
+    ordered = True
+    words_in: ClassVar[tuple[str, ...]]
+    words_out: ClassVar[tuple[str, ...]]
+    config: ProbeConfig
+
+    def __init__(self, **values: object) -> None:
+        super().__init__(**values)
+        self.words = ("", "=>", ".", *self.words_in, *self.words_out)
+        self.vocab_size = len(self.words)
+        first_out = FIRST + len(self.words_in)
+        self._token_in = {word: FIRST + place for place, word in enumerate(self.words_in)}
+        self._token_out = {word: first_out + place for place, word in enumerate(self.words_out)}
+
+    @abstractmethod
+    def pair(self, stream: Stream, split: str) -> tuple[str, str, dict[str, int | float]] | None:
+        """Input, output and difficulty of a proposal; None is a failed one."""
+
+    @abstractmethod
+    def translate(self, source: Sequence[str]) -> list[str]:
+        """The output by a second method. Raises ValueError where the input is not of the language."""
+
+    def always_train(self, source: str) -> bool:
+        """Whether an input belongs to training wherever its canonical form falls; evaluation then has none of it."""
+        return False
+
+    def generate(self, split: str, seed: int, index: int) -> Item:
+        """See `Task.generate`. Inputs and labels [<= length_of(split)]."""
+        self.level(split)
+        stream = Stream(self.name, self.version, split, seed, index)
+        taught = False
+
+        def propose() -> Item | None:
+            nonlocal taught
+            drawn = self.pair(stream, split)
+            if drawn is None:
+                return None
+            source, target, difficulty = drawn
+            taught = self.always_train(source)
+            if taught and split != "train":
+                return None
+            reading = [self._token_in[word] for word in source.split()]
+            writing = [*(self._token_out[word] for word in target.split()), END]
+            if len(reading) + len(writing) > self.length_of(split):
+                return None
+            return Item(
+                input_ids=np.array([*reading, ARROW, *writing[:-1]], dtype=np.int64),
+                labels=np.array([*[IGNORE] * len(reading), *writing], dtype=np.int64),
+                difficulty=difficulty | {"written": len(writing)},
+                canonical=source,
+            )
+
+        if split == "train":
+            item = propose()
+            if item is not None and taught:
+                return item
+        return self.draw(split, propose)
+
+    def check(self, item: Item) -> Ints:
+        """See `Task.check`: the input, read up to the arrow, translated a second time."""
+        arrow = item.input_ids.tolist().index(ARROW)
+        target = self.translate([self.words[token] for token in item.input_ids[:arrow].tolist()])
+        return np.array([*[IGNORE] * arrow, *(self._token_out[word] for word in target), END], dtype=np.int64)
+
+    def text(self, item: Item) -> str:
+        """Input and output."""
+        arrow = item.input_ids.tolist().index(ARROW)
+        tokens = [*item.input_ids[: arrow + 1].tolist(), *item.labels[arrow:].tolist()]
+        return " ".join(self.words[token] for token in tokens)
