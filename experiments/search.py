@@ -31,7 +31,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import numpy as np
 
 from experiments.grids import Array, ends, limits, strangeness, weights
-from ressformer.dials import DEPTH, LAST, Dial
+from ressformer.dials import DEPTH, LAST, TRIM, Dial
 
 M = TypeVar("M")
 EXACT = 1e-6  # Relative error that a computed figure may have against the measured one.
@@ -150,8 +150,9 @@ class Question(Generic[M]):
         return None
 
     def free(self, model: M, rank: int) -> list[Dial]:
-        """The dials that may move at this rank."""
-        return [d for d in self.dials(model) if d.rank <= rank and d.name not in self.pinned]
+        """The dials that may move at this rank; from depth on, trims stay where they are: grids would be huge."""
+        high = (d for d in self.dials(model) if d.rank <= rank and d.name not in self.pinned)
+        return [d for d in high if rank < DEPTH or d.rank != TRIM]
 
     def boxes(self, start: M, rank: int) -> Iterator[tuple[M, dict[str, int]]]:
         """Every combination of the dials that have to be tried out one by one."""

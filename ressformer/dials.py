@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 MULTIPLE = 8  # Widths are whole multiples of it: 16 bytes at 16 bits, what matrix hardware wants rows to have.
-DEPTH, LAST = 2, 4  # Ranks.
+TRIM, DEPTH, LAST = 1, 2, 4  # Ranks.
 NARROW = (
     128  # Below this model width the widths inside a block move in half of it: a step would be over 1 % of a model.
 )
