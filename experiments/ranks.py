@@ -6,8 +6,7 @@ gradient of the whole batch. What a model computes from the statistics of a batc
 per share, as everywhere in data parallelism.
 
 Rank 0 is the run's own process: it holds the lease, validates, logs, saves, evaluates. It starts the others of its
-machine (`python -m experiments.ranks FOLDER RANK PORT [CHECKPOINT]`). Under torchrun, or with one SLURM task per
-rank, the ranks are there already: see `given`.
+machine (`python -m experiments.ranks FOLDER RANK PORT [CHECKPOINT]`): one machine only, so far.
 """
 
 from __future__ import annotations
