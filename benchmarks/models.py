@@ -101,7 +101,7 @@ def compare(asked: argparse.Namespace, report: Report) -> list[dict[str, Any]]:
     rows = []
     for name, solution in solutions.items():
         flops = solution.cost.flops_train * shape.batch
-        base = solutions[VANILLA].cost.flops_train * shape.batch / seconds[VANILLA]
+        longer, more = seconds[name] / seconds[VANILLA], flops / (solutions[VANILLA].cost.flops_train * shape.batch)
         words = ["--peak", name, "--length", str(asked.length), "--tokens", str(asked.tokens)]
         kib = in_fresh_process(MODULE, [*words, "--vocab", str(asked.vocab), "--budget", asked.budget])
         rows.append(
@@ -111,8 +111,8 @@ def compare(asked: argparse.Namespace, report: Report) -> list[dict[str, Any]]:
                 "train_flops_per_token": flops / shape.batch / shape.length,
                 "step_ms": seconds[name] * 1e3,
                 "tokens_per_second": shape.batch * shape.length / seconds[name],
-                "step_over_vanilla": seconds[name] / seconds[VANILLA],
-                "time_per_flop_over_vanilla": seconds[name] / flops * base,
+                "step_over_vanilla": longer,
+                "time_per_flop_over_vanilla": longer / more,
                 "executed_over_useful": solution.cost.flops_train_executed / solution.cost.flops_train,
                 "peak_mib": None if kib is None else kib / 1024,
             }

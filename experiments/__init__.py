@@ -19,13 +19,13 @@ def load(table: str, results_dir: str = "results") -> pd.DataFrame:
     Raises:
         UserError: the results folder has no plan of this table, or a record is corrupt.
     """
-    from experiments.claims import newest_plan
     from experiments.errors import UserError
+    from experiments.plan import newest_plan
     from experiments.runs import Store
     from experiments.table import build
 
     store = Store(results_dir)
-    plan = newest_plan(store, table)
+    plan = newest_plan(store.root / "plans", table)
     if plan is None:
         raise UserError(f"no plan of table {table} in {results_dir}/plans: make reproduce-table TABLE={table}")
     return build(plan, store).cells

@@ -17,10 +17,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from experiments import atomic
 from experiments.errors import UserError
-from experiments.plan import Plan, load_plan
+from experiments.plan import newest_plan
 from experiments.records import Record
 from experiments.runs import Store
-from experiments.stats import holm, summary
+from experiments.stats import holm, one_sided_p, summary
 
 FILE = Path(__file__).with_name("claims.yaml")
 Verdict = Literal["supported", "refuted", "underpowered", "not run"]
@@ -147,7 +147,7 @@ def judge(name: str, claim: Claim, store: Store, benchmarks: Path) -> Finding:
     base: dict[str, Any] = {"id": name, "statement": claim.statement, "hash": claim.hash}
     if claim.source is not None:
         return _judge_exponent(base, claim, claim.source, benchmarks)
-    plan = newest_plan(store, str(claim.table))
+    plan = newest_plan(store.root / "plans", str(claim.table))
     if plan is None:
         return Finding(**base, verdict="not run", why=f"no plan of table {claim.table}")
     wanted = {claim.model, *claim.against}
@@ -192,17 +192,6 @@ def _verdict(claim: Claim, found: Sequence[tuple[str, list[float]]]) -> dict[str
     return {"verdict": verdict, "hardest": found[worst][0], **figures}
 
 
-def one_sided_p(differences: Sequence[float]) -> float:
-    """P of the paired t-test against "the mean difference is 0 or less"."""
-    from scipy.stats import t
-
-    found = summary(differences)
-    assert found.mean is not None and found.sd is not None
-    if found.sd == 0:
-        return 0.0 if found.mean > 0 else 1.0
-    return float(t.sf(found.mean / (found.sd / math.sqrt(found.n)), found.n - 1))
-
-
 def _judge_exponent(base: Mapping[str, Any], claim: Claim, source: Source, folder: Path) -> Finding:
     """Slope of log y over log x by least squares, with its t-interval, against the bound."""
     from scipy.stats import linregress, t
@@ -226,13 +215,3 @@ def _judge_exponent(base: Mapping[str, Any], claim: Claim, source: Source, folde
         "supported" if high <= claim.exponent_below else "refuted" if low > claim.exponent_below else "underpowered"
     )
     return Finding(**base, verdict=verdict, effect=float(fit.slope), low=low, high=high, hardest="exponent")
-
-
-def newest_plan(store: Store, table: str) -> Plan | None:
-    """The plan of a table that was made last, or None."""
-    found = list((store.root / "plans").glob(f"{table}-*.json"))
-    for path in sorted(found, key=lambda p: p.stat().st_mtime, reverse=True):
-        plan = load_plan(path)
-        if plan.table.name == table:
-            return plan
-    return None

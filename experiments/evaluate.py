@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,6 +21,9 @@ from tasks.probes import agreement
 
 if TYPE_CHECKING:
     from ressformer.module import SequenceModule
+
+
+Scored = tuple[dict[str, Tensor], list[Ints]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,17 +43,27 @@ class Evaluator:
         self._loaders: dict[str, EvalLoader] = {}
 
     def __call__(self, module: SequenceModule, split: str) -> Outcome:
-        """Evaluate `module` on a split; one that is paired with another also gets a consistency.
+        """Evaluate `module` on one split, see `all`."""
+        return self.all(module, [split])[split]
+
+    def all(self, module: SequenceModule, splits: Sequence[str]) -> dict[str, Outcome]:
+        """Evaluate `module` on each split; one that is paired with another also gets a consistency.
+
+        The model sees a split once, however many others are paired with it.
 
         Raises:
             KeyError: the task's score lacks its primary metric.
         """
+        run = cache(lambda split: self._run(module, split))
+        return {split: self._outcome(module, split, run) for split in splits}
+
+    def _outcome(self, module: SequenceModule, split: str, run: Callable[[str], Scored]) -> Outcome:
         task, pair = self._task, self._task.paired(split)
-        scores_N, answers = self._run(module, split)
+        scores_N, answers = run(split)
         means = task.aggregate(scores_N) | task.curve(split, scores_N[self._primary])
         means |= self._decoded(module, split) if split.startswith("test/") else {}
         if pair is not None:
-            means["consistency"] = agreement(task.eval_items(split), answers, self._run(module, pair)[1])
+            means["consistency"] = agreement(task.eval_items(split), answers, run(pair)[1])
         primary = scores_N[self._primary].double().tolist()
         weights = scores_N["weight"].double().tolist() if "weight" in scores_N else None
         return Outcome(
@@ -58,7 +72,7 @@ class Evaluator:
             weights=weights,
         )
 
-    def _run(self, module: SequenceModule, split: str) -> tuple[dict[str, Tensor], list[Ints]]:
+    def _run(self, module: SequenceModule, split: str) -> Scored:
         """Scores per item [N], and each item's predictions at its scored positions."""
         task = self._task
         loader = self._loaders.setdefault(split, EvalLoader(task, split, self._batch_size))

@@ -44,10 +44,11 @@ def depth_points(fitted: Fitted, spec: RunSpec, depths: Sequence[int]) -> list[D
             continue
         core.eval_depth = depth
         try:
-            metrics = {split: fitted.evaluate(fitted.module, split).metrics for split in fitted.splits}
+            found = fitted.evaluate.all(fitted.module, fitted.splits)
         finally:
             core.eval_depth = 0
         flops = model_cost(at_depth, shape).flops_forward
+        metrics = {split: outcome.metrics for split, outcome in found.items()}
         points.append(DepthPoint(depth=depth, flops_forward=flops, metrics=metrics))
     return points
 

@@ -25,7 +25,7 @@ from typing import Any
 
 from experiments.cli import main, unknown
 from experiments.errors import UserError
-from experiments.plan import Plan, load_plan
+from experiments.plan import Plan, load_plan, plan_files
 from experiments.runs import Store
 
 SWEEP_KEYS = ("sweep", "model", "task", "seed")
@@ -129,12 +129,11 @@ def frozen(words: list[str]) -> tuple[Plan, Path]:
     names = _values(words, "table") or [f"sweep-{name}" for name in _values(words, "sweep")]
     if names and not others:
         name, folder = names[-1], results_dir(words) / "plans"
-        have = {path: _name(path) for path in folder.glob("*-*.json")}
+        have = plan_files(folder)
         fits = [path for path, found in have.items() if found == name or found.rpartition("-")[0] == name]
         if not fits:
             raise UserError(unknown("frozen plan", name, sorted(set(have.values()))) + "; plan it first")
-        path = max(fits, key=lambda each: each.stat().st_mtime)
-        return load_plan(path), path
+        return load_plan(fits[-1]), fits[-1]
     plan, path, _, _ = _asked(words)
     return plan, path
 
@@ -170,11 +169,6 @@ def _values(words: list[str], key: str) -> list[str]:
 
 def _launcher_words(words: list[str]) -> list[str]:
     return [word for word in words if word.startswith("launcher")]
-
-
-def _name(path: Path) -> str:
-    """The table's name in the name of a plan file."""
-    return path.stem.rpartition("-")[0]
 
 
 if __name__ == "__main__":

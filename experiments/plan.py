@@ -144,6 +144,18 @@ def request_key(request: Request) -> str:
     return atomic.digest({"asked": asked, "conf": conf, "sources": sources, "python": sys.version})
 
 
+def plan_files(folder: Path) -> dict[Path, str]:
+    """The plan files in a folder, the newest last, and the table that each is of."""
+    found = sorted(folder.glob("*-*.json"), key=lambda path: path.stat().st_mtime)
+    return {path: path.stem.rpartition("-")[0] for path in found}
+
+
+def newest_plan(folder: Path, table: str) -> Plan | None:
+    """The plan of a table that was made (or asked for) last, or None."""
+    fits = [path for path, name in plan_files(folder).items() if name == table]
+    return load_plan(fits[-1]) if fits else None
+
+
 def load_plan(path: Path) -> Plan:
     """Read a plan.
 
@@ -153,7 +165,7 @@ def load_plan(path: Path) -> Plan:
     try:
         return Plan.model_validate_json(path.read_bytes())
     except OSError:
-        have = sorted(p.name for p in path.parent.glob("*-*.json")) if path.parent.is_dir() else []
+        have = sorted(other.name for other in plan_files(path.parent))
         raise UserError(unknown(f"plan in {path.parent.name}", path.name, have)) from None
     except ValidationError as error:
         first = error.errors()[0]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from experiments import lease
 from experiments.errors import UserError
-from experiments.plan import load_plan
+from experiments.plan import load_plan, plan_files
 from experiments.runs import Store
 
 OLD_SECONDS = 3600.0
@@ -56,7 +56,7 @@ def candidates(store: Store, orphans: bool) -> Iterator[tuple[Path, str]]:
 
 def _planned(store: Store) -> set[str]:
     found: set[str] = set()
-    for path in (store.root / "plans").glob("*-*.json"):
+    for path in plan_files(store.root / "plans"):
         try:
             found |= {spec.id for spec in load_plan(path).runs}
         except UserError as error:

@@ -56,9 +56,23 @@ def paired_p(a: Mapping[int, float], b: Mapping[int, float]) -> float | None:
     assert found.mean is not None and found.sd is not None
     if found.sd == 0:  # no spread to measure against: what is left is the exact sign test, all n signs alike
         return 1.0 if found.mean == 0 else 2.0 ** (1 - found.n)
+    return 2 * _tail(abs(found.mean), found.sd, found.n)
+
+
+def one_sided_p(differences: Sequence[float]) -> float:
+    """P of the paired t-test against "the mean difference is 0 or less"."""
+    found = summary(differences)
+    assert found.mean is not None and found.sd is not None
+    if found.sd == 0:
+        return 0.0 if found.mean > 0 else 1.0
+    return _tail(found.mean, found.sd, found.n)
+
+
+def _tail(mean: float, sd: float, n: int) -> float:
+    """P(T >= mean / (sd / sqrt(n))) of Student's t with n - 1 degrees of freedom."""
     from scipy.stats import t
 
-    return float(2 * t.sf(abs(found.mean) / (found.sd / math.sqrt(found.n)), found.n - 1))
+    return float(t.sf(mean / (sd / math.sqrt(n)), n - 1))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -123,12 +123,12 @@ def watch(plan: Plan, store: Store, sleep: Callable[[float], None] = time.sleep)
 def overview(store: Store) -> int:
     """A line for each plan of the store, the newest last."""
     from experiments.errors import UserError
-    from experiments.plan import load_plan
+    from experiments.plan import load_plan, plan_files
 
-    paths = [path for path in (store.root / "plans").glob("*-*.json") if path.name != "index.json"]
+    paths = plan_files(store.root / "plans")
     if not paths:
         print(f"no plan in {store.root}; make one with: python -m experiments.ledger plan table=NAME")
-    for path in sorted(paths, key=lambda each: each.stat().st_mtime):
+    for path in paths:
         try:
             plan = load_plan(path)
         except UserError as error:

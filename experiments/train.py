@@ -127,7 +127,7 @@ class Run:
         from experiments.iterations import depth_points
 
         fitted = fit(self)
-        outcomes = {split: fitted.evaluate(fitted.module, split) for split in fitted.splits}
+        outcomes = fitted.evaluate.all(fitted.module, fitted.splits)
         self.peak = fitted.peak()
         record = self._record("done", outcomes, fitted.selected_step, fitted.selection)
         return record.model_copy(update={"depths": depth_points(fitted, self.spec, self.settings.eval_depths)})

@@ -12,9 +12,9 @@ import json
 import sys
 from collections.abc import Sequence
 
-from experiments.claims import newest_plan
 from experiments.cli import main, unknown
 from experiments.errors import UserError
+from experiments.plan import newest_plan, plan_files
 from experiments.records import Record, RunSpec
 from experiments.runs import Store
 from experiments.stats import summary
@@ -26,15 +26,16 @@ def why(arguments: Sequence[str]) -> int:
     Raises:
         UserError: wrong number of names, no such table, row or column, or a corrupt record.
     """
-    folder = [a.partition("=")[2] for a in arguments if a.startswith("results_dir=")]
+    given = [a.partition("=")[2] for a in arguments if a.startswith("results_dir=")]
     names = [a for a in arguments if not a.startswith("results_dir=")]
     if len(names) != 3:
         raise UserError("why takes a table, a row (model) and a column (task): why quick ressformer chain")
     table, row, column = names
-    store = Store(folder[-1] if folder else "results")
-    plan = newest_plan(store, table)
+    store = Store(given[-1] if given else "results")
+    folder = store.root / "plans"
+    plan = newest_plan(folder, table)
     if plan is None:
-        have = sorted({path.name.rpartition("-")[0] for path in (store.root / "plans").glob("*-*.json")})
+        have = sorted(set(plan_files(folder).values()))
         raise UserError(unknown(f"table in {store.root.name}/plans", table, have))
     for kind, name, known in (
         ("row", row, [entry.label for entry in plan.table.entries()]),

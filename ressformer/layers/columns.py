@@ -82,11 +82,6 @@ def column_pairs(n: int, c: int) -> int:
     return n * c
 
 
-def column_bytes(n: int, c: int, width: int, itemsize: int = 4) -> float:
-    """Bytes per sequence that one operator's gather moves: a row of `width` numbers and an index a column."""
-    return float(n * c * (width * itemsize + 4))
-
-
 @torch.library.custom_op("ressformer::gather_dot", mutates_args=())
 def _dot(x_BHnh: Tensor, y_BHmh: Tensor, idx_Bnc: Tensor, order_Be: Tensor, starts_Bm1: Tensor) -> Tensor:
     here = _native("column_dot", (x_BHnh, y_BHmh), idx_Bnc, (*x_BHnh.shape[:3], idx_Bnc.shape[2]))

@@ -54,12 +54,6 @@ def use_compiled(on: bool = True) -> Iterator[None]:
         _compiled = before
 
 
-def set_compiled(on: bool) -> None:
-    """As `use_compiled`, for the rest of the process."""
-    global _compiled
-    _compiled = on
-
-
 def entmax15(z: Tensor, mask: Tensor | None = None) -> Tensor:
     """Exact 1.5-entmax over the last dimension (1905.05702, eq. 13).
 

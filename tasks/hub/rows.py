@@ -14,7 +14,7 @@ from tasks.hub.carve import owner_of
 from tasks.hub.files import DataError, Row, Skip
 from tasks.hub.report import Report
 from tasks.hub.source import Place, Source, open_splits
-from tasks.hub.vocabulary import BPE, Bytes, Vocabulary, Words, train_bpe
+from tasks.hub.vocabulary import Bytes, Vocabulary, Words, learned_bpe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,13 +130,7 @@ class ExampleData(Task):
             return Words(word for text in texts for word in text.split())
         if self.config.tokenizer == "bytes":
             return Bytes()
-        try:
-            content = _digest("\x1e".join(texts))
-            return BPE(train_bpe(texts, self.config.bpe_vocab, content) / "tokenizer.json")
-        except DataError:
-            raise
-        except ValueError as error:
-            raise ValueError(f"task {self.name}: {error}") from None
+        return learned_bpe(self.name, texts, self.config.bpe_vocab, _digest("\x1e".join(texts)))
 
     @cached_property
     def vocab_size(self) -> int:  # type: ignore[override]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tasks.base import Ints, Task, TaskConfig, require
 from tasks.hub.cache import cached
 from tasks.hub.files import DataError
-from tasks.hub.vocabulary import BPE, Bytes, train_bpe
+from tasks.hub.vocabulary import BPE, Bytes, learned_bpe
 
 PARTS = ("train", "validation", "test")
 TOKENIZERS = ("bytes", "bpe")
@@ -112,12 +112,7 @@ class CorpusData(Task):
         if self.config.tokenizer == "bytes":
             return Bytes()
         train = _documents(self.texts["train"].raw)
-        try:
-            return BPE(train_bpe(train, self.config.bpe_vocab, self.content["train"]) / "tokenizer.json")
-        except DataError:
-            raise
-        except ValueError as error:
-            raise ValueError(f"task {self.name}: {error}") from None
+        return learned_bpe(self.name, train, self.config.bpe_vocab, self.content["train"])
 
     @cached_property
     def vocab_size(self) -> int:  # type: ignore[override]

@@ -16,6 +16,7 @@ import numpy as np
 
 from tasks.base import Ints, require
 from tasks.hub.cache import cached
+from tasks.hub.files import DataError
 
 SMALLEST_BPE = 256  # the bytes themselves
 UNKNOWN = "<unknown>"
@@ -109,6 +110,16 @@ class Words:
     def decode(self, ids: Sequence[int]) -> str:
         """The words with a blank between."""
         return " ".join(self.words[token] for token in ids)
+
+
+def learned_bpe(task: str, texts: Sequence[str], size: int, content: str) -> BPE:
+    """The BPE of the task named `task`, see `train_bpe`, whose errors then name the task."""
+    try:
+        return BPE(train_bpe(texts, size, content) / "tokenizer.json")
+    except DataError:
+        raise
+    except ValueError as error:
+        raise ValueError(f"task {task}: {error}") from None
 
 
 def train_bpe(texts: Sequence[str], size: int, content: str) -> Path:

@@ -13,11 +13,12 @@ from toy import make_record, make_spec
 
 from experiments import atomic
 from experiments.check_claims import COLUMNS, Registration, check, claims_frame, registrations, warning
-from experiments.claims import Claim, Finding, judge, load_claims, one_sided_p
+from experiments.claims import Claim, Finding, judge, load_claims
 from experiments.errors import UserError
 from experiments.plan import Plan
 from experiments.runs import Store
 from experiments.settings import TableSettings
+from experiments.stats import one_sided_p
 
 CLAIM: dict[str, Any] = {
     "statement": "a beats b",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from randomised import randomised
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -43,14 +45,7 @@ def arms(family: type[ModelConfig]) -> list[ModelConfig]:
     return every
 
 
-def build(config: ModelConfig, length: int, *, causal: bool) -> Decoder:
-    """A model whose every weight is random, so that no branch is silent because it starts at zero."""
-    torch.manual_seed(0)
-    model = Decoder(config, vocab_size=VOCAB, length=length, causal=causal)
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.add_(torch.randn_like(weight) * 0.2)
-    return model
+build = partial(randomised, vocab=VOCAB)
 
 
 @pytest.mark.parametrize("family", SWITCHES, ids=lambda f: f.family)

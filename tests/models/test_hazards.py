@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 
 import pytest
 import torch
+from randomised import randomised
 
-from ressformer.decoder import Decoder, ModelConfig
+from ressformer.decoder import ModelConfig
 from ressformer.models.bigbird import BigBirdConfig
 from ressformer.models.longformer import LongformerConfig
 from ressformer.models.looped import LoopedConfig
@@ -57,14 +59,7 @@ def name(config: ModelConfig) -> str:
     return f"{config.family}-{'-'.join(changed)}"
 
 
-def build(config: ModelConfig, *, length: int, causal: bool, seed: int = 0) -> Decoder:
-    """A model whose every weight is random, so that no branch is silent because it starts at zero."""
-    torch.manual_seed(seed)
-    model = Decoder(config, vocab_size=VOCAB, length=length, causal=causal)
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.add_(torch.randn_like(weight) * 0.2)
-    return model
+build = partial(randomised, vocab=VOCAB)
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=name)

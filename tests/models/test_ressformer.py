@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
+from randomised import randomised
 from torch import Tensor
 
 from experiments.budget import Budget, solve
 from ressformer.cost import Shape
-from ressformer.decoder import Decoder, ModelConfig
+from ressformer.decoder import Decoder
 from ressformer.layers import native
 from ressformer.layers.entmax import normalise
 from ressformer.layers.memory import Memory
@@ -64,14 +66,7 @@ def arms(draw: st.DrawFn) -> ReSSFormerConfig:
     )
 
 
-def build(config: ModelConfig, length: int, *, causal: bool = True, seed: int = 0) -> Decoder:
-    """A model whose every weight is random, so that no branch is silent because it starts at zero."""
-    torch.manual_seed(seed)
-    model = Decoder(config, vocab_size=VOCAB, length=length, causal=causal)
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.add_(torch.randn_like(weight) * 0.2)
-    return model
+build = partial(randomised, vocab=VOCAB)
 
 
 @settings(max_examples=60, deadline=None)
