@@ -57,12 +57,15 @@ def record_faults(spec: RunSpec, store: Store) -> Iterator[str]:
     yield from _hash_faults(values)
     if values.get("id") != spec.id:
         yield f"the record is that of run {values.get('id')}"
-    planned = spec.model_dump(mode="json")
+    planned, cost = spec.model_dump(mode="json"), values["spec"].get("cost")
+    if isinstance(cost, dict):  # counted when the run is made
+        planned["cost"] |= {key: cost.get(key) for key in COUNTED if planned["cost"][key] is None}
     differ = [key for key in MATTERS if values["spec"].get(key) != planned[key]]
     if differ:
         yield f"what was run is not what was planned: {', '.join(differ)} differ"
 
 
+COUNTED = ("counted_forward", "counted_train")
 MATTERS = ("id", "seed", "sizes", "steps", "data_fingerprint", "task_info", "budget", "cost")
 
 

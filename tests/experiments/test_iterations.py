@@ -82,7 +82,6 @@ def test_rows_of_a_curve_are_means_over_seeds() -> None:
     assert rows[0]["flops_per_token"] == 6400.0 / records[0].spec.task_info.length
 
 
-def test_a_table_without_depths_is_refused(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("experiments.pricing.counted_flops", lambda config, shape: (1.0, 3.0))
+def test_a_table_without_depths_is_refused(tmp_path: object) -> None:
     with pytest.raises(UserError, match="eval_depths"):
         iterations(["table=smoke", "table.tasks=[chain]", f"results_dir={tmp_path}"])
