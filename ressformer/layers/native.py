@@ -90,7 +90,8 @@ def _load(name: str) -> ctypes.CDLL | None:
         log.info("no C compiler: %s runs in PyTorch", name)
         return None
     flags = [*_FLAGS, "-mprefer-vector-width=512"] if platform.machine() in ("x86_64", "AMD64") else [*_FLAGS]
-    key = hashlib.sha256("\n".join([source.read_text(), compiler, *flags, _processor()]).encode()).hexdigest()
+    sources = [part.read_text() for part in (source, *sorted(source.parent.glob("native_*.h")))]
+    key = hashlib.sha256("\n".join([*sources, compiler, *flags, _processor()]).encode()).hexdigest()
     target = _cache() / f"{name}-{key[:16]}.so"
     try:
         if not target.exists():
