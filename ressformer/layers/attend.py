@@ -18,7 +18,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from ressformer.layers import native
 from ressformer.layers.entmax import ACTIVATIONS
@@ -56,13 +55,6 @@ class _Sizes(ctypes.Structure):
     _fields_ += [("scale", ctypes.c_float)]
 
 
-def eager_kernels(name: str, *tensors: Tensor | None) -> ctypes.CDLL | None:
-    """The C kernels `name`, where plain eager code may call them; None where a compiler or a counter is looking."""
-    if torch.compiler.is_compiling() or not native.usable(*tensors) or _get_current_dispatch_mode() is not None:
-        return None
-    return native.library(name)
-
-
 def fused_attention(
     lib: ctypes.CDLL,
     qkv_Bn3d: Tensor,
@@ -76,7 +68,7 @@ def fused_attention(
     """Attend.
 
     Args:
-        lib: of `eager_kernels("attend", ...)`.
+        lib: of `native.eager_kernels("attend", ...)`.
         qkv_Bn3d: queries, keys and values, the heads side by side; scores are scaled by 1 / sqrt(d / H).
         slots_BS2d: keys and values of the slots.
         edges: the graph's factors, each [B, n, r], whose products are added to the scores of tokens.

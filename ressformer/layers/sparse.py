@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from ressformer.decoder import init_linear
-from ressformer.layers.attend import Reading, eager_kernels, fused_attention
+from ressformer.layers.attend import Reading, fused_attention
 from ressformer.layers.block_choice import all_blocks, choose_blocks, hidden_keys
 from ressformer.layers.chosen_blocks import chosen_attention, edge_bias
 from ressformer.layers.columns import Columns, columns, gather_dot, gather_sum, near_index
@@ -36,6 +36,7 @@ from ressformer.layers.conv import merge_heads, split_heads
 from ressformer.layers.entmax import normalise
 from ressformer.layers.graph import BlockGraph, Graph
 from ressformer.layers.memory import Memory
+from ressformer.layers.native import eager_kernels
 from ressformer.layers.selection import select_keys
 
 ACTIVATIONS = ("softmax", "sparsemax", "entmax15")

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from ressformer.layers import native
-from ressformer.layers.attend import eager_kernels
 from ressformer.layers.memory import Memory
+from ressformer.layers.native import eager_kernels
 from ressformer.layers.sparse import SelectionConfig, SparseAttention
 
 BASE = SelectionConfig(top_k=5, cache=3, cache_lean=1.0)
