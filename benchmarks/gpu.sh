@@ -22,7 +22,8 @@ if [ "${1:-}" = wheels ]; then
   [ $# -eq 2 ] || { echo "gpu.sh: wheels takes a folder: benchmarks/gpu.sh wheels DIR" >&2; exit 2; }
   # antlr4's runtime is a source archive only: `pip wheel` builds it here. Platform and Python must be the machine's.
   # shellcheck disable=SC2086
-  exec "$PYTHON" -m pip wheel --no-deps --wheel-dir "$2" $NEEDED
+  "$PYTHON" -m pip wheel --no-deps --wheel-dir "$2" --constraint <(sed -n 's/^\([A-Za-z0-9_.-]*==[^ ;]*\).*/\1/p' requirements.lock) $NEEDED
+  exit
 fi
 [[ $SLICE =~ ^[1-9][0-9]*$ ]] || { echo "gpu.sh: SLICE takes seconds, got $SLICE" >&2; exit 2; }
 case "${1:-}" in -*) echo "gpu.sh: unknown option $1; see the head of benchmarks/gpu.sh" >&2; exit 2 ;; esac

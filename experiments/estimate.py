@@ -166,7 +166,7 @@ def show_estimate(
     launcher: LauncherSettings,
     measure: bool = True,
     console: Console | None = None,
-    gpu: Gpu = Gpu(),  # noqa: B008 (frozen)
+    gpu: Gpu = Gpu(),
 ) -> None:
     """Print every run, and the sums."""
     console = console or Console()
@@ -190,9 +190,7 @@ def show_estimate(
         console.print(escape(line), highlight=False, soft_wrap=True)
 
 
-def sums(
-    plan: Plan, store: Store, launcher: LauncherSettings, found: dict[str, Estimate], gpu: Gpu
-) -> list[str]:
+def sums(plan: Plan, store: Store, launcher: LauncherSettings, found: dict[str, Estimate], gpu: Gpu) -> list[str]:
     """Counts, FLOPs, hours and disk of the plan, in words."""
     runs = plan.unique()
     todo = [spec for spec in runs if store.status(spec.id) is None]
@@ -208,7 +206,10 @@ def sums(
     parts = [f"table {plan.table.name}: {len(runs)} runs, {len(runs) - len(todo)} over, {len(todo)} to do"]
     parts.append(f"training FLOPs to do: {flops:.3g}")
     missing = "" if len(known) == len(seconds) else f" ({len(seconds) - len(known)} runs without an estimate)"
-    parts.append(f"time: {hours:.2f} h at {at_a_time} runs at a time, {sum(known) / 3600:.2f} h of runs{missing}")
+    if known or not todo:
+        parts.append(f"time: {hours:.2f} h at {at_a_time} runs at a time, {sum(known) / 3600:.2f} h of runs{missing}")
+    else:
+        parts.append("time here: not known")
     parts.append(
         f"one H200-class GPU: {on_gpu:.2f} h of training, if it does {gpu.flops:.3g} FLOP/s and a step takes "
         f"{gpu.step_seconds * 1e3:g} ms at least: assumed, not measured (--gpu-flops=, --gpu-step-ms=)"

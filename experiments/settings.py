@@ -100,7 +100,7 @@ class TableSettings(Section):
     @field_validator("groups")
     @classmethod
     def _members(cls, groups: dict[str, list[str]], info: ValidationInfo) -> dict[str, list[str]]:
-        """Less what `table.models=[...]` on the command line left out; Hydra merges mappings, so it cannot empty this."""
+        """Less what `table.models=[...]` left out: Hydra merges mappings, so a command line cannot empty this."""
         labels = {m.label if isinstance(m, Entry) else m for m in info.data.get("models", [])}
         kept = {name: [label for label in members if label in labels] for name, members in groups.items()}
         return {name: members for name, members in kept.items() if members}

@@ -12,8 +12,8 @@ from toy import make_record
 
 from experiments import plan as planning
 from experiments.build import build_task
-from experiments.pricing import with_count
 from experiments.plan import Plan, load_plan, plan_for, read_request, run_overrides
+from experiments.pricing import with_count
 from experiments.runs import Store
 from experiments.settings import Entry, TableSettings
 
