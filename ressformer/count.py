@@ -1,8 +1,8 @@
 """FLOPs counted by torch, as a check on the closed forms of `ressformer.cost`.
 
-`FlopCounterMode` runs on the meta device in train mode. It scores elementwise products as 0, so models must express their
-arithmetic as matrix products or as operators that carry a formula; operators that a model brings register theirs beside
-their definition. Attention is charged for the full n x n matrix, which is what `Cost` calls executed.
+`FlopCounterMode` runs on the meta device in train mode. It scores elementwise products as 0, so models must express
+their arithmetic as matrix products or as operators that carry a formula; operators that a model brings register theirs
+beside their definition. Attention is charged for the full n x n matrix, which is what `Cost` calls executed.
 """
 
 from __future__ import annotations
