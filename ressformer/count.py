@@ -43,11 +43,11 @@ def _convolution_backward(grad: Any, x: Any, weight: Any, *args: Any, **kwargs: 
 
 def _attention(q: Any, k: Any, v: Any, *args: Any, **kwargs: Any) -> int:
     """All pairs, masked ones included, as torch counts its other fused attentions."""
-    return sdpa_flop_count(q, k, v)
+    return int(sdpa_flop_count(q, k, v))
 
 
 def _attention_backward(grad: Any, q: Any, k: Any, v: Any, *args: Any, **kwargs: Any) -> int:
-    return sdpa_backward_flop_count(grad, q, k, v)
+    return int(sdpa_backward_flop_count(grad, q, k, v))
 
 
 def _grouped_product(a: Any, b: Any, *args: Any, **kwargs: Any) -> int:
