@@ -17,7 +17,7 @@ VANILLA, LOOP = "transformer_rope", "looped = {}"
 @pytest.fixture(scope="module")
 def plan() -> Plan:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("experiments.pricing.counted_flops", lambda config, shape: (1.0, 3.0))
+        patch.setattr("experiments.pricing._counted", lambda config, shape: (1.0, 3.0))
         return make_plan(read_request(["table=regimes"]))
 
 

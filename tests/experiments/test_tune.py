@@ -53,7 +53,7 @@ def carried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
                 if len(seen) == 3:
                     raise LaunchError("killed")
 
-    monkeypatch.setattr("experiments.pricing.counted_flops", lambda config, shape: (1.0, 3.0))
+    monkeypatch.setattr("experiments.pricing._counted", lambda config, shape: (1.0, 3.0))
     monkeypatch.setattr(tuning, "carry", carry)
     return seen
 
