@@ -41,7 +41,9 @@ def compare(arguments: Sequence[str]) -> int:
     store.require_sound()
     runs = [(spec, records.get(spec.id)) for spec in plan.runs]
     settings = plan.table
-    frame = duels(runs, entries[0], entries[1], settings.tasks, settings.alpha, settings.confidence)
+    frame = duels(
+        runs, entries[0], entries[1], settings.tasks, settings.alpha, settings.confidence, settings.bold_seeds
+    )
     answer(frame, from_records(plan, records).header)
     target = store.root / "exports" / f"{settings.name}.csv"
     atomic.write_text(target, frame.to_csv(index=False, lineterminator="\n"))

@@ -13,12 +13,11 @@ from experiments import curves
 from experiments.aggregate import scores
 from experiments.detail import exponent, growth
 from experiments.draw import Panel, Pen, clamp
-from experiments.frame import Runs
+from experiments.frame import Runs, primary_rows
 from experiments.records import RunSpec
 from experiments.robust import performance_profile
 from experiments.runs import Store
 from experiments.settings import TableSettings
-from experiments.table import primary_rows
 
 INNER = {
     "support": "keys attended to",

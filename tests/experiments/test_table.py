@@ -30,7 +30,7 @@ VALUES = {"a": {0: 0.90, 1: 0.91, 2: 0.92}, "b": {0: 0.50, 1: 0.52, 2: 0.51}}
 
 
 def make_plan(models: tuple[str, ...] = ("a", "b"), seeds: tuple[int, ...] = (0, 1, 2)) -> Plan:
-    settings = {"name": "toy", "models": models, "tasks": ["chain"], "seeds": seeds, "budget": "toy"}
+    settings = {"name": "toy", "models": models, "tasks": ["chain"], "seeds": seeds, "budget": "toy", "bold_seeds": 3}
     runs = [make_spec(model=m, seed=s, labelled=m) for m in models for s in seeds]
     return Plan(table=TableSettings.model_validate(settings), code_fingerprint="code", runs=runs)
 
@@ -68,6 +68,49 @@ def test_two_seeds_print_no_interval_and_no_bold(store: Store) -> None:
     fill(store, plan)
     cell = build(plan, store).results.rows[0][1]
     assert (cell.text, cell.bold) == ("0.9050", False)
+
+
+def test_three_seeds_are_too_few_for_bold_unless_the_table_says_so(store: Store) -> None:
+    plan = make_plan()
+    fill(store, plan)
+    settings = plan.table.model_copy(update={"bold_seeds": 5})
+    report = build(plan.model_copy(update={"table": settings}), store)
+    assert not report.results.rows[0][1].bold
+    assert "No bold: 3 seeds are too few for it, it needs 5." in report.notes
+    assert "no bold: it needs 5 seeds" in report.header[1]
+    assert "bold = best, decided by 3 seeds or more" in build(plan, store).header[1]
+
+
+def test_seeds_that_fall_apart_are_named(store: Store) -> None:
+    plan = make_plan()
+    for spec in plan.runs:
+        store.write_record(make_record(spec, (0.3, 0.31, 0.9)[spec.seed] if spec.model == "a" else 0.5))
+    notes = build(plan, store).notes
+    found = "chain: the seeds of a fall apart, 0.30, 0.31 | 0.90; mean and interval describe neither group."
+    assert [note for note in notes if "fall apart" in note] == [found]
+
+
+def test_settings_at_their_default_leave_older_plans_their_hash() -> None:
+    plan = make_plan()
+    settings = plan.table.model_copy(update={"bold_seeds": 5})
+    assert not {"bold_seeds", "optional"} & set(settings.model_dump())
+    assert plan.table.model_dump()["bold_seeds"] == 3
+    assert TableSettings.model_validate(plan.table.model_dump()) == plan.table
+
+
+def test_what_the_items_of_one_run_leave_open(store: Store) -> None:
+    plan = make_plan()
+    for spec in plan.runs:
+        items = {"test/id": [1.0] * 90 + [0.0] * 10}
+        store.write_record(make_record(spec, 0.9, items=items))
+    # Wilson for 90 of 100: 0.8256 to 0.9448
+    assert any(note.endswith("(Wilson, 95%): chain ± 0.060 (100 items).") for note in build(plan, store).notes)
+    export(store)
+    rows = pd.read_csv(store.root / "exports" / "metrics.csv")
+    primary = rows[rows["primary"] & (rows["split"] == "test/id")]
+    assert primary["items_low"].tolist() == pytest.approx([0.8256] * 6, abs=1e-4)
+    assert primary["items_high"].tolist() == pytest.approx([0.9448] * 6, abs=1e-4)
+    assert rows[rows["split"] != "test/id"]["items_low"].isna().all()
 
 
 def test_off_budget_is_marked_and_never_bold(store: Store) -> None:
@@ -188,7 +231,7 @@ def test_columns_of_the_raw_export_are_pinned() -> None:
         "accelerator python torch started finished wall_seconds train_seconds tokens_per_second peak_memory_mib "
         "error_type error_message eval_depth flops_eval"
     )
-    assert " ".join(METRIC_COLUMNS) == "id model task seed split metric primary value"
+    assert " ".join(METRIC_COLUMNS) == "id model task seed split metric primary value items_low items_high"
     assert " ".join(ITEM_COLUMNS) == "id model task seed split metric item value weight"
 
 
