@@ -150,7 +150,7 @@ def share_interval(
     w_I = w_I / w_I.sum()
     p = float(w_I @ x_I)
     variance = float(np.sum(w_I**2 * (x_I - p) ** 2))
-    n = len(x_I) if variance == 0 else p * (1 - p) / variance
+    n = len(x_I) if variance < 1e-18 else p * (1 - p) / variance
     return ItemInterval(len(x_I), *wilson(p * n, n, confidence))
 
 
