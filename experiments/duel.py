@@ -37,10 +37,11 @@ def duels(
     ratios are a / b. `winner` is empty unless the adjusted p is at most `alpha` on `needed` seeds or more.
     """
     rows = [_row(runs, a, b, task, alpha, confidence) for task in tasks]
+    for row in rows:
+        row["needed"] = seeds_needed(len(tasks), alpha, least)
     tested = [row for row in rows if row["p"] is not None]
     for row, p in zip(tested, holm([row["p"] for row in tested]), strict=True):
         row["p_holm"] = p
-        row["needed"] = seeds_needed(len(tasks), alpha, least)
         row["winner"] = (a if row["gain"] > 0 else b) if p <= alpha and row["seeds"] >= row["needed"] else ""
     return pd.DataFrame(rows, columns=DUEL_COLUMNS)
 

@@ -27,7 +27,7 @@ class Section:
     title: str
     words: str
     panels: list[Panel]
-    missing: list[str]
+    missing: list[tuple[str, str]]  # (what is missing, the command)
 
 
 def sections(
@@ -73,16 +73,15 @@ _GRAPH = (
 )
 
 
-def _or(panels: list[Panel], command: str) -> tuple[list[Panel], list[str]]:
-    return panels, [] if panels else [f"Nothing to draw yet. {command}"]
+def _or(panels: list[Panel], command: str) -> tuple[list[Panel], list[tuple[str, str]]]:
+    return panels, [] if panels else [("Nothing to draw yet", command)]
 
 
-def _unlearned(frame: pd.DataFrame, arrows: dict[str, str], again: str) -> list[str]:
+def _unlearned(frame: pd.DataFrame, arrows: dict[str, str], again: str) -> list[tuple[str, str]]:
     """What to say of tasks whose runs were validated too seldom for a curve."""
     seldom = [task for task in arrows if not _is_curve(frame[frame["task"] == task])]
-    return (
-        [f"Validated too seldom for a curve: {', '.join(seldom)}. {again} ARGS=trainer.val_every=10"] if seldom else []
-    )
+    what = f"Validated too seldom for a curve: {', '.join(seldom)}"
+    return [(what, f"{again} ARGS=trainer.val_every=10")] if seldom else []
 
 
 def _is_curve(part: pd.DataFrame) -> bool:
@@ -97,9 +96,9 @@ _MAKES = {
 }
 
 
-def _absent(frame: pd.DataFrame) -> list[str]:
+def _absent(frame: pd.DataFrame) -> list[tuple[str, str]]:
     have = set(frame["axis"]) if len(frame) else set()
-    return [f"No curve over {axis} in this table. {command}" for axis, command in _MAKES.items() if axis not in have]
+    return [(f"No curve over {axis} in this table", command) for axis, command in _MAKES.items() if axis not in have]
 
 
 def _learning(pen: Pen, frame: pd.DataFrame, arrows: dict[str, str], up: dict[str, bool]) -> list[Panel]:
