@@ -5,7 +5,7 @@ A section without data says which command would make them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,8 +41,11 @@ def sections(
     drawn = _learning(pen, learned, arrows, up)
     again = f"make reproduce-table TABLE={settings.name}"
     inner, induced = inner_panels(pen, curves.inner(runs, store)), graphs(pen, curves.samples(runs, store))
+    paretos, equal = _pareto(pen, cells, timing, arrows)
     return [
-        Section("pareto", "Quality against cost", _PARETO, *_or(_pareto(pen, cells, timing, arrows), again)),
+        Section(
+            "pareto", "Quality against cost", _PARETO, paretos, [(f"Equal cost by {where}", "") for where in equal]
+        ),
         Section("learning", "Learning", _LEARNING, drawn, _unlearned(learned, arrows, again)),
         Section(
             "range", "Beyond the training range", _RANGE, *_or(_range(pen, curves.distance(runs), arrows, up), again)
@@ -59,7 +62,7 @@ def sections(
 
 _PARETO = (
     "A point per model, the bar its interval. The dotted step joins the models that no other beats on both axes. "
-    "Costs that differ by less than the width of a mark are equal: then only the height counts."
+    "Where a budget makes all models cost alike (within 5 %), there is nothing to trade and no figure: see the table."
 )
 _LEARNING = "Validation against training FLOPs spent. Lines are means over seeds, bands 95 % intervals."
 _RANGE = "From the sizes seen in training to larger ones. The flatter the line, the better it carries over."
@@ -137,11 +140,15 @@ def _ranking(rows: pd.DataFrame, higher_is_better: bool) -> str:
     return f"{text}; their intervals {'are apart' if apart else 'overlap'}"
 
 
-def _pareto(pen: Pen, cells: pd.DataFrame, timing: pd.DataFrame, arrows: dict[str, str]) -> list[Panel]:
+def _pareto(
+    pen: Pen, cells: pd.DataFrame, timing: pd.DataFrame, arrows: dict[str, str]
+) -> tuple[list[Panel], list[str]]:
+    """The panels, and where there is none to draw since the models cost alike."""
     rows = primary_rows(cells)
     seconds = {(r["model"], r["task"]): r["train_seconds"] for r in timing.to_dict("records")}
     axes_of = {"flops_per_token": "FLOPs per token", "params": "parameters", "seconds": "training seconds"}
     panels = []
+    equal: dict[str, list[str]] = {}
     for task in dict.fromkeys(task for _, task in rows):
         for key, name in axes_of.items():
             points = [
@@ -150,21 +157,24 @@ def _pareto(pen: Pen, cells: pd.DataFrame, timing: pd.DataFrame, arrows: dict[st
                 if t == task and not pd.isna(row["mean"])
             ]
             known = [(model, float(x), row) for model, x, row in points if x is not None and not pd.isna(x)]
-            if known:
+            if len(known) > 1 and _alike([x for _, x, _ in known]):
+                equal.setdefault(name, []).append(str(task))
+            elif known:
                 words = f"{arrows[task]} against {name}, a point per model, with the Pareto front."
                 paint, title = _points(pen, known, name, arrows[task]), f"{task}, by {name}"
                 panels.append(pen.panel(f"cost-{task}-{key}", title, words, paint, _on_front(known)))
-    return panels
+    return panels, [f"{name}: {', '.join(tasks)}" for name, tasks in equal.items()]
 
 
 SAME_COST = 0.05  # costs that differ by less are called equal: budgets are met within 1 %
 
 
+def _alike(costs: Sequence[float]) -> bool:
+    return max(costs) <= (1 + SAME_COST) * min(costs)
+
+
 def _on_front(points: list[tuple[str, float, dict[str, Any]]]) -> str:
-    """Who is on the front, or that the costs are equal."""
-    xs = [x for _, x, _ in points]
-    if max(xs) <= (1 + SAME_COST) * min(xs):
-        return f"Equal cost (within {max(xs) / min(xs) - 1:.1%})."
+    """Who is on the front."""
     best = set(front([(x, row["mean"]) for _, x, row in points], bool(points[0][2]["higher_is_better"])))
     names = [model for model, x, row in points if (x, row["mean"]) in best]
     return f"On the front by mean: {', '.join(names)}."

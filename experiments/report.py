@@ -8,6 +8,7 @@ figures=false. The page needs no network: style, script, figures and provenance 
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -67,12 +68,20 @@ class Remembering(Store):
 def write_html(plan: Plan, store: Store, *, figures: bool = False) -> Path:
     """The page of a plan from the records there are."""
     store = Remembering(store.root)
-    records = store.records(spec.id for spec in plan.unique())
+    gc.disable()  # thousands of records are made and none is dropped: the collector would walk all of them in vain
+    try:
+        records = store.records(spec.id for spec in plan.unique())
+    finally:
+        gc.enable()
+    gc.freeze()
     store.require_sound()
     name = plan.table.name
     pen = Pen([e.label for e in plan.table.entries()], store.root / "exports" / "figures" / name if figures else None)
     target = store.root / "exports" / f"{name}.html"
-    atomic.write_text(target, page(context(plan, records, store, pen)))
+    try:
+        atomic.write_text(target, page(context(plan, records, store, pen)))
+    finally:
+        gc.unfreeze()
     return target
 
 
