@@ -149,7 +149,7 @@ def _arcs(sample: Sample, color: str) -> Callable[[Any], None]:
                     axes.add_patch(PathPatch(path, facecolor="none", **look))
         for place, word in enumerate(sample.words):
             shown = "␣" if word == " " else "⏎" if word == "\n" else word
-            axes.text(place, 0, shown, ha="center", va="center", color=INK, fontsize=8, rotation=90 * (len(word) > 1))
+            axes.text(place, 0, shown, ha="center", va="center", color=INK, fontsize=10, rotation=90 * (len(word) > 1))
         axes.set_axis_off()
         reach = gap + 0.5 * n**0.75
         axes.set_xlim(-1, n)
