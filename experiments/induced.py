@@ -46,10 +46,10 @@ def keep_graph(fitted: Fitted, folder: Path) -> None:
 
     task = fitted.evaluate.task
     batch = next(iter(EvalLoader(task, "test/id", 1)))
-    steps = induced(fitted.module, batch)
+    words = [task.word(token) for token in task.eval_items("test/id")[0].input_ids[:WINDOW].tolist()]
+    steps = induced(fitted.module, batch, len(words))
     if not steps:
         return
-    words = [task.word(token) for token in batch["input_ids"][0, :WINDOW].tolist()]
     sample = {"split": "test/id", "item": 0, "words": words, "steps": steps}
     atomic.write_text(folder / FILE, json.dumps(sample, separators=(",", ":")) + "\n")
 
@@ -64,8 +64,11 @@ def read_graph(folder: Path) -> Sample | None:
         return None
 
 
-def induced(module: SequenceModule, batch: dict[str, Tensor]) -> list[list[Edge]]:
-    """Per inner step the edges over the batch's one item; empty if no block hands a graph on to the next."""
+def induced(module: SequenceModule, batch: dict[str, Tensor], tokens: int) -> list[list[Edge]]:
+    """Per inner step the edges over the first tokens of the batch's one item, padding apart.
+
+    Empty if no block hands a graph on to the next.
+    """
     import torch
 
     from experiments.evaluate import evaluating
@@ -75,7 +78,7 @@ def induced(module: SequenceModule, batch: dict[str, Tensor]) -> list[list[Edge]
     def catch(_module: Any, _given: Any, out: Any) -> None:
         graph = getattr(out[1], "graph", None) if isinstance(out, tuple) and len(out) == 2 else None
         if graph is not None:
-            steps.append(strongest(graph))
+            steps.append(strongest(graph, tokens))
 
     handles = [part.register_forward_hook(catch) for part in core.modules() if part is not core]
     before, core.diagnose = core.diagnose, True
@@ -89,12 +92,12 @@ def induced(module: SequenceModule, batch: dict[str, Tensor]) -> list[list[Edge]
     return steps
 
 
-def strongest(graph: Any) -> list[Edge]:
+def strongest(graph: Any, tokens: int) -> list[Edge]:
     """The strongest edges of each of the first tokens, in the order of the tokens."""
     rows = block_rows(graph) if hasattr(graph, "chosen_BNm") else token_rows(graph)
     edges: list[Edge] = []
-    for i, row in enumerate(rows[:WINDOW]):
-        kept = sorted(((w, j) for j, w in row.items() if w >= FAINT and j < WINDOW), reverse=True)[:STRONGEST]
+    for i, row in enumerate(rows[:tokens]):
+        kept = sorted(((w, j) for j, w in row.items() if w >= FAINT and j < tokens), reverse=True)[:STRONGEST]
         edges += [(i, j, round(weight, 4)) for weight, j in kept]
     return edges
 

@@ -148,7 +148,7 @@ def answers(plan: Plan, runs: Runs, built: Report) -> list[dict[str, Any]]:
         if not won and row["seeds"] < row["needed"]:
             more += f" {row['seeds']} seeds are too few to decide: it needs {row['needed']:.0f}."
         if not won and not pd.isna(row["detectable"]):
-            more += f" {row['seeds']} find a gap of {row['detectable']:.3f} four times in five."
+            more += f" With {row['seeds']}, a gap of {row['detectable']:.3f} is found four times in five."
         text = f"{first} is best" if won else f"{first} is ahead, not decided"
         found.append({"task": task, "text": text, "more": more, "won": won})
     return found
