@@ -6,6 +6,8 @@ import csv
 import io
 import math
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pandas as pd
@@ -297,6 +299,24 @@ def test_aggregate_over_two_tasks(store: Store) -> None:
     # Accuracy 0.91 with chance 0.25 is (0.91 - 0.25) / 0.75 of the way; the two tasks score alike.
     assert found.loc["a", "iqm"] == pytest.approx(0.88) and found.loc["b", "beats_share"] == 0
     assert found.loc["a", "low"] < 0.88 < found.loc["a", "high"]
+
+
+def test_latex_compiles(store: Store, tmp_path: Path) -> None:
+    found = shutil.which("kpsewhich") and subprocess.run(
+        ["kpsewhich", "booktabs.sty"], capture_output=True, check=False
+    )
+    if not found or found.returncode != 0:
+        pytest.skip("no LaTeX with booktabs here: apt-get install texlive-latex-recommended")
+    plan = make_plan()
+    fill(store, plan)
+    write(build(plan, store), "toy_100%", store)
+    head = "\\documentclass{article}\\usepackage{booktabs}\\begin{document}"
+    body = (store.root / "exports" / "toy_100%.tex").read_text()
+    (tmp_path / "page.tex").write_text(f"{head}\n{body}\n\\end{{document}}\n")
+    command = ["pdflatex", "-halt-on-error", "-interaction=batchmode", "page.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, (tmp_path / "page.log").read_text()[-2000:]
+    assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
 
 
 def test_every_exported_column_is_documented() -> None:
