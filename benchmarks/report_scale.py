@@ -104,12 +104,12 @@ def make(folder: Path, records: int) -> None:
 def measure(what: str, folder: Path) -> None:
     """Do one of the two and print its seconds; to be called in a process of its own."""
     begun, cpu = time.perf_counter(), time.process_time()
-    from experiments.claims import newest_plan
+    from experiments.plan import newest_plan
     from experiments.report import write_html
     from experiments.table import build, write
 
     store = Store(folder)
-    plan = newest_plan(store, "scale")
+    plan = newest_plan(folder / "plans", "scale")
     assert plan is not None
     if what == "table":
         write(build(plan, store), "scale", store)

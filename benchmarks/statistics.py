@@ -3,9 +3,11 @@
     python -m benchmarks.statistics [tables=4000]
 
 Worlds: `normal` (seed effects are normal), `items` (normal seed effects and 512 binary test items, shared by the
-models), `heavy` (seed effects from Student's t with 3 degrees), `bimodal` (a seed either solves the task or does not,
-as in sudden learning). `bold` is the share of tables in which some cell is wrongly bold: `null` = all models equal,
-`tied` = two equal ones above the rest. `cover` is the share of 95 % intervals that hold the true mean.
+models), `heavy` (seed effects from Student's t with 3 degrees), `skewed` (log-normal), `bimodal` (a seed either solves
+the task or not, as in sudden learning), `rare` (one seed in five does). `bold` is the share of tables in which some
+cell is wrongly bold: `null` = all models equal, `tied` = two equal ones above the rest; `by p alone` leaves out the
+seeds that bold needs. `covers` is the share of 95 % intervals that hold the true mean, `falls apart` the share
+of cells whose seeds are said to fall into groups.
 
 Shapes: R replications, M models, S seeds, C columns (tasks), I items.
 """
@@ -20,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.robust import iqm, stratified_bootstrap
-from experiments.stats import summary, verdicts
+from experiments.stats import groups, summary, verdicts
 
 Floats = NDArray[np.float64]
 World = Callable[[np.random.Generator, tuple[int, int, int]], Floats]
@@ -45,34 +47,59 @@ def items(random: np.random.Generator, shape_MSC: tuple[int, int, int]) -> Float
     return np.asarray((random.random(chance_MSCI.shape) < chance_MSCI).mean(axis=-1), dtype=np.float64)
 
 
-def bimodal(random: np.random.Generator, shape_MSC: tuple[int, int, int]) -> Floats:
-    """Half of the seeds solve the task."""
-    solved_MSC = random.random(shape_MSC) < 0.5
-    return np.where(solved_MSC, 0.95, 0.4) + 0.01 * random.standard_normal(shape_MSC)
+def skewed(random: np.random.Generator, shape_MSC: tuple[int, int, int]) -> Floats:
+    """Log-normal seed effects: most seeds are alike, some are far better."""
+    return 0.5 + SD * np.exp(random.standard_normal(shape_MSC))
 
 
-WORLDS: dict[str, World] = {"normal": normal, "items": items, "heavy": heavy, "bimodal": bimodal}
+def solving(share: float) -> World:
+    """A world in which that share of the seeds solves the task."""
+
+    def world(random: np.random.Generator, shape_MSC: tuple[int, int, int]) -> Floats:
+        solved_MSC = random.random(shape_MSC) < share
+        return np.where(solved_MSC, 0.95, 0.4) + 0.01 * random.standard_normal(shape_MSC)
+
+    return world
 
 
-def is_bold(scores_MSC: Floats, alpha: float = 0.05) -> bool:
-    """True if some column of the table has a bold cell."""
+WORLDS: dict[str, World] = {"normal": normal, "items": items, "heavy": heavy, "skewed": skewed}
+WORLDS |= {"bimodal": solving(0.5), "rare": solving(0.2)}
+
+
+def is_bold(scores_MSC: Floats, alpha: float = 0.05) -> tuple[bool, bool]:
+    """Whether some column of the table has a bold cell, and whether one would have by its p alone."""
     columns = {
         str(c): ({str(m): dict(enumerate(row_S)) for m, row_S in enumerate(scores_MSC[:, :, c].tolist())}, True)
         for c in range(scores_MSC.shape[2])
     }
-    return any(verdict.significant for verdict in verdicts(columns, alpha).values())
+    found = verdicts(columns, alpha).values()
+    low = any(verdict.adjusted is not None and verdict.adjusted <= alpha for verdict in found)
+    return any(verdict.significant for verdict in found), low
 
 
-def false_bold(world: World, shape_MSC: tuple[int, int, int], tables: int, *, tied: bool, seed: int = 0) -> float:
-    """Share of tables with a wrong bold; `tied` lowers all models but the first two, so that one comparison counts."""
+def false_bold(
+    world: World, shape_MSC: tuple[int, int, int], tables: int, *, tied: bool, seed: int = 0
+) -> tuple[float, float]:
+    """Share of tables with a wrong bold, and with one by p alone.
+
+    `tied` lowers all models but the first two, so that one comparison counts.
+    """
     random = np.random.default_rng(seed)
-    wrong = 0
+    wrong = np.zeros(2)
     for _ in range(tables):
         scores_MSC = world(random, shape_MSC)
         if tied:
             scores_MSC[2:] -= 10.0
         wrong += is_bold(scores_MSC)
-    return wrong / tables
+    bold, by_p = (wrong / tables).tolist()
+    return bold, by_p
+
+
+def apart(world: World, seeds: int, replications: int, seed: int = 0) -> float:
+    """Share of cells that are said to fall into groups, on a scale from a chance of a quarter to 1."""
+    random = np.random.default_rng(seed)
+    scores_RS = world(random, (replications, seeds, 1))[:, :, 0]
+    return sum(groups(row_S, 0.75) is not None for row_S in scores_RS.tolist()) / replications
 
 
 def coverage(world: World, seeds: int, replications: int, seed: int = 0) -> float:
@@ -117,18 +144,24 @@ def coverage_iqm(seeds: int, tasks: int, replications: int, seed: int = 0) -> fl
 
 def run(tables: int) -> None:
     """Print the tables of docs/fair-comparison.md."""
-    print("| world | models x seeds x columns | wrong bold, null | wrong bold, tied |\n| --- | --- | ---: | ---: |")
+    shapes = ((2, 3, 3), (2, 5, 1), (2, 5, 3), (2, 5, 18), (4, 5, 3), (8, 5, 6), (2, 6, 30))
+    print("| world | models x seeds x columns | wrong bold, null | tied | by p alone, null | tied |")
+    print("| --- | --- | ---: | ---: | ---: | ---: |")
     for name, world in WORLDS.items():
-        for shape in ((2, 3, 1), (2, 3, 3), (4, 3, 3), (4, 5, 3), (8, 5, 6)):
-            n = tables if world is not items else max(200, tables // 8)
-            null, tied = (false_bold(world, shape, n, tied=tied) for tied in (False, True))
-            print(f"| {name} | {' x '.join(map(str, shape))} | {null:.3f} | {tied:.3f} |", flush=True)
-    print("\n| interval | seeds | covers |\n| --- | ---: | ---: |")
+        for shape in shapes:
+            n = tables if world is not items else max(200, tables // 2)
+            (null, null_p), (tie, tie_p) = (false_bold(world, shape, n, tied=tied) for tied in (False, True))
+            figures = " | ".join(f"{share:.3f}" for share in (null, tie, null_p, tie_p))
+            print(f"| {name} | {' x '.join(map(str, shape))} | {figures} |", flush=True)
+    print("\n| interval | seeds | covers | falls apart |\n| --- | ---: | ---: | ---: |")
     for name, world in WORLDS.items():
         for seeds in (3, 5, 10):
-            print(f"| mean, {name} | {seeds} | {coverage(world, seeds, tables):.3f} |", flush=True)
+            figures = f"{coverage(world, seeds, tables):.3f} | {apart(world, seeds, tables):.3f}"
+            print(f"| mean, {name} | {seeds} | {figures} |", flush=True)
     for seeds, tasks in ((3, 3), (3, 8), (5, 3), (5, 8), (10, 3)):
-        print(f"| IQM of {tasks} tasks, normal | {seeds} | {coverage_iqm(seeds, tasks, tables // 2):.3f} |", flush=True)
+        print(
+            f"| IQM of {tasks} tasks, normal | {seeds} | {coverage_iqm(seeds, tasks, tables // 2):.3f} | |", flush=True
+        )
 
 
 if __name__ == "__main__":

@@ -135,7 +135,7 @@ def show(frame: pd.DataFrame, console: Console | None = None) -> None:
         if not pd.isna(row["effect"]):
             p = "" if pd.isna(row["p"]) else f", p = {row['p']:.2g}"
             effect = f"{row['effect']:.4f} [{row['low']:.4f}, {row['high']:.4f}]{p}"
-        registered = f"{row['hash']} in {row['registered'] or 'no commit'}"
+        registered = f"{row['hash']} in {'no commit' if pd.isna(row['registered']) else row['registered']}"
         if row["warning"]:
             registered += f"; {row['warning']}"
         runs = str(len(row["runs"].split())) if row["runs"] else ""

@@ -7,7 +7,7 @@ run: a claim whose table has no plan or too few records is "not run".
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from experiments import atomic
 from experiments.errors import UserError
+from experiments.pace import seconds_saved
 from experiments.plan import newest_plan
 from experiments.records import Record
 from experiments.runs import Store
@@ -31,28 +32,35 @@ class Strict(BaseModel):
 
 
 class Quantity(Strict):
-    """What is compared, per run: a split's primary metric, its change between two splits, or a measured figure."""
+    """What is compared: a split's primary metric, its change to other splits, a measured figure, or time to a loss."""
 
     split: str | None = None
     start: str | None = Field(default=None, alias="from")
-    to: str | None = None
+    to: str | list[str] | None = None
     measured: str | None = None
+    equal: Literal["seconds"] | None = None
 
     @model_validator(mode="after")
     def _one(self) -> Quantity:
-        given = [self.split is not None, self.start is not None and self.to is not None, self.measured is not None]
+        given = [self.split is not None, self.start is not None and bool(self.to), self.measured is not None]
+        given += [self.equal is not None]
         if sum(given) != 1 or (self.start is None) != (self.to is None):
-            raise ValueError("a quantity is one of: split, from with to, measured")
+            raise ValueError("a quantity is one of: split, from with to, measured, equal")
         return self
 
-    def of(self, record: Record) -> float | None:
+    @property
+    def ends(self) -> list[str]:
+        """The splits that a change leads to; one empty name where the quantity is no change."""
+        return [""] if self.to is None else [self.to] if isinstance(self.to, str) else self.to
+
+    def of(self, record: Record, end: str = "") -> float | None:
         """The run's value, in a direction in which higher is better; None where the record lacks it."""
         if self.measured is not None:
             cost = getattr(record.measured, self.measured, None)
             return None if cost is None else -float(cost)
         info = record.spec.task_info
         sign = 1.0 if info.higher_is_better else -1.0
-        splits = [self.split] if self.split is not None else [self.start, self.to]
+        splits = [self.split] if self.split is not None else [self.start, end]
         found = [record.metrics.get(str(split), {}).get(info.metric) for split in splits]
         known = [sign * value for value in found if value is not None]
         if len(known) < len(found):
@@ -84,6 +92,7 @@ class Claim(Strict):
     seeds: int = Field(default=5, ge=3)
     source: Source | None = None
     exponent_below: float | None = None
+    needs: str = ""
 
     @model_validator(mode="after")
     def _whole(self) -> Claim:
@@ -98,7 +107,10 @@ class Claim(Strict):
     @property
     def hash(self) -> str:
         """Twelve hex digits of all that the claim says."""
-        return atomic.digest(self.model_dump(mode="json", by_alias=True), 12)
+        said = self.model_dump(mode="json", by_alias=True, exclude={"needs"})
+        if self.quantity is not None and self.quantity.equal is None:
+            del said["quantity"]["equal"]  # without it a claim is named as it always was
+        return atomic.digest(said, 12)
 
 
 class Finding(Strict):
@@ -149,33 +161,47 @@ def judge(name: str, claim: Claim, store: Store, benchmarks: Path) -> Finding:
         return _judge_exponent(base, claim, claim.source, benchmarks)
     plan = newest_plan(store.root / "plans", str(claim.table))
     if plan is None:
-        return Finding(**base, verdict="not run", why=f"no plan of table {claim.table}")
+        return Finding(**base, verdict="not run", why=_missing(claim, f"no plan of table {claim.table}"))
     wanted = {claim.model, *claim.against}
     specs = [spec for spec in plan.runs if spec.model in wanted and spec.task in claim.tasks]
     records = store.records(dict.fromkeys(spec.id for spec in specs))
+    done: Cells = {}
+    for spec in specs:
+        if (record := records.get(spec.id)) is not None and record.status == "done":
+            done.setdefault((spec.model, spec.task), {})[spec.seed] = record
     found: list[tuple[str, list[float]]] = []
-    values = _by_cell(claim, [(s.model, s.task, s.seed, records.get(s.id)) for s in specs])
-    for task in claim.tasks:
-        for other in claim.against:
-            mine, theirs = values.get((str(claim.model), task), {}), values.get((other, task), {})
-            both = sorted(set(mine) & set(theirs))
-            if len(both) < claim.seeds:
-                return Finding(**base, verdict="not run", why=f"{len(both)} of {claim.seeds} seeds: {task}, {other}")
-            found.append((f"{task}, over {other}", [mine[seed] - theirs[seed] for seed in both]))
+    for what, pairs in _comparisons(claim, done, store):
+        if len(pairs) < claim.seeds:
+            why = f"{len(pairs)} of {claim.seeds} seeds: {what}"
+            return Finding(**base, verdict="not run", why=_missing(claim, why))
+        found.append((what, pairs))
     started = min(record.measured.started for record in records.values())
     return Finding(**base, **_verdict(claim, found), runs=sorted(records), started=started)
 
 
-def _by_cell(
-    claim: Claim, runs: Sequence[tuple[str, str, int, Record | None]]
-) -> dict[tuple[str, str], dict[int, float]]:
-    assert claim.quantity is not None
-    values: dict[tuple[str, str], dict[int, float]] = {}
-    for model, task, seed, record in runs:
-        value = claim.quantity.of(record) if record is not None and record.status == "done" else None
-        if value is not None:
-            values.setdefault((model, task), {})[seed] = value
-    return values
+Cells = dict[tuple[str, str], dict[int, Record]]
+
+
+def _missing(claim: Claim, why: str) -> str:
+    return f"{why}; needs {claim.needs}" if claim.needs else why
+
+
+def _comparisons(claim: Claim, done: Cells, store: Store) -> Iterator[tuple[str, list[float]]]:
+    """Each comparison of a claim, and the improvement of the model over the other by seed."""
+    quantity = claim.quantity
+    assert quantity is not None
+    for task in claim.tasks:
+        for end in quantity.ends:
+            for other in claim.against:
+                mine, theirs = done.get((str(claim.model), task), {}), done.get((other, task), {})
+                pairs = [(mine[seed], theirs[seed]) for seed in sorted(set(mine) & set(theirs))]
+                if quantity.equal is not None:
+                    gains = [seconds_saved(a, b, store) for a, b in pairs]
+                else:
+                    values = [(quantity.of(a, end), quantity.of(b, end)) for a, b in pairs]
+                    gains = [None if a is None or b is None else a - b for a, b in values]
+                place = f"{task} {end}" if len(quantity.ends) > 1 else task
+                yield f"{place}, over {other}", [gain for gain in gains if gain is not None]
 
 
 def _verdict(claim: Claim, found: Sequence[tuple[str, list[float]]]) -> dict[str, Any]:

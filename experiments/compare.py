@@ -3,7 +3,8 @@
     python -m experiments.compare ressformer transformer
     python -m experiments.compare a=ressformer b=transformer budget=tiny tasks=[chain] table.seeds=[0,1,2]
 
-Words without `=` are models, as are `a=` and `b=`; the preset is `quick` unless `table=` names another.
+Words without `=` are models, as are `a=` and `b=`; the preset is `quick` unless `table=` names another, then with as
+many seeds as a verdict needs.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ from experiments.duel import duels, grid, sentences
 from experiments.errors import UserError
 from experiments.reproduce import carry, conclude, prepare
 from experiments.show import rich_table
+from experiments.stats import BOLD_SEEDS
 from experiments.table import from_records
 
+SEEDS = f"table.seeds={list(range(BOLD_SEEDS))}".replace(" ", "")
 SHORT = {"budget": "table.budget", "tasks": "table.tasks", "seeds": "table.seeds"}
 
 
@@ -41,7 +44,9 @@ def compare(arguments: Sequence[str]) -> int:
     store.require_sound()
     runs = [(spec, records.get(spec.id)) for spec in plan.runs]
     settings = plan.table
-    frame = duels(runs, entries[0], entries[1], settings.tasks, settings.alpha, settings.confidence)
+    frame = duels(
+        runs, entries[0], entries[1], settings.tasks, settings.alpha, settings.confidence, settings.bold_seeds
+    )
     answer(frame, from_records(plan, records).header)
     target = store.root / "exports" / f"{settings.name}.csv"
     atomic.write_text(target, frame.to_csv(index=False, lineterminator="\n"))
@@ -82,7 +87,7 @@ def spelled_out(arguments: Sequence[str]) -> list[str]:
             rest.append(f"{SHORT.get(key, key)}={value}")
     if len(models) < 2:
         raise UserError("compare needs two models, e.g. a=ressformer b=transformer tasks=[chain]")
-    preset = [] if any(argument.startswith("table=") for argument in rest) else ["table=quick"]
+    preset = [] if any(argument.startswith("table=") for argument in rest) else ["table=quick", SEEDS]
     return [*preset, f"table.models=[{','.join(models)}]", f"table.name=compare-{'-'.join(models)}", *rest]
 
 

@@ -1,7 +1,8 @@
 """What the figures of the report are drawn from: tidy frames of curves, made from records and logs.
 
 A curve is found by name. The last part of a split or of a metric that is a word and a number (`test/length_512`,
-`test/noise0.2`, `accuracy/hops3`, `test/loops_8`) gives a point: axis `length`, `noise`, `hops`, `loops`, and x.
+`probe/noise20`, `accuracy/hops3`) gives a point: axis `length`, `noise`, `hops`, and x. The splits `test/len_half`,
+`test/len_2x` and so on are lengths, as multiples of the training length. Depths at evaluation are an axis of their own.
 """
 
 from __future__ import annotations
@@ -15,17 +16,24 @@ import pandas as pd
 
 from experiments.detail import flops_of_step, log_lines
 from experiments.frame import Runs
+from experiments.induced import Sample, read_graph
 from experiments.records import Record, RunSpec
 from experiments.runs import Store
 from experiments.stats import summary
 
 POINT = re.compile(r"(?:^|[/_])(?P<axis>[a-z]+)[_=]?(?P<x>\d+(?:\.\d+)?)$")
+LENGTHS = {"test/len_eighth": 0.125, "test/len_quarter": 0.25, "test/len_half": 0.5}
+LENGTHS |= {"test/len_2x": 2.0, "test/len_4x": 4.0}
+ORIGIN = {"noise": 0.0, "length": 1.0}  # where test/id stands on the axis of splits that change it
+DEPTH = "depth"
 LOGGED_SEEDS = 10  # runs of a cell whose logs are read; the band of more is no narrower to the eye
 CURVE_COLUMNS = ["task", "model", "axis", "metric", "x", "mean", "low", "high", "n"]
 STEP = re.compile(r"^train/(?P<what>support|support_full|load_max|edge_turnover|cosine)/(?P<step>\d+)$")
 
 
 def _point(text: str) -> tuple[str, float] | None:
+    if text in LENGTHS:
+        return "length", LENGTHS[text]
     found = POINT.search(text)
     return (found["axis"], float(found["x"])) if found else None
 
@@ -44,7 +52,11 @@ def point_curves(runs: Runs) -> pd.DataFrame:
 
 
 def _points(spec: RunSpec, record: Record) -> dict[tuple[str, str, float], float]:
-    """(axis, metric, x) -> value of one run. A metric's point is averaged over the splits that have it."""
+    """(axis, metric, x) -> value of one run.
+
+    A metric's point is averaged over the splits that have it. test/id begins the axes of `ORIGIN`, unless the lengths
+    are absolute.
+    """
     primary = spec.task_info.metric
     found: dict[tuple[str, str, float], list[float]] = defaultdict(list)
     for split, metrics in record.metrics.items():
@@ -54,6 +66,12 @@ def _points(spec: RunSpec, record: Record) -> dict[tuple[str, str, float], float
             for name, value in metrics.items():
                 if name.startswith(primary) and (place_m := _point(name.removeprefix(primary))) is not None:
                     found[(place_m[0], primary, place_m[1])].append(value)
+    relative = {axis for axis in ORIGIN if any(axis == key[0] for key in found)}
+    relative -= {"length"} - {"length" if set(LENGTHS) & set(record.metrics) else ""}
+    for axis in relative:
+        found[(axis, primary, ORIGIN[axis])].append(record.metrics["test/id"][primary])
+    for point in record.depths:
+        found[(DEPTH, primary, float(point.depth))].append(point.metrics["test/id"][primary])
     return {key: sum(values) / len(values) for key, values in found.items()}
 
 
@@ -115,3 +133,12 @@ def _banded(values: Mapping[Any, list[float]], keys: list[str]) -> pd.DataFrame:
         short = summary(found)
         rows.append([*key, short.mean, short.low, short.high, short.n])
     return pd.DataFrame(rows, columns=[*keys, "mean", "low", "high", "n"])
+
+
+def samples(runs: Runs, store: Store) -> dict[tuple[str, str], Sample]:
+    """(model, task) -> the graph over a sample that the first run that has one kept."""
+    found: dict[tuple[str, str], Sample] = {}
+    for spec, _record in _first(runs):
+        if (spec.model, spec.task) not in found and (sample := read_graph(store.folder(spec.id))) is not None:
+            found[(spec.model, spec.task)] = sample
+    return found

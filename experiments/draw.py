@@ -22,7 +22,7 @@ INK, MUTED, RULE = "#1b1f24", "#66707b", "#dde1e6"
 STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
-    "font.size": 9,
+    "font.size": 9.5,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": MUTED,
@@ -47,12 +47,14 @@ STYLE: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Panel:
-    """One drawing: a file name, a title, what it shows in words, and its SVG."""
+    """One drawing: a file name, a title, what it shows in words, its SVG, and what to conclude from it."""
 
     name: str
     title: str
     words: str
     svg: str
+    caption: str = ""
+    wide: bool = False
 
 
 class Pen:
@@ -72,26 +74,40 @@ class Pen:
         size = len(PALETTE)
         return {"color": PALETTE[n % size], "marker": MARKERS[n % size], "linestyle": DASHES[(n // size + n) % 4]}
 
-    def panel(self, name: str, title: str, words: str, paint: Callable[[Any], None]) -> Panel:
-        """Make a panel; `paint` draws on a matplotlib Axes."""
+    def panel(
+        self,
+        name: str,
+        title: str,
+        words: str,
+        paint: Callable[[Any], None],
+        caption: str = "",
+        size: tuple[float, float] | None = None,
+    ) -> Panel:
+        """Make a panel; `paint` draws on a matplotlib Axes. One of a `size` (inches) of its own is bare and wide."""
         import matplotlib
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
         style: Any = {**STYLE, "svg.hashsalt": name}
         with matplotlib.rc_context(style):
-            figure = Figure(figsize=(4.4, 3.0))
+            figure = Figure(figsize=size or (4.4, 2.7))
             FigureCanvasAgg(figure)
-            axes = figure.add_axes((0.16, 0.17, 0.81, 0.7))  # set by hand: a layout engine draws all twice
-            axes.set_title(title)
+            axes = figure.add_axes(
+                (0.15, 0.18, 0.82, 0.78) if size is None else (0, 0, 1, 1)
+            )  # a layout engine is slow
             paint(axes)
             text = io.StringIO()
             figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
             if self.folder is not None:
+                # The page has the title above the figure, and a legend that stays at its top.
+                axes.set_title(title)
+                if axes.get_legend_handles_labels()[1] and axes.get_legend() is None:
+                    axes.legend(frameon=False, fontsize=7, labelcolor=MUTED)
                 self.folder.mkdir(parents=True, exist_ok=True)
-                figure.savefig(self.folder / f"{name}.png", dpi=200)
-                figure.savefig(self.folder / f"{name}.pdf", metadata={"CreationDate": None})
-        return Panel(name, title, words, inline(text.getvalue(), f"{title}. {words}"))
+                figure.savefig(self.folder / f"{name}.png", dpi=200, bbox_inches="tight")
+                figure.savefig(self.folder / f"{name}.pdf", bbox_inches="tight", metadata={"CreationDate": None})
+        svg = inline(text.getvalue(), f"{title}. {words} {caption}".strip())
+        return Panel(name, title, words, svg, caption, size is not None)
 
     def lines(self, axes: Any, frame: pd.DataFrame, x: str, *, band: bool = True) -> None:
         """A line per model of `frame` (columns model, x, mean, low, high), with its interval as a band."""
@@ -108,6 +124,29 @@ class Pen:
     def mark(self, model: str) -> str:
         """The id by which the page finds a model's line; the page dims the others."""
         return f"series-{self.models.index(model) if model in self.models else 'x'}"
+
+
+_SHAPES = {
+    "o": '<circle cx="15" cy="6" r="4"/>',
+    "s": '<rect x="11" y="2" width="8" height="8"/>',
+    "D": '<path d="M15 1l5 5-5 5-5-5z"/>',
+    "^": '<path d="M15 1l5 9h-10z"/>',
+    "v": '<path d="M15 11l5-9h-10z"/>',
+    "P": '<path d="M13 2h4v2h2v4h-2v2h-4v-2h-2v-4h2z"/>',
+    "X": '<path d="M11 3l2-2 2 2 2-2 2 2-2 3 2 3-2 2-2-2-2 2-2-2 2-3z"/>',
+    "*": '<path d="M15 0l1.5 4 4.5.5-3.5 3 1 4.5-3.5-2.5-3.5 2.5 1-4.5-3.5-3 4.5-.5z"/>',
+}
+_STROKES = ("", "6 2", "2 1.5", "6 2 1.5 2")
+
+
+def glyph(number: int) -> str:
+    """The mark and the line of the model with that number in the table, as a small SVG for a legend."""
+    size = len(PALETTE)
+    dash = _STROKES[(number // size + number) % 4]
+    line = f'<path d="M0 6h30" stroke="currentColor" stroke-width="2" stroke-dasharray="{dash}"/>'
+    color = f"var(--c{number % size})"
+    shape = _SHAPES[MARKERS[number % size]]
+    return f'<svg viewBox="0 0 30 12" width="30" height="12" fill="{color}" style="color:{color}">{line}{shape}</svg>'
 
 
 def spaced(points: int, shown: int = 10) -> int:

@@ -12,29 +12,37 @@ from experiments.frame import Runs, primary_by_seed
 from experiments.records import Record
 from experiments.render import Cell, Grid
 from experiments.robust import minimum_detectable_effect, probability_of_improvement
-from experiments.stats import MIN_SEEDS, holm, paired_p, summary
+from experiments.stats import BOLD_SEEDS, MIN_SEEDS, holm, paired_p, seeds_needed, summary
 
 DUEL_COLUMNS = [
     *("task", "metric", "higher_is_better", "a", "b", "a_mean", "b_mean", "gain", "low", "high", "sd", "seeds"),
-    *("p", "p_holm", "improvement", "detectable", "items_a", "items_b", "winner"),
+    *("p", "p_holm", "improvement", "detectable", "items_a", "items_b", "winner", "needed"),
     *("time_ratio", "flops_ratio", "params_ratio", "memory_ratio"),
 ]
 
 
 def duels(
-    runs: Runs, a: str, b: str, tasks: Sequence[str], alpha: float = 0.05, confidence: float = 0.95
+    runs: Runs,
+    a: str,
+    b: str,
+    tasks: Sequence[str],
+    alpha: float = 0.05,
+    confidence: float = 0.95,
+    least: int = BOLD_SEEDS,
 ) -> pd.DataFrame:
     """One row per task. `gain` is by how much `a` is better (positive in the metric's good direction).
 
     `items_a` and `items_b` are the shares of test items on which the mean over seeds is better; `improvement` is the
     probability that a run of `a` beats one of `b`; `detectable` the gain that this many seeds find 4 times in 5. The
-    ratios are a / b. `winner` is empty unless the adjusted p is at most `alpha`.
+    ratios are a / b. `winner` is empty unless the adjusted p is at most `alpha` on `needed` seeds or more.
     """
     rows = [_row(runs, a, b, task, alpha, confidence) for task in tasks]
+    for row in rows:
+        row["needed"] = seeds_needed(len(tasks), alpha, least)
     tested = [row for row in rows if row["p"] is not None]
     for row, p in zip(tested, holm([row["p"] for row in tested]), strict=True):
         row["p_holm"] = p
-        row["winner"] = (a if row["gain"] > 0 else b) if p <= alpha else ""
+        row["winner"] = (a if row["gain"] > 0 else b) if p <= alpha and row["seeds"] >= row["needed"] else ""
     return pd.DataFrame(rows, columns=DUEL_COLUMNS)
 
 
@@ -58,7 +66,7 @@ def _row(runs: Runs, a: str, b: str, task: str, alpha: float, confidence: float)
         **{"a_mean": summary(list(mine.values())).mean, "b_mean": summary(list(theirs.values())).mean},
         **{"gain": gains.mean, "low": gains.low, "high": gains.high, "sd": gains.sd, "seeds": gains.n},
         **{"p": paired_p(mine, theirs), "p_holm": None, "improvement": share, "detectable": least},
-        **{"items_a": won, "items_b": lost, "winner": ""},
+        **{"items_a": won, "items_b": lost, "winner": "", "needed": None},
         **_ratios(runs, a, b, task),
     }
 
@@ -140,6 +148,9 @@ def _sentence(row: Mapping[str, Any]) -> str:
         return f"{row['task']}: {ahead} wins by {gap:.4f} {row['metric']} (p = {row['p_holm']:.3f}).{cost}"
     if pd.isna(row["p_holm"]):
         return f"{row['task']}: {ahead} is ahead by {gap:.4f}, on {row['seeds']} seeds: too few for a verdict.{cost}"
+    if row["seeds"] < row["needed"]:
+        few = f"{row['seeds']} seeds are too few for a verdict, it needs {row['needed']:.0f} (p = {row['p_holm']:.3f})"
+        return f"{row['task']}: {ahead} is ahead by {gap:.4f} {row['metric']}, not decided: {few}.{cost}"
     doubt = f"p = {row['p_holm']:.3f}; {row['seeds']} seeds find a gap of {row['detectable']:.4f} 4 times in 5"
     return f"{row['task']}: not decided: {ahead} is ahead by {gap:.4f} {row['metric']}, {doubt}.{cost}"
 

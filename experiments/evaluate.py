@@ -39,7 +39,7 @@ class Evaluator:
     """Keeps the collated splits of one task, so that each validation costs no generation."""
 
     def __init__(self, task: Task, primary: str, batch_size: int, beat: Callable[[], None]) -> None:
-        self._task, self._primary, self._batch_size, self._beat = task, primary, batch_size, beat
+        self.task, self._primary, self._batch_size, self._beat = task, primary, batch_size, beat
         self._loaders: dict[str, EvalLoader] = {}
 
     def __call__(self, module: SequenceModule, split: str) -> Outcome:
@@ -58,7 +58,7 @@ class Evaluator:
         return {split: self._outcome(module, split, run) for split in splits}
 
     def _outcome(self, module: SequenceModule, split: str, run: Callable[[str], Scored]) -> Outcome:
-        task, pair = self._task, self._task.paired(split)
+        task, pair = self.task, self.task.paired(split)
         scores_N, answers = run(split)
         means = task.aggregate(scores_N) | task.curve(split, scores_N[self._primary])
         means |= self._decoded(module, split) if split.startswith("test/") else {}
@@ -74,7 +74,7 @@ class Evaluator:
 
     def _run(self, module: SequenceModule, split: str) -> Scored:
         """Scores per item [N], and each item's predictions at its scored positions."""
-        task = self._task
+        task = self.task
         loader = self._loaders.setdefault(split, EvalLoader(task, split, self._batch_size))
         collected: dict[str, list[Tensor]] = {}
         answers: list[Ints] = []
@@ -99,7 +99,7 @@ class Evaluator:
             return found
 
         with evaluating(module):
-            return self._task.decoded(split, predict)
+            return self.task.decoded(split, predict)
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ from experiments import atomic
 from experiments.cli import main, unknown
 from experiments.detail import flops_of_step, log_lines, module_rows
 from experiments.errors import UserError
-from experiments.frame import helps
+from experiments.frame import helps, item_interval
 from experiments.records import Record
 from experiments.runs import Store
 
@@ -34,7 +34,7 @@ RUN_COLUMNS = [
     *("accelerator", "python", "torch", "started", "finished", "wall_seconds", "train_seconds"),
     *("tokens_per_second", "peak_memory_mib", "error_type", "error_message", "eval_depth", "flops_eval"),
 ]
-METRIC_COLUMNS = ["id", "model", "task", "seed", "split", "metric", "primary", "value"]
+METRIC_COLUMNS = ["id", "model", "task", "seed", "split", "metric", "primary", "value", "items_low", "items_high"]
 ITEM_COLUMNS = ["id", "model", "task", "seed", "split", "metric", "item", "value", "weight"]
 STEP_COLUMNS = ["id", "model", "task", "seed", "step", "train_flops", "key", "value"]
 COST_COLUMNS = [
@@ -122,7 +122,10 @@ def metric_rows(records: Iterable[Record]) -> Iterator[dict[str, Any]]:
         for split, metrics in {**found, **record.metrics}.items():
             for metric, value in metrics.items():
                 primary = metric == record.spec.task_info.metric
-                yield {**_names(record), "split": split, "metric": metric, "primary": primary, "value": value}
+                interval = item_interval(record, split) if primary else None
+                row = {**_names(record), "split": split, "metric": metric, "primary": primary, "value": value}
+                row |= {"items_low": interval.low, "items_high": interval.high} if interval else {}
+                yield row
 
 
 def item_rows(records: Iterable[Record]) -> Iterator[dict[str, Any]]:

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from experiments.records import Record, RunSpec
+from experiments.robust import ItemInterval, share_interval
 from experiments.stats import summary
 
 CELL_COLUMNS = [
@@ -87,6 +88,25 @@ def primary_by_seed(
                 if value is not None:
                     seeds[spec.seed] = value
     return found
+
+
+def rows_of(cells: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a frame as dicts."""
+    return [{str(key): value for key, value in row.items()} for row in cells.to_dict("records")]
+
+
+def primary_rows(cells: pd.DataFrame) -> dict[tuple[str, str], dict[str, Any]]:
+    """The row of the primary metric on test/id, by (model, task)."""
+    chosen = cells[cells["primary"] & (cells["split"] == "test/id")]
+    return {(row["model"], row["task"]): row for row in rows_of(chosen)}
+
+
+def item_interval(record: Record, split: str, confidence: float = 0.95) -> ItemInterval | None:
+    """What the finite number of items of a split leaves open in the run's primary metric; None if it is no share."""
+    values = record.items.get(split)
+    if not record.spec.task_info.higher_is_better or not values or any(value is None for value in values):
+        return None
+    return share_interval(values, record.item_weights.get(split), confidence)
 
 
 def helps(sizes: Mapping[str, Any]) -> str:

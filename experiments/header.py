@@ -27,14 +27,15 @@ def by_regime(specs: Sequence[RunSpec]) -> dict[str, list[RunSpec]]:
     return found
 
 
-def header(plan: Plan) -> list[str]:
-    """A line for each regime, with its rows where there are several, and one on the seeds."""
+def header(plan: Plan, needed: int) -> list[str]:
+    """A line for each regime, with its rows where there are several, and one on the seeds, of which bold needs some."""
     regimes = by_regime(plan.runs)
     n = len(plan.table.seeds)
     interval = f"mean ± {plan.table.confidence:.0%} t-interval over seeds" if n >= MIN_SEEDS else "mean"
+    bold = f"bold = best, decided by {needed} seeds or more" if n >= needed else f"no bold: it needs {needed} seeds"
     return [
         *(_matched(specs, named=len(regimes) > 1) for specs in regimes.values()),
-        f"{n} seed{'s' if n > 1 else ''}; {interval}; split test/id.",
+        f"{n} seed{'s' if n > 1 else ''}; {interval}; {bold}; split test/id.",
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -74,7 +75,7 @@ def latex(grid: Grid, label: str, notes: Sequence[str] = ()) -> str:
             r"\begin{table}[t]",
             r"\centering",
             rf"\caption{{{tex(grid.title)}. {tex(' '.join(notes))}}}",
-            rf"\label{{tab:{label}}}",
+            rf"\label{{tab:{re.sub(r'[^A-Za-z0-9-]', '-', label)}}}",
             rf"\begin{{tabular}}{{l{'r' * (width - 1)}}}",
             r"\toprule",
             line([tex(column) for column in grid.columns]),

@@ -8,6 +8,7 @@ figures=false. The page needs no network: style, script, figures and provenance 
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,13 +19,13 @@ import pandas as pd
 
 from experiments import atomic
 from experiments.cli import main
-from experiments.draw import Pen
+from experiments.draw import Pen, glyph
 from experiments.duel import duels
 from experiments.errors import UserError
 from experiments.figures import sections
-from experiments.frame import Runs, primary_by_seed
+from experiments.frame import Runs, item_interval, primary_by_seed, primary_rows, rows_of
 from experiments.plan import Plan
-from experiments.records import Record
+from experiments.records import Record, RunSpec
 from experiments.render import Cell, Grid
 from experiments.runs import Store
 from experiments.stats import summary
@@ -67,12 +68,20 @@ class Remembering(Store):
 def write_html(plan: Plan, store: Store, *, figures: bool = False) -> Path:
     """The page of a plan from the records there are."""
     store = Remembering(store.root)
-    records = store.records(spec.id for spec in plan.unique())
+    gc.disable()  # thousands of records are made and none is dropped: the collector would walk all of them in vain
+    try:
+        records = store.records(spec.id for spec in plan.unique())
+    finally:
+        gc.enable()
+    gc.freeze()
     store.require_sound()
     name = plan.table.name
     pen = Pen([e.label for e in plan.table.entries()], store.root / "exports" / "figures" / name if figures else None)
     target = store.root / "exports" / f"{name}.html"
-    atomic.write_text(target, page(context(plan, records, store, pen)))
+    try:
+        atomic.write_text(target, page(context(plan, records, store, pen)))
+    finally:
+        gc.unfreeze()
     return target
 
 
@@ -90,12 +99,15 @@ def context(plan: Plan, records: dict[str, Record], store: Store, pen: Pen) -> d
     runs: Runs = [(spec, records.get(spec.id)) for spec in plan.runs]
     failed = [record for record in records.values() if record.status != "done"]
     done = len(records) - len(failed)
+    marks = {model: {"name": model, "n": n, "glyph": glyph(n)} for n, model in enumerate(pen.models)}
     return {
         "title": f"Table {plan.table.name}",
         "name": plan.table.name,
         "header": built.header,
-        "answers": answers(plan, runs),
-        "models": pen.models,
+        "answers": answers(plan, runs, built),
+        "strips": strips(built),
+        "models": list(marks.values()),
+        "marks": marks,
         "results": built.results,
         "overall": built.overall,
         "costs": built.costs,
@@ -106,34 +118,60 @@ def context(plan: Plan, records: dict[str, Record], store: Store, pen: Pen) -> d
         "failures": [ledger_row(record) for record in failed[:FAILURES]],
         "failures_left": max(0, len(failed) - FAILURES),
         "counts": f"{done} of {len(plan.unique())} runs done, {len(failed)} failed",
+        "done": done,
+        "planned": len(plan.unique()),
         "provenance": provenance_grid(list(records.values())),
         "data": embedded(cell_data(plan, built, records)),
     }
 
 
-def answers(plan: Plan, runs: Runs) -> list[dict[str, Any]]:
-    """Per task: who is ahead of whom, and whether that is decided (a duel of the two best, no more)."""
-    found = []
-    for task in plan.table.tasks:
+def answers(plan: Plan, runs: Runs, built: Report) -> list[dict[str, Any]]:
+    """Per task: who is ahead of whom, and whether that is decided, by the rule of bold and no other."""
+    settings = plan.table
+    bold = {row["task"]: row["model"] for row in primary_rows(built.cells).values() if row["best"]}
+    found: list[dict[str, Any]] = []
+    for task in settings.tasks:
         info = next(spec.task_info for spec, _ in runs if spec.task == task)
         means = {m: summary(list(v.values())).mean for m, v in primary_by_seed(runs, task).items()}
-        ranked = sorted((m for m in means if means[m] is not None), key=lambda m: means[m] or 0.0)
-        ranked = ranked[::-1] if info.higher_is_better else ranked
-        if not ranked:
-            found.append({"text": f"{task}: no result yet", "more": "", "won": False})
+        known = {model: mean for model, mean in means.items() if mean is not None}
+        ranked = sorted(known, key=lambda m: known[m], reverse=info.higher_is_better)
+        if len(ranked) < 2:
+            text = f"only {ranked[0]} has results" if ranked else "no result yet"
+            found.append({"task": task, "text": text, "more": "", "won": False})
             continue
-        if len(ranked) == 1:
-            found.append({"text": f"{task}: only {ranked[0]} has results", "more": "", "won": False})
-            continue
-        row = duels([r for r in runs if r[0].task == task], ranked[0], ranked[1], [task], plan.table.alpha).iloc[0]
-        gap = f"{means[ranked[0]]:.4f} against {means[ranked[1]]:.4f} {info.metric} of {ranked[1]}"
-        won = bool(row["winner"])
-        sure = "too few seeds to say" if pd.isna(row["p"]) else f"p = {row['p']:.3f} for the two, uncorrected"
-        more = f"{gap}; {sure}"
+        first, second = ranked[:2]
+        mine = [run for run in runs if run[0].task == task]
+        least = settings.bold_seeds
+        row = duels(mine, first, second, [task], settings.alpha, settings.confidence, least).iloc[0]
+        more = f"{known[first]:.3f} against {known[second]:.3f} {info.metric.replace('_', ' ')} of {second}."
+        won = bold.get(task) == first
+        if not won and row["seeds"] < row["needed"]:
+            more += f" {row['seeds']} seeds are too few to decide: it needs {row['needed']:.0f}."
         if not won and not pd.isna(row["detectable"]):
-            more += f"; {row['seeds']} seeds find a gap of {row['detectable']:.3f} four times in five"
-        text = f"{task}: {ranked[0]} leads" if won else f"{task}: {ranked[0]} is ahead, not decided"
-        found.append({"text": text, "more": more, "won": won})
+            more += f" With {row['seeds']}, a gap of {row['detectable']:.3f} is found four times in five."
+        text = f"{first} is best" if won else f"{first} is ahead, not decided"
+        found.append({"task": task, "text": text, "more": more, "won": won})
+    return found
+
+
+def strips(built: Report) -> dict[str, dict[str, float]]:
+    """For each cell of the results where mean, interval and chance lie in its column, in percent of the strip."""
+    cells = built.cells
+    found: dict[str, dict[str, float]] = {}
+    shown = {cell.key[1:] for row in built.results.rows for cell in row if cell.key}
+    for (task, split, metric), part in cells.groupby(["task", "split", "metric"], sort=False):
+        known = part[part["mean"].notna()]
+        if (task, split, metric) not in shown or not len(known):
+            continue
+        ends = [*known["low"].dropna(), *known["high"].dropna(), *known["mean"], *known["chance"].dropna()]
+        low, high = min(ends), max(ends)
+        if known["higher_is_better"].all() and low > -1 and known["mean"].between(0, 1).all():
+            low, high = max(0.0, low), min(1.0, high)
+        wide = (high - low) or 1.0
+        for row in rows_of(known):
+            key = "|".join((row["model"], str(task), str(split), str(metric)))
+            places = {name: row[name] for name in ("mean", "low", "high", "chance") if not pd.isna(row[name])}
+            found[key] = {name: round(100 * min(1.0, max(0.0, (v - low) / wide)), 1) for name, v in places.items()}
     return found
 
 
@@ -149,7 +187,9 @@ def claims(store: Store) -> list[dict[str, Any]]:
         effect = row["why"]
         if not pd.isna(row["effect"]):
             p = "" if pd.isna(row["p"]) else f", p = {row['p']:.2g}"
-            effect = f"{row['effect']:+.4f} [{row['low']:.4f}, {row['high']:.4f}]{p}; hardest: {row['hardest']}"
+            effect = (
+                f"effect {row['effect']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]{p}; hardest: {row['hardest']}"
+            )
         commit = "" if pd.isna(row["registered"]) else f" in {row['registered']}"
         count = len(str(row["runs"]).split())
         rows.append(
@@ -205,13 +245,16 @@ def cell_data(plan: Plan, built: Report, records: Mapping[str, Record]) -> dict[
     return {"cells": cells, "configs": configs}
 
 
-def _run_row(spec: Any, record: Record | None, split: str, metric: str) -> list[Any]:
+def _run_row(spec: RunSpec, record: Record | None, split: str, metric: str) -> list[Any]:
+    """Id, seed, value, what the items leave open, status, commit, start."""
     if record is None:
-        return [spec.id, spec.seed, None, "no record", None, None]
+        return [spec.id, spec.seed, None, None, "no record", None, None]
     value = record.metrics.get(split, {}).get(metric)
     commit = (record.provenance.git_commit or "none")[:12] + ("+" if record.provenance.git_dirty else "")
     shown = None if value is None else f"{value:.4f}"
-    return [spec.id, spec.seed, shown, record.status, commit, record.measured.started]
+    found = item_interval(record, split) if metric == spec.task_info.metric else None
+    items = None if found is None else f"[{found.low:.3f}, {found.high:.3f}]"
+    return [spec.id, spec.seed, shown, items, record.status, commit, record.measured.started]
 
 
 def embedded(values: Any) -> str:

@@ -8,7 +8,8 @@ data themselves: the same scores give the same interval everywhere.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,12 +109,49 @@ def performance_profile(scores_ST: Floats, levels: Floats) -> Floats:
     return np.asarray((flat[None, :] > np.asarray(levels)[:, None]).mean(axis=1), dtype=np.float64)
 
 
-def wilson(successes: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
+def wilson(successes: float, n: float, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson's score interval of a share: what the finite number of test items alone leaves open."""
-    from statsmodels.stats.proportion import proportion_confint
+    from scipy.special import ndtri
 
-    low, high = proportion_confint(successes, n, alpha=1 - confidence, method="wilson")
-    return float(low), float(high)
+    z = float(ndtri(0.5 + confidence / 2))
+    p, spread = successes / n, 1 + z * z / n
+    centre = (p + z * z / (2 * n)) / spread
+    half = z / spread * float(np.sqrt(p * (1 - p) / n + z * z / (4 * n * n)))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+@dataclass(frozen=True)
+class ItemInterval:
+    """A Wilson interval of a share, and the items behind it."""
+
+    items: int
+    low: float
+    high: float
+
+
+def share_interval(
+    values: Sequence[float | None], weights: Sequence[float] | None = None, confidence: float = 0.95
+) -> ItemInterval | None:
+    """Wilson's interval of the mean of items that are shares; None if any is not.
+
+    An item may hold several questions, so that it counts in part. n is then the number of independent yes-or-no items
+    that would have the spread seen between items, p (1 - p) / var (Korn and Graubard 1998); for items of 0 and 1 it is
+    their number.
+
+    Args:
+        values: one per item, in [0, 1].
+        weights: of the items in the mean; default: all alike.
+        confidence: of the interval.
+    """
+    x_I = np.asarray(values, dtype=np.float64)
+    if len(x_I) == 0 or not np.all((x_I >= 0) & (x_I <= 1)):
+        return None
+    w_I = np.ones_like(x_I) if not weights else np.asarray(weights, dtype=np.float64)
+    w_I = w_I / w_I.sum()
+    p = float(w_I @ x_I)
+    variance = float(np.sum(w_I**2 * (x_I - p) ** 2))
+    n = len(x_I) if variance < 1e-18 else p * (1 - p) / variance
+    return ItemInterval(len(x_I), *wilson(p * n, n, confidence))
 
 
 def minimum_detectable_effect(sd: float, n: int, alpha: float = 0.05, power: float = 0.8) -> float:

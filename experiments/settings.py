@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+from pydantic import SerializerFunctionWrapHandler as Handler
 
 from experiments.errors import UserError
 
@@ -91,6 +101,7 @@ class TableSettings(Section):
     groups: dict[str, list[str]] = Field(default_factory=dict, description="Headings and the rows under each.")
     regime: str | None = Field(default=None, description="The regime that the budget must have; null = any.")
     optional: list[str] = Field(default_factory=list, description="Tasks left out, in a line, where data are absent.")
+    bold_seeds: int = Field(default=5, ge=3, description="Seeds that a verdict needs; many columns need more.")
 
     @field_validator("budget", mode="before")
     @classmethod
@@ -114,6 +125,13 @@ class TableSettings(Section):
         if unknown := [column.task for column in self.columns if column.task not in self.tasks]:
             raise ValueError(f"columns name the task {unknown[0]}, which is not in tasks: {', '.join(self.tasks)}")
         return self
+
+    @model_serializer(mode="wrap")
+    def _as_frozen(self, dump: Handler) -> dict[str, Any]:
+        """Without the settings that older plans lack, where they are the default: those plans keep their hash."""
+        plain = {"optional": [], "bold_seeds": 5}
+        found: dict[str, Any] = dump(self)
+        return {key: value for key, value in found.items() if key not in plain or value != plain[key]}
 
     def entries(self) -> list[Entry]:
         """The rows, plain names spelled out."""

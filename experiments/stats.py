@@ -10,8 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
-MIN_SEEDS = 3  # fewer seeds give no interval and no verdict
+MIN_SEEDS = 3  # fewer seeds give no interval and no p
+BOLD_SEEDS = 5  # fewer seeds give no verdict
+GAP_SHARE = 0.2  # of the way from chance to perfection: what a gap between groups of seeds spans at least
+GAP_RATIO = 2.0  # of such a gap to all the rest of the range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +45,9 @@ def summary(values: Sequence[float], confidence: float = 0.95) -> Summary:
     sd = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
     if n < MIN_SEEDS:
         return Summary(n=n, mean=mean, sd=sd, low=None, high=None)
-    from scipy.stats import t
+    from scipy.special import stdtrit  # what scipy.stats.t asks, without its checks: many cells ask this
 
-    half = float(t.ppf(0.5 + confidence / 2, n - 1)) * sd / math.sqrt(n)
+    half = float(stdtrit(n - 1, 0.5 + confidence / 2)) * sd / math.sqrt(n)
     return Summary(n=n, mean=mean, sd=sd, low=mean - half, high=mean + half)
 
 
@@ -70,9 +74,9 @@ def one_sided_p(differences: Sequence[float]) -> float:
 
 def _tail(mean: float, sd: float, n: int) -> float:
     """P(T >= mean / (sd / sqrt(n))) of Student's t with n - 1 degrees of freedom."""
-    from scipy.stats import t
+    from scipy.special import stdtr
 
-    return float(t.sf(mean / (sd / math.sqrt(n)), n - 1))
+    return float(stdtr(n - 1, -mean / (sd / math.sqrt(n))))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -84,6 +88,34 @@ def holm(p_values: Sequence[float]) -> list[float]:
         running = max(running, min(1.0, (len(p_values) - rank) * p_values[i]))
         adjusted[i] = running
     return adjusted
+
+
+def seeds_needed(columns: int, alpha: float = 0.05, least: int = BOLD_SEEDS) -> int:
+    """Shared seeds below which a table of so many columns gives no verdict.
+
+    Where a seed either solves a task (probability q) or does not, all S seeds of one of two equal models do and none
+    of the other's with probability 2 (q (1 - q))^S <= 2 / 4^S, and no t-test can tell that from a difference. S is
+    chosen so that this luck, over all columns, stays within `alpha`; it is never below `least`.
+    """
+    return max(least, math.ceil(math.log(2 * max(1, columns) / alpha, 4)))
+
+
+def groups(values: Sequence[float], scale: float) -> tuple[list[float], list[float]] | None:
+    """The seeds of a cell as two groups, if they fall apart: then the mean describes no run. None if they do not.
+
+    They do if the largest gap between neighbours spans `GAP_SHARE` of `scale` and is `GAP_RATIO` times the rest of the
+    range. benchmarks/statistics.py says how often that is so by chance.
+
+    Args:
+        values: one per seed.
+        scale: |perfection - chance|, in units of the metric.
+    """
+    ordered = sorted(values)
+    if len(ordered) < MIN_SEEDS:
+        return None
+    gap, at = max((b - a, n) for n, (a, b) in enumerate(pairwise(ordered), start=1))
+    rest = ordered[-1] - ordered[0] - gap
+    return (ordered[:at], ordered[at:]) if gap >= GAP_SHARE * scale and gap >= GAP_RATIO * rest else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,26 +142,32 @@ def hardest(cells: Mapping[str, Mapping[int, float]], higher_is_better: bool) ->
 
 
 def verdicts(
-    columns: Mapping[str, tuple[Mapping[str, Mapping[int, float]], bool]], alpha: float = 0.05
+    columns: Mapping[str, tuple[Mapping[str, Mapping[int, float]], bool]], alpha: float = 0.05, least: int = BOLD_SEEDS
 ) -> dict[str, Verdict]:
     """The verdict on each column of a table.
 
     Args:
         columns: per column, (per label, the metric by seed; whether higher is better).
         alpha: the probability, at most, of one or more wrong verdicts in the whole table.
+        least: shared seeds that a verdict needs at least; see `seeds_needed`.
     """
+    needed = seeds_needed(len(columns), alpha, least)
     found = {key: hardest(cells, higher) for key, (cells, higher) in columns.items()}
     tested = [key for key, (_, p) in found.items() if p is not None]
     adjusted = dict(zip(tested, holm([found[key][1] or 0.0 for key in tested]), strict=True))
     return {
-        key: Verdict(best=best, p=p, adjusted=adjusted.get(key), significant=adjusted.get(key, 1.0) <= alpha)
+        key: Verdict(
+            best=best,
+            p=p,
+            adjusted=adjusted.get(key),
+            significant=adjusted.get(key, 1.0) <= alpha and _shared(columns[key][0], best) >= needed,
+        )
         for key, (best, p) in found.items()
     }
 
 
-def significantly_best(
-    cells: Mapping[str, Mapping[int, float]], higher_is_better: bool, alpha: float = 0.05
-) -> str | None:
-    """The label that beats every other one in a table of this one column; None if there is none."""
-    verdict = verdicts({"": (cells, higher_is_better)}, alpha)[""]
-    return verdict.best if verdict.significant else None
+def _shared(cells: Mapping[str, Mapping[int, float]], best: str | None) -> int:
+    """The least number of seeds that the best has in common with another."""
+    if best is None:
+        return 0
+    return min((len(set(cells[best]) & set(cells[other])) for other in cells if other != best), default=0)

@@ -1,8 +1,8 @@
 """The table: rows = models, columns = the tasks' primary metrics, then what it cost. Made from records alone.
 
-Bold means: significantly best (paired t-tests over seeds, Holm over the table) and on budget. Fewer than three
-seeds print no interval. What depends on the clock stands apart, so that the rest is the same however often a run
-was interrupted. Every grid is a function of a tidy frame, so that it can be made again from the CSV.
+Bold means: significantly best (paired t-tests over seeds, Holm over the table), on enough seeds, and on budget. Fewer
+than three seeds print no interval. What depends on the clock stands apart, so that the rest is the same however often
+a run was interrupted. Every grid is a function of a tidy frame, so that it can be made again from the CSV.
 """
 
 from __future__ import annotations
@@ -17,16 +17,15 @@ import pandas as pd
 from experiments import atomic, render
 from experiments.aggregate import aggregate_frame
 from experiments.errors import UserError
-from experiments.frame import Column, Runs, cells_frame, primary_by_seed, timing_frame
+from experiments.frame import Column, Runs, cells_frame, primary_by_seed, rows_of, timing_frame
 from experiments.header import by_regime, header
+from experiments.notes import OFF_BUDGET, footnotes
 from experiments.plan import Plan
 from experiments.records import Record, RunSpec
 from experiments.render import Cell, Grid, number, span
 from experiments.runs import Store
 from experiments.settings import TableSettings
-from experiments.stats import MIN_SEEDS, verdicts
-
-OFF_BUDGET = "!"
+from experiments.stats import seeds_needed, verdicts
 
 
 @dataclass(frozen=True)
@@ -69,11 +68,11 @@ def from_records(plan: Plan, records: dict[str, Record]) -> Report:
     timing, aggregate = timing_frame(settings.name, runs), aggregate_frame(runs, settings)
     labels = [entry.label for entry in settings.entries()]
     return Report(
-        header=header(plan),
+        header=header(plan, _needed(plan)),
         results=results_grid(cells, columns, settings.groups),
         costs=_costs(labels, cells),
         measured=_measured(labels, timing),
-        notes=_notes(plan, runs, cells),
+        notes=footnotes(plan, runs, cells, _needed(plan)),
         cells=cells,
         timing=timing,
         aggregate=aggregate,
@@ -131,13 +130,18 @@ def winners(
         return dict.fromkeys(columns)
     higher = {spec.task: spec.task_info.higher_is_better for spec, _ in runs}
     by_key = {"\0".join(c): (primary_by_seed(runs, *c), higher[c[0]]) for c in columns}
-    found = verdicts(by_key, settings.alpha)
+    found = verdicts(by_key, settings.alpha, settings.bold_seeds)
     off = {(spec.task, spec.model) for spec, _ in runs if not spec.budget.on_budget}
     chosen: dict[Column, str | None] = {}
     for column in columns:
         verdict = found["\0".join(column)]
         chosen[column] = verdict.best if verdict.significant and (column[0], verdict.best) not in off else None
     return chosen
+
+
+def _needed(plan: Plan) -> int:
+    """Seeds that bold needs in this table."""
+    return seeds_needed(len(layout(plan.table, plan.runs)), plan.table.alpha, plan.table.bold_seeds)
 
 
 def results_grid(
@@ -152,10 +156,10 @@ def results_grid(
         columns: (task, split, metric) -> heading or None; default: the primary metric on test/id of each task.
         groups: headings and the rows under each.
     """
-    found = {(r["model"], r["task"], r["split"], r["metric"]): r for r in _rows(cells)}
+    found = {(r["model"], r["task"], r["split"], r["metric"]): r for r in rows_of(cells)}
     if columns is None:
         first = cells[cells["primary"] & (cells["split"] == "test/id")]
-        columns = {(r["task"], r["split"], r["metric"]): None for r in _rows(first)}
+        columns = {(r["task"], r["split"], r["metric"]): None for r in rows_of(first)}
     labels = [m for members in groups.values() for m in members] if groups else list(dict.fromkeys(cells["model"]))
     heads, chance = ["model"], [Cell("chance")]
     for column, heading in columns.items():
@@ -188,16 +192,6 @@ def _row(
     return [name, *values, Cell(f"{ok}/{launched}"), Cell(helps or "none")]
 
 
-def _rows(cells: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{str(key): value for key, value in row.items()} for row in cells.to_dict("records")]
-
-
-def primary_rows(cells: pd.DataFrame) -> dict[tuple[str, str], dict[str, Any]]:
-    """The row of the primary metric on test/id, by (model, task)."""
-    chosen = cells[cells["primary"] & (cells["split"] == "test/id")]
-    return {(row["model"], row["task"]): row for row in _rows(chosen)}
-
-
 def _result(row: dict[str, Any] | None, key: tuple[str, ...]) -> Cell:
     if row is None or pd.isna(row["mean"]):
         return Cell("no result", key=key)
@@ -210,7 +204,7 @@ def _result(row: dict[str, Any] | None, key: tuple[str, ...]) -> Cell:
 def _overall(aggregate: pd.DataFrame) -> Grid:
     first = str(aggregate["beats"].iloc[0])
     rows = []
-    for row in _rows(aggregate):
+    for row in rows_of(aggregate):
         interval = "" if pd.isna(row["low"]) else f" [{row['low']:.3f}, {row['high']:.3f}]"
         share = "" if pd.isna(row["beats_share"]) else f"{row['beats_share']:.2f}"
         rows.append([Cell(row["model"]), Cell(f"{row['iqm']:.3f}{interval}"), Cell(str(row["seeds"])), Cell(share)])
@@ -246,36 +240,3 @@ def _measured(labels: list[str], timing: pd.DataFrame) -> Grid:
         speed = span(mine["tokens_per_second"].dropna())
         rows.append([Cell(label), Cell(speed), Cell("" if pd.isna(peak) else f"{peak:.0f}")])
     return Grid("Measured on this machine", ["model", "tokens/s", "peak MiB"], rows)
-
-
-def _notes(plan: Plan, runs: Runs, cells: pd.DataFrame) -> list[str]:
-    rows = list(primary_rows(cells).values())
-    notes = []
-    if len(plan.table.seeds) >= MIN_SEEDS:
-        for task in plan.table.tasks:
-            above = [row["model"] for row in rows if row["task"] == task and row["above_chance"] is True]
-            found = ", ".join(above) or "no model"
-            notes.append(f"{task}: better than chance by more than the interval: {found}.")
-        verdict = f"at p <= {plan.table.alpha:g}, paired over seeds, Holm over the columns"
-        if len(by_regime(plan.runs)) > 1:
-            notes.append("No bold: rows of different regimes are not ranked against each other.")
-        elif any(row["best"] for row in rows):
-            notes.append(f"Bold: best {verdict}, and on budget.")
-        else:
-            notes.append(f"No bold: no model on budget is best {verdict}.")
-    else:
-        notes.append(f"Fewer than {MIN_SEEDS} seeds: no interval and no verdict.")
-    if not all(row["on_budget"] for row in rows):
-        notes.append(f"{OFF_BUDGET} off budget by more than the tolerance; never bold.")
-    records = [record for _, record in runs if record is not None]
-    other = sum(record.provenance.code_fingerprint != plan.code_fingerprint for record in records)
-    if other:
-        what = "made by other sources of ressformer/ or tasks/ than those of the plan"
-        notes.append(f"{other} of {len(records)} records were {what}.")
-    return notes + [_mishap(record, spec) for spec, record in runs if record is not None and record.error]
-
-
-def _mishap(record: Record, spec: RunSpec) -> str:
-    assert record.error is not None
-    where = f"{spec.model} on {spec.task}, seed {spec.seed} (run {spec.id})"
-    return f"{record.status}: {where}: {record.error.type}: {record.error.message}"

@@ -124,11 +124,13 @@ class Run:
             Exception: whatever the task, the model or the training raised.
         """
         from experiments.fit import fit
+        from experiments.induced import keep_graph
         from experiments.iterations import depth_points
 
         fitted = fit(self)
         outcomes = fitted.evaluate.all(fitted.module, fitted.splits)
         self.peak = fitted.peak()
+        keep_graph(fitted, self.folder)
         record = self._record("done", outcomes, fitted.selected_step, fitted.selection)
         return record.model_copy(update={"depths": depth_points(fitted, self.spec, self.settings.eval_depths)})
 

@@ -40,7 +40,8 @@ def tuning(pen: Pen, tasks: Mapping[str, str], table: str, store: Store) -> Sect
         curve = pd.read_csv(path)
         known = curve[curve["model"].isin(pen.models) & curve["task"].isin(list(tasks))]
         panels += curves(pen, known, path.stem.removesuffix(SUFFIX), tasks)
-    return Section("tuning", "What tuning finds", WORDS, panels)
+    missing = [] if panels else [("No sweep of this table yet", f"make sweep SWEEP=lr ARGS=table={table}")]
+    return Section("tuning", "What tuning finds", WORDS, panels, missing)
 
 
 def write(curve: pd.DataFrame, name: str, folder: Path, better: Mapping[str, bool]) -> list[Path]:

@@ -172,6 +172,10 @@ class Task(ABC):
     def text(self, item: Item) -> str:
         """The item for a reader."""
 
+    def word(self, token: int) -> str:
+        """One token for a reader."""
+        return str(token)
+
     def rules(self) -> dict[str, Rule]:
         """This task's own shortcuts, beside the two fitted ones: name -> expected score on one item."""
         return {}

@@ -197,3 +197,7 @@ class PyDocs(Task):
     def text(self, item: Item) -> str:
         """The window as text."""
         return bytes(item.labels.tolist()).decode(errors="replace")
+
+    def word(self, token: int) -> str:
+        """See `Task.word`."""
+        return "^" if token == BOS else chr(token)

@@ -350,15 +350,16 @@ class Chain(ProbedTask):
     def text(self, item: Item) -> str:
         """Facts, then questions, with the answers after an arrow."""
         item = self._words(item)
-        words = [self._word(token) for token in item.input_ids.tolist()]
+        words = [self.word(token) for token in item.input_ids.tolist()]
         start = words.index("Q")
         lines = ["; ".join(" ".join(words[i : i + 3]) for i in range(0, start, 3))]
         for end in np.nonzero(item.labels != IGNORE)[0].tolist():
-            lines.append(" ".join(words[start : end + 1]) + f" -> {self._word(int(item.labels[end]))}")
+            lines.append(" ".join(words[start : end + 1]) + f" -> {self.word(int(item.labels[end]))}")
             start = end + 1
         return "\n".join(lines)
 
-    def _word(self, token: int) -> str:
+    def word(self, token: int) -> str:
+        """See `Task.word`."""
         if token >= self.first_entity:
             return f"e{token - self.first_entity:02d}"
         return "Q" if token == QUESTION else f"r{token - FIRST_RELATION}"

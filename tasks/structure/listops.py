@@ -183,9 +183,12 @@ class ListOps(ProbedTask):
 
     def text(self, item: Item) -> str:
         """The expression, and its value after an arrow."""
+        return " ".join(map(self.word, item.input_ids.tolist())) + f" -> {item.labels[-1] - DIGITS}"
+
+    def word(self, token: int) -> str:
+        """See `Task.word`."""
         words = {CLOSE: "]", EQUALS: "="} | {FIRST_OPERATOR + i: f"[{name}" for i, name in enumerate(OPERATORS)}
-        tokens = [words.get(token, str(token - DIGITS)) for token in item.input_ids.tolist()]
-        return " ".join(tokens) + f" -> {item.labels[-1] - DIGITS}"
+        return words.get(token, str(token - DIGITS))
 
 
 def apply(operator: str, values: list[int]) -> int:

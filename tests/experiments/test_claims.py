@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,16 +10,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from toy import make_record, make_spec
 
 from experiments import atomic
+from experiments.build import build_task
 from experiments.check_claims import COLUMNS, Registration, check, claims_frame, registrations, warning
 from experiments.claims import Claim, Finding, judge, load_claims
+from experiments.compose import composed, composer, plain
 from experiments.errors import UserError
 from experiments.plan import Plan
+from experiments.provenance import ROOT
 from experiments.runs import Store
 from experiments.settings import TableSettings
 from experiments.stats import one_sided_p
+from tasks.hub.corpus import LONG
 
 CLAIM: dict[str, Any] = {
     "statement": "a beats b",
@@ -71,6 +77,41 @@ def test_the_change_between_splits(store: Store, tmp_path: Path) -> None:
     assert found.verdict == "supported" and found.effect == pytest.approx(0.153, abs=1e-3)
 
 
+def test_a_change_to_several_splits_is_a_comparison_each(store: Store, tmp_path: Path) -> None:
+    filled(store, [0.6, 0.61, 0.59, 0.6, 0.6], [0.9, 0.9, 0.91, 0.92, 0.9])
+    quantity = {"from": "test/id", "to": ["test/ood", "probe/noise40"]}
+    claim = Claim.model_validate({**CLAIM, "quantity": quantity, "needs": "a cat"})
+    found = judge("X", claim, store, tmp_path)
+    assert found.verdict == "not run" and found.why == "0 of 5 seeds: chain probe/noise40, over b; needs a cat"
+    for run in store.ids():
+        record = store.record(run)
+        assert record is not None
+        fall = 0.0 if record.spec.model == "b" else 0.01 * record.spec.seed
+        noisy = {"accuracy": record.metrics["test/id"]["accuracy"] - fall}
+        changed = record.model_copy(update={"metrics": {**record.metrics, "probe/noise40": noisy}})
+        atomic.write_text(store.folder(run) / "record.json", changed.model_dump_json())
+    found = judge("X", claim, store, tmp_path)
+    # Ahead by 0.15 on test/ood, behind by 0, .01, .. .04 under noise: the harder one decides.
+    assert (found.verdict, found.hardest) == ("refuted", "chain probe/noise40, over b")
+    assert found.effect == pytest.approx(-0.02)
+
+
+def test_time_at_equal_loss_by_hand(store: Store, tmp_path: Path) -> None:
+    filled(store, [0.6] * 5, [0.6] * 5)
+    curves = {"a": (0.2, 0.6, 0.7), "b": (0.2, 0.5, 0.6)}  # b comes to 0.6 at its end, a at two thirds of its time
+    for run in store.ids():
+        record = store.record(run)
+        assert record is not None
+        lines = [{"step": 4 * n, "val/accuracy": value} for n, value in enumerate(curves[record.spec.model], start=1)]
+        atomic.write_text(store.folder(run) / "metrics.jsonl", "\n".join(map(json.dumps, lines)))
+    claim = Claim.model_validate({**CLAIM, "quantity": {"equal": "seconds"}})
+    found = judge("X", claim, store, tmp_path)
+    assert found.verdict == "supported" and found.effect == pytest.approx(1 / 3)
+    for run in store.ids():
+        (store.folder(run) / "metrics.jsonl").unlink()
+    assert judge("X", claim, store, tmp_path).why == "0 of 5 seeds: chain, over b"
+
+
 def test_too_few_seeds_and_no_plan_are_not_run(store: Store, tmp_path: Path) -> None:
     assert judge("X", Claim.model_validate(CLAIM), store, tmp_path).verdict == "not run"
     filled(store, [0.6, 0.61, 0.6, 0.6], [0.5, 0.5, 0.5, 0.5])
@@ -107,6 +148,33 @@ def test_a_change_of_any_word_changes_the_hash() -> None:
     one = Claim.model_validate(CLAIM)
     others = [Claim.model_validate({**CLAIM, **c}) for c in ({"alpha": 0.01}, {"smallest_effect": 0.0}, {"seeds": 4})]
     assert len({one.hash, *(other.hash for other in others)}) == 4
+
+
+def test_what_it_takes_to_run_a_claim_is_no_part_of_it() -> None:
+    assert Claim.model_validate({**CLAIM, "needs": "a GPU"}).hash == Claim.model_validate(CLAIM).hash
+
+
+def test_claims_that_have_verdicts_keep_their_registration() -> None:
+    claims = load_claims()
+    assert (claims["C6"].hash, claims["R2"].hash) == ("28c5f4a7e2f2", "c6c22e39e895")
+
+
+def test_claims_ask_for_splits_that_their_tables_measure() -> None:
+    """Every split that a claim of a table names is a split of the task as the table sets it up."""
+    table = yaml.safe_load((ROOT / "conf" / "table" / "cpu.yaml").read_text())
+    wanted: dict[str, set[str]] = {}
+    for claim in load_claims().values():
+        if claim.table == "cpu" and claim.quantity is not None:
+            assert {claim.model, *claim.against} <= set(table["models"]) and claim.seeds <= len(table["seeds"])
+            ends = {claim.quantity.split, claim.quantity.start, *claim.quantity.ends}
+            for task in claim.tasks:
+                wanted.setdefault(task, set()).update(end for end in ends if end)
+    assert set(wanted) <= set(table["tasks"])
+    for task, splits in wanted.items():
+        with composer():
+            config = plain(composed([f"task={task}", *table["per_task"].get(task, [])]))
+        assert splits <= set(build_task(config["task"]).splits), task
+    assert {"test/len_2x", "test/len_4x"} <= set(LONG)
 
 
 def test_registration_by_commit(tmp_path: Path) -> None:

@@ -33,12 +33,16 @@ def test_gain_interval_and_items_by_hand() -> None:
     assert (row["improvement"], row["items_a"], row["items_b"]) == (1.0, 0.5, 0.0)
     assert row["winner"] == "" and row["detectable"] > 0.2
     assert (row["flops_ratio"], row["time_ratio"]) == (1.0, 1.0)
-    assert "not decided: a is ahead by 0.2000 accuracy" in sentences(duels(runs_of(A, B), "a", "b", ["chain"]))[0]
+    assert (
+        "not decided: a is ahead by 0.2000 accuracy" in sentences(duels(runs_of(A, B), "a", "b", ["chain"], least=3))[0]
+    )
 
 
 def test_a_winner_is_named_and_missing_seeds_are_not_guessed() -> None:
     clear = {seed: value - 0.4 - 0.001 * seed for seed, value in A.items()}
-    assert duels(runs_of(A, clear), "b", "a", ["chain"]).iloc[0]["winner"] == "a"
+    assert duels(runs_of(A, clear), "b", "a", ["chain"], least=3).iloc[0]["winner"] == "a"
+    few = duels(runs_of(A, clear), "b", "a", ["chain"])
+    assert few.iloc[0]["winner"] == "" and "3 seeds are too few for a verdict, it needs 5" in sentences(few)[0]
     lone = duels(runs_of(A, {9: 0.5}), "a", "b", ["chain"])
     assert lone["gain"].isna().all() and "no seed has a result of both" in sentences(lone)[0]
     two = duels(runs_of({0: 0.6, 1: 0.7}, {0: 0.5, 1: 0.5}), "a", "b", ["chain"])

@@ -111,7 +111,14 @@ def test_compare_and_sweep_and_export(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_compare_spells_out_its_short_words() -> None:
     assert spelled_out(["a=x", "b=y", "budget=tiny", "tasks=[t]", "seed.z=1"]) == [
-        *("table=quick", "table.models=[x,y]", "table.name=compare-x-y", "table.budget=tiny", "table.tasks=[t]"),
+        *(
+            "table=quick",
+            "table.seeds=[0,1,2,3,4]",
+            "table.models=[x,y]",
+            "table.name=compare-x-y",
+            "table.budget=tiny",
+            "table.tasks=[t]",
+        ),
         "seed.z=1",
     ]
 

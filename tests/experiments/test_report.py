@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import shutil
@@ -16,7 +17,8 @@ from experiments import atomic
 from experiments.curves import distance, learning, point_curves
 from experiments.figures import front
 from experiments.plan import Plan
-from experiments.report import embedded, write_html
+from experiments.records import DepthPoint
+from experiments.report import TEMPLATE, embedded, write_html
 from experiments.runs import Store
 from experiments.settings import TableSettings
 
@@ -57,7 +59,8 @@ def page(plan: Plan, store: Store) -> Path:
 def test_the_page_needs_nothing_from_outside(page: Path) -> None:
     text = page.read_text()
     assert not re.search(r"https?:|@import|src=[\"']|<link|url\((?!#)", text)
-    assert len(re.findall(r'<svg role="img" aria-label="[^"]+"', text)) == text.count("<svg") >= 6
+    figures = re.findall(r"<figure.*?</figure>", text, flags=re.DOTALL)
+    assert len(figures) >= 6 and all(re.search(r'<svg role="img" aria-label="[^"]+"', figure) for figure in figures)
     ids = re.findall(r'\sid="([^"]+)"', re.sub(r"<svg.*?</svg>", "", text, flags=re.DOTALL))
     assert len(ids) == len(set(ids))
 
@@ -75,7 +78,7 @@ def test_every_cell_names_its_runs(page: Path, plan: Plan) -> None:
     assert set(cells) == {"a|chain|test/id|accuracy", "b|chain|test/id|accuracy"}
     mine = cells["b|chain|test/id|accuracy"]
     assert [row[0] for row in mine["runs"]] == [spec.id for spec in plan.runs if spec.model == "b"]
-    assert [row[3] for row in mine["runs"]] == ["done", "done", "failed"]
+    assert [row[4] for row in mine["runs"]] == ["done", "done", "failed"]
     assert mine["command"] == "python -m experiments.why toy b chain"
 
 
@@ -106,33 +109,101 @@ def test_front_by_hand() -> None:
     assert front(points, False) == [(1.0, 0.5), (2.0, 0.4)]
 
 
+def test_sections_without_data_say_how_to_make_them(page: Path) -> None:
+    text = page.read_text()
+    assert "No curve over noise in this table: <code>make reproduce-table TABLE=cpu</code>" in text
+    assert "No curve over depth in this table: <code>python -m experiments.iterations table=iterations</code>" in text
+    assert 'id="graph">The graph it induces' in text and "Nothing to draw yet: <code>make" in text
+
+
+def test_the_noise_axis_begins_at_the_clean_input_and_depths_are_a_curve() -> None:
+    spec = make_spec(model="a", seed=0, labelled="a")
+    splits = ("test/id", "probe/noise10", "test/len_half", "test/len_4x")
+    metrics = {split: {"accuracy": value} for split, value in zip(splits, (0.9, 0.8, 0.7, 0.6), strict=True)}
+    depths = [DepthPoint(depth=k, flops_forward=1.0, metrics={"test/id": {"accuracy": k / 10}}) for k in (2, 4)]
+    points = point_curves([(spec, make_record(spec, 0.9, metrics=metrics).model_copy(update={"depths": depths}))])
+    found = {axis: part.set_index("x")["mean"].to_dict() for axis, part in points.groupby("axis")}
+    assert found == {
+        "noise": {0: 0.9, 10: 0.8},
+        "length": {0.5: 0.7, 1: 0.9, 4: 0.6},
+        "depth": {2: 0.2, 4: 0.4},
+    }
+
+
+def luminance(colour: str) -> float:
+    """WCAG's relative luminance."""
+    digits = colour * 2 if len(colour) == 3 else colour
+    channels = [int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("theme", [r":root\{(.*?)\}", r":root\[data-theme=dark\]\{(.*?)\}"])
+def test_text_and_lines_have_contrast(theme: str) -> None:
+    block = re.search(theme, TEMPLATE.read_text(), flags=re.DOTALL)
+    assert block is not None
+    colours = {name: luminance(value) for name, value in re.findall(r"--(\w+):#([0-9a-f]{3,6})\b", block[1])}
+
+    def contrast(one: str, other: str) -> float:
+        low, high = sorted((colours[one], colours[other]))
+        return (high + 0.05) / (low + 0.05)
+
+    for ground in ("card", "paper"):
+        for text in ("ink", "muted", "accent", "good", "bad", "warn"):
+            assert contrast(text, ground) >= 4.5, (text, ground)
+        for line in (f"c{n}" for n in range(8)):
+            assert contrast(line, ground) >= 3, (line, ground)
+
+
+CHECK = """<script>addEventListener("load", () => {
+  const cell = document.querySelector('[data-cell="b|chain|test/id|accuracy"]'), tip = document.getElementById("tip");
+  cell.dispatchEvent(new MouseEvent("mouseover", {bubbles: true}));
+  const hint = tip.hidden ? "" : tip.textContent;
+  const hintFits = tip.getBoundingClientRect().right <= innerWidth;
+  cell.click();
+  document.querySelector('[data-series="series-1"]').click();
+  const name = (e) => (e.getAttribute("aria-label") || e.textContent).trim();
+  const named = [...document.querySelectorAll("button,a,summary,[role=img],[role=region],nav,section,dialog")];
+  const labelled = (e) => e.hasAttribute("aria-labelledby")
+    ? document.getElementById(e.getAttribute("aria-labelledby"))?.textContent.trim() : name(e);
+  const paper = () => getComputedStyle(document.body).backgroundColor;
+  const before = paper(); document.getElementById("theme").click();
+  parent.postMessage({hint, hintFits, open: document.getElementById("why").open, errors, light: [before, paper()],
+    rows: [...document.querySelectorAll("#why tr[data-run]")].map((r) => r.dataset.run),
+    dim: document.body.classList.contains("dim"), lit: document.querySelectorAll(".series.on").length,
+    unnamed: named.filter((e) => !labelled(e)).map((e) => e.outerHTML.slice(0, 80)),
+    heads: [...document.querySelectorAll("table")].filter((t) => !t.querySelector("th[scope=col]")).length,
+    titles: document.querySelectorAll("h1").length,
+    asked: performance.getEntriesByType("resource").map((e) => e.name),
+    width: innerWidth, wide: document.documentElement.scrollWidth}, "*");
+});</script>"""
+FRAME = """<body><iframe style="width:390px;height:800px;border:0"></iframe><script>
+addEventListener("message", (e) => { document.body.textContent = "FOUND" + JSON.stringify(e.data) + "END"; });
+document.querySelector("iframe").srcdoc = %s;</script></body>"""
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium here: apt-get install chromium")
-def test_a_press_on_a_cell_shows_its_runs_in_a_browser(page: Path, plan: Plan, tmp_path: Path) -> None:
-    """A copy of the page with a script at its end that presses the cell; the browser prints what came of it."""
-    press = """<script>
-      addEventListener("load", () => {
-        document.querySelector('[data-cell="b|chain|test/id|accuracy"]').click();
-        document.querySelector('[data-series="series-1"]').click();
-        const rows = [...document.querySelectorAll("#why tr[data-run]")].map((r) => r.dataset.run);
-        const out = {open: document.getElementById("why").open, rows, errors,
-          dim: document.body.classList.contains("dim"), lit: document.querySelectorAll(".series.on").length,
-          unnamed: [...document.querySelectorAll("button")].filter((b) => !b.textContent.trim()).length,
-          wide: document.documentElement.scrollWidth > innerWidth};
-        document.documentElement.innerHTML = "";
-        document.body.textContent = "FOUND" + JSON.stringify(out) + "END";
-      });</script>"""
+def test_in_a_browser_on_a_phone(page: Path, plan: Plan, tmp_path: Path) -> None:
+    """The page in a frame as wide as a phone, with a script at its end that uses it; the browser prints what came."""
+    if BROWSER is None:
+        pytest.skip("THE REPORT WAS NOT TRIED IN A BROWSER: no Chromium here (apt-get install chromium)")
     early = '<script>const errors = []; addEventListener("error", (e) => errors.push(e.message));</script><style>'
-    copy = tmp_path / "copy.html"
-    copy.write_text(page.read_text().replace("<style>", early, 1).replace("</body>", press + "</body>"))
-    command = [str(BROWSER), "--headless=new", "--no-sandbox", "--disable-gpu"]
-    command += [f"--user-data-dir={tmp_path / 'profile'}"]
-    command += ["--window-size=400,900", "--virtual-time-budget=5000", "--dump-dom", copy.as_uri()]
+    copy = page.read_text().replace("<style>", early, 1).replace("</body>", CHECK + "</body>")
+    frame = tmp_path / "frame.html"
+    frame.write_text(FRAME % embedded(copy))
+    command = [BROWSER, "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run"]
+    command += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    command += [f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=20000", "--dump-dom", frame.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=True)
     answer = re.search(r"FOUND(.*)END", done.stdout)
     assert answer is not None, done.stderr[-2000:]
-    found = json.loads(answer[1].replace("&gt;", ">").replace("&amp;", "&"))
-    assert found["rows"] == [spec.id for spec in plan.runs if spec.model == "b"]
-    assert found["open"] and found["dim"] and found["lit"] > 0
-    assert found["errors"] == [] and found["unnamed"] == 0 and not found["wide"]
+    found = json.loads(html.unescape(answer[1]))
+    ids = [spec.id for spec in plan.runs if spec.model == "b"]
+    assert found["open"] and found["rows"] == ids
+    assert all(run in found["hint"] for run in ids) and "seed 0: 0.5000" in found["hint"] and found["hintFits"]
+    assert found["dim"] and found["lit"] > 0
+    assert found["light"] == ["rgb(247, 247, 244)", "rgb(18, 21, 24)"]
+    assert found["width"] == 390 and found["wide"] <= 390
+    assert (found["errors"], found["unnamed"], found["heads"], found["asked"]) == ([], [], 0, [])
+    assert found["titles"] == 1

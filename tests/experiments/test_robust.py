@@ -14,6 +14,7 @@ from experiments.robust import (
     performance_profile,
     probability_of_improvement,
     resampled,
+    share_interval,
     stratified_bootstrap,
     wilson,
 )
@@ -87,6 +88,35 @@ def test_wilson_by_hand() -> None:
     # 8 of 10: centre (0.8 + z^2 / 20) / (1 + z^2 / 10), z = 1.959964
     low, high = wilson(8, 10)
     assert (low, high) == pytest.approx((0.49016, 0.94331), abs=1e-4)
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 5), (1, 7), (512, 512), (300, 1024)])
+def test_wilson_against_statsmodels(k: int, n: int) -> None:
+    from statsmodels.stats.proportion import proportion_confint
+
+    assert wilson(k, n) == pytest.approx(proportion_confint(k, n, method="wilson"), abs=1e-12)
+
+
+def test_items_that_count_in_part() -> None:
+    yes_or_no = share_interval([1.0, 0.0, 1.0, 1.0])
+    assert yes_or_no is not None and (yes_or_no.low, yes_or_no.high) == pytest.approx(wilson(3, 4))
+    # Two questions an item that are always answered alike tell no more than one does.
+    assert share_interval([1.0, 0.0, 1.0, 1.0], [2.0] * 4) == yes_or_no
+    # 0.5 each: no spread, so that the items count as they are; a share outside of [0, 1] is none.
+    flat = share_interval([0.5] * 10)
+    assert flat is not None and (flat.low, flat.high) == pytest.approx(wilson(5, 10))
+    assert share_interval([4.2, 3.9]) is None and share_interval([]) is None
+
+
+def test_the_interval_of_partly_right_items_covers() -> None:
+    """Items of four questions with a skill of their own: what is left open is the mean skill."""
+    random, hits = np.random.default_rng(0), 0
+    for _ in range(400):
+        skill_I = random.beta(2, 1, 200)
+        found = share_interval((random.binomial(4, skill_I) / 4).tolist())
+        assert found is not None
+        hits += found.low <= 2 / 3 <= found.high
+    assert hits / 400 == pytest.approx(0.95, abs=0.03)
 
 
 @pytest.mark.parametrize("n", [3, 5, 10, 100, 1000])

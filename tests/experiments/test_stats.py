@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from scipy import stats as scipy_stats
 
-from experiments.stats import holm, paired_p, significantly_best, summary, verdicts
+from experiments.stats import groups, holm, paired_p, seeds_needed, summary, verdicts
 
 
 def test_interval_of_three_seeds_by_hand() -> None:
@@ -59,16 +59,44 @@ def cells(*means: float, spread: float = 0.01, seeds: int = 3) -> dict[str, dict
     }
 
 
+def best(column: dict[str, dict[int, float]], higher_is_better: bool) -> str | None:
+    found = verdicts({"": (column, higher_is_better)}, least=3)[""]
+    return found.best if found.significant else None
+
+
 def test_the_best_in_either_direction() -> None:
-    assert significantly_best(cells(0.2, 0.9, 0.3), True) == "m1"
-    assert significantly_best(cells(0.2, 0.9, 0.8), False) == "m0"
+    assert best(cells(0.2, 0.9, 0.3), True) == "m1"
+    assert best(cells(0.2, 0.9, 0.8), False) == "m0"
 
 
 def test_no_best_without_evidence() -> None:
-    assert significantly_best(cells(0.50, 0.501), True) is None
-    assert significantly_best(cells(0.2, 0.9, seeds=2), True) is None
-    assert significantly_best({"m0": {0: 1.0, 1: 1.1, 2: 1.2}}, True) is None
-    assert significantly_best({**cells(0.2, 0.9), "m2": {}}, True) is None
+    assert best(cells(0.50, 0.501), True) is None
+    assert best(cells(0.2, 0.9, seeds=2), True) is None
+    assert best({"m0": {0: 1.0, 1: 1.1, 2: 1.2}}, True) is None
+    assert best({**cells(0.2, 0.9), "m2": {}}, True) is None
+
+
+def test_a_verdict_needs_enough_seeds() -> None:
+    for seeds, decided in ((4, False), (5, True)):
+        assert verdicts({"x": (cells(0.2, 0.9, seeds=seeds), True)})["x"].significant is decided
+    column = cells(0.2, 0.9, seeds=5)
+    del column["m0"][4]  # what they share counts, not what each has
+    found = verdicts({"x": (column, True)})["x"]
+    assert found.adjusted is not None and found.adjusted < 0.001 and not found.significant
+
+
+def test_seeds_needed_by_hand() -> None:
+    # 2 / 4^3 = 0.031, 3 * 2 / 4^3 = 0.094, 3 * 2 / 4^4 = 0.023; 25 * 2 / 4^5 = 0.049, 26 * 2 / 4^5 = 0.051
+    assert [seeds_needed(columns, 0.05, 3) for columns in (1, 3, 25, 26)] == [3, 4, 5, 6]
+    assert [seeds_needed(columns) for columns in (1, 25, 26)] == [5, 5, 6]
+
+
+def test_groups_of_seeds_by_hand() -> None:
+    assert groups([0.81, 0.38, 0.50], 0.7) == ([0.38, 0.50], [0.81])  # a gap of 0.31 = 2.6 times the rest
+    assert groups([0.4, 0.4, 0.95, 0.4], 0.7) == ([0.4, 0.4, 0.4], [0.95])
+    assert groups([0.81, 0.38, 0.55], 0.7) is None  # 0.26 is not twice 0.17
+    assert groups([0.50, 0.50, 0.63], 0.7) is None  # 0.13 is less than a fifth of 0.7
+    assert groups([0.4, 0.9], 0.7) is None
 
 
 def test_the_hardest_comparison_decides() -> None:
@@ -80,13 +108,14 @@ def test_the_hardest_comparison_decides() -> None:
 
 
 def test_holm_goes_over_the_columns_of_the_table() -> None:
-    a, b = {0: 0.50, 1: 0.60, 2: 0.70}, {0: 0.30, 1: 0.36, 2: 0.50}
+    a = dict(enumerate((0.50, 0.60, 0.70, 0.55, 0.60)))
+    b = dict(enumerate((0.45, 0.42, 0.62, 0.53, 0.46)))
     p = paired_p(a, b)
-    assert p is not None and 0.001 < p < 0.05
+    assert p is not None and 0.01 < p < 0.05
     column = ({"a": a, "b": b}, True)
-    assert verdicts({"x": column}, alpha=p * 1.5)["x"].significant
-    two = verdicts({"x": column, "y": column}, alpha=p * 1.5)
+    assert verdicts({"x": column}, p * 1.5, least=3)["x"].significant
+    two = verdicts({"x": column, "y": column}, p * 1.5, least=3)
     assert not two["x"].significant and two["x"].adjusted == pytest.approx(2 * p)
     # A column that cannot be tested costs the others nothing.
-    lone = verdicts({"x": column, "y": ({"a": a, "b": {}}, True)}, alpha=p * 1.5)
+    lone = verdicts({"x": column, "y": ({"a": a, "b": {}}, True)}, p * 1.5, least=3)
     assert lone["x"].significant and lone["y"].p is None and not lone["y"].significant

@@ -30,7 +30,7 @@ VALUES = {"a": {0: 0.90, 1: 0.91, 2: 0.92}, "b": {0: 0.50, 1: 0.52, 2: 0.51}}
 
 
 def make_plan(models: tuple[str, ...] = ("a", "b"), seeds: tuple[int, ...] = (0, 1, 2)) -> Plan:
-    settings = {"name": "toy", "models": models, "tasks": ["chain"], "seeds": seeds, "budget": "toy"}
+    settings = {"name": "toy", "models": models, "tasks": ["chain"], "seeds": seeds, "budget": "toy", "bold_seeds": 3}
     runs = [make_spec(model=m, seed=s, labelled=m) for m in models for s in seeds]
     return Plan(table=TableSettings.model_validate(settings), code_fingerprint="code", runs=runs)
 
@@ -188,7 +188,7 @@ def test_columns_of_the_raw_export_are_pinned() -> None:
         "accelerator python torch started finished wall_seconds train_seconds tokens_per_second peak_memory_mib "
         "error_type error_message eval_depth flops_eval"
     )
-    assert " ".join(METRIC_COLUMNS) == "id model task seed split metric primary value"
+    assert " ".join(METRIC_COLUMNS) == "id model task seed split metric primary value items_low items_high"
     assert " ".join(ITEM_COLUMNS) == "id model task seed split metric item value weight"
 
 

@@ -1,0 +1,78 @@
+"""The remarks under a table, what stands behind them, and the table in LaTeX."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from test_table import fill, make_plan
+from toy import make_record
+
+from experiments.export import export
+from experiments.runs import Store
+from experiments.settings import TableSettings
+from experiments.table import build, write
+
+
+def test_three_seeds_are_too_few_for_bold_unless_the_table_says_so(store: Store) -> None:
+    plan = make_plan()
+    fill(store, plan)
+    settings = plan.table.model_copy(update={"bold_seeds": 5})
+    report = build(plan.model_copy(update={"table": settings}), store)
+    assert not report.results.rows[0][1].bold
+    assert "No bold: 3 seeds are too few for it, it needs 5." in report.notes
+    assert "no bold: it needs 5 seeds" in report.header[1]
+    assert "bold = best, decided by 3 seeds or more" in build(plan, store).header[1]
+
+
+def test_seeds_that_fall_apart_are_named(store: Store) -> None:
+    plan = make_plan()
+    for spec in plan.runs:
+        store.write_record(make_record(spec, (0.3, 0.31, 0.9)[spec.seed] if spec.model == "a" else 0.5))
+    notes = build(plan, store).notes
+    found = "chain: the seeds of a fall apart, 0.30, 0.31 | 0.90; mean and interval describe neither group."
+    assert [note for note in notes if "fall apart" in note] == [found]
+
+
+def test_settings_at_their_default_leave_older_plans_their_hash() -> None:
+    plan = make_plan()
+    settings = plan.table.model_copy(update={"bold_seeds": 5})
+    assert not {"bold_seeds", "optional"} & set(settings.model_dump())
+    assert plan.table.model_dump()["bold_seeds"] == 3
+    assert TableSettings.model_validate(plan.table.model_dump()) == plan.table
+
+
+def test_what_the_items_of_one_run_leave_open(store: Store) -> None:
+    plan = make_plan()
+    for spec in plan.runs:
+        items = {"test/id": [1.0] * 90 + [0.0] * 10}
+        store.write_record(make_record(spec, 0.9, items=items))
+    # Wilson for 90 of 100: 0.8256 to 0.9448
+    assert any(note.endswith("(Wilson, 95%): chain ± 0.060 (100 items).") for note in build(plan, store).notes)
+    export(store)
+    rows = pd.read_csv(store.root / "exports" / "metrics.csv")
+    primary = rows[rows["primary"] & (rows["split"] == "test/id")]
+    assert primary["items_low"].tolist() == pytest.approx([0.8256] * 6, abs=1e-4)
+    assert primary["items_high"].tolist() == pytest.approx([0.9448] * 6, abs=1e-4)
+    assert rows[rows["split"] != "test/id"]["items_low"].isna().all()
+
+
+def test_latex_compiles(store: Store, tmp_path: Path) -> None:
+    found = shutil.which("kpsewhich") and subprocess.run(
+        ["kpsewhich", "booktabs.sty"], capture_output=True, check=False
+    )
+    if not found or found.returncode != 0:
+        pytest.skip("no LaTeX with booktabs here: apt-get install texlive-latex-recommended")
+    plan = make_plan()
+    fill(store, plan)
+    write(build(plan, store), "toy_100%", store)
+    head = "\\documentclass{article}\\usepackage{booktabs}\\begin{document}"
+    body = (store.root / "exports" / "toy_100%.tex").read_text()
+    (tmp_path / "page.tex").write_text(f"{head}\n{body}\n\\end{{document}}\n")
+    command = ["pdflatex", "-halt-on-error", "-interaction=batchmode", "page.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, (tmp_path / "page.log").read_text()[-2000:]
+    assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
