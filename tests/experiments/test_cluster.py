@@ -137,18 +137,18 @@ def test_slurm_a_killed_job_is_sent_again_and_a_requeued_one_goes_on(
         subprocess.run(["scancel", "--signal=KILL", "--full", first], env=slurm, check=True)
         (store.folder(victim.id) / "killed").touch()
         until(lambda: "JobState=RUNNING" not in show(first, slurm), process, "the end of the killed job")
-        array = first.split("_")[0]
-        until(lambda: job_of(victim, store).split("_")[0] not in ("", array), process, "the run in another job")
+        until(lambda: job_of(victim, store) not in ("", first), process, "the run in another job")
         until(lambda: bool(at_work(store, specs)), process, "a run at work in another job")
         other = at_work(store, specs)[0]
         (store.folder(other.id) / "killed").touch()
         second = job_of(other, store)
         subprocess.run(["scontrol", "requeue", second], env=slurm, check=True)
-        until(lambda: "Restarts=1" in show(second, slurm), process, "the job in the queue again")
-        # SLURM holds a requeued job for two minutes; a test need not.
-        subprocess.run(["scontrol", "update", f"JobId={second}", "StartTime=now"], env=slurm, check=False)
+        until(lambda: released(second, slurm), process, "the job in the queue again")
+        until(lambda: "JobState=RUNNING" in show(second, slurm), process, "the job at work again")
+        assert "Restarts=1" in show(second, slurm)
         said, _ = process.communicate(timeout=SECONDS)
     assert process.returncode == 0, said
+    assert "goes on from checkpoint.ckpt" in (store.folder(other.id) / "log").read_text()
     complete_and_undisturbed(store, specs, tmp_path / "calm")
 
 
@@ -163,12 +163,22 @@ def job_of(spec: RunSpec, store: Store) -> str:
     except OSError:
         return ""
     values = dict(each.decode().split("=", 1) for each in variables if b"=" in each)
+    if "SLURM_ARRAY_JOB_ID" not in values:  # a process on its way out shows no variables
+        return ""
     return f"{values['SLURM_ARRAY_JOB_ID']}_{values['SLURM_ARRAY_TASK_ID']}"
 
 
 def show(job: str, environment: dict[str, str]) -> str:
     words = ["scontrol", "show", "job", job]
     return subprocess.run(words, env=environment, capture_output=True, text=True, check=False).stdout
+
+
+def released(job: str, environment: dict[str, str]) -> bool:
+    """True once a requeued job, which SLURM holds for two minutes, has been told to start at once."""
+    if "Reason=BeginTime" not in show(job, environment):
+        return False
+    subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], env=environment, check=True)
+    return True
 
 
 def test_slurm_ctrl_c_takes_the_jobs_back_and_the_same_command_goes_on(slurm: dict[str, str], store: Store) -> None:
