@@ -7,6 +7,7 @@ scaled by FLOPs from the cells that were timed.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import statistics
@@ -72,8 +73,13 @@ def estimates(plan: Plan, store: Store, measure: bool) -> dict[str, Estimate]:
 def cell_key(spec: RunSpec) -> str:
     """What decides the time of a run: all but the seed, and this machine."""
     config = {key: value for key, value in spec.config.items() if key in ("task", "trainer")}
-    here = [cpu_model(), source_fingerprint()]
-    return atomic.digest({"config": config, "sizes": spec.sizes, "steps": spec.steps, "here": here})
+    return atomic.digest({"config": config, "sizes": spec.sizes, "steps": spec.steps, "here": _here()})
+
+
+@functools.cache
+def _here() -> list[str]:
+    """This machine and these sources; reading them once per run of a large plan would cost more than the plan."""
+    return [cpu_model(), source_fingerprint()]
 
 
 def _remembered(store: Store) -> dict[str, float]:

@@ -21,7 +21,8 @@ from experiments.errors import UserError
 from experiments.evaluate import Evaluator
 from experiments.loader import StepLoader
 from experiments.mirror import MetricsLog
-from experiments.ranks import Peer, Place, strategy, together
+from experiments.place import Place
+from experiments.ranks import Peer, strategy, together
 from experiments.records import RunSpec
 from experiments.settings import TrainerSettings
 from experiments.signals import Interrupted
@@ -134,7 +135,8 @@ def make_trainer(run: Run | Peer, callbacks: list[L.Callback], place: Place) -> 
         use_distributed_sampler=False,
         max_steps=run.spec.steps,
         accelerator=run.settings.accelerator,
-        devices=place.world,
+        devices=place.devices,
+        num_nodes=place.nodes,
         precision=run.settings.precision,
         logger=False,
         callbacks=callbacks,
