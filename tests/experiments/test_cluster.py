@@ -6,6 +6,7 @@ engine is not installed.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -58,15 +59,26 @@ def ray() -> Iterator[dict[str, str]]:
         pytest.skip("NOT TRIED: Ray is not installed (extra `ray`)")
     program = str(Path(sys.executable).with_name("ray"))
     before = ray_processes()
-    words = [program, "start", "--head", "--port=26379", "--num-cpus=2", "--include-dashboard=false"]
+    words = [program, "start", "--head", "--node-ip-address=127.0.0.1", "--port=26379", "--num-cpus=2"]
+    words.append("--include-dashboard=false")
     environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_raylet_start_wait_time_s": "300"}
     started = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
     try:
         assert started.returncode == 0, started.stdout + started.stderr
         yield {**environment, "RAY_ADDRESS": "auto"}
     finally:
-        for pid in ray_processes() - before:
-            os.kill(pid, signal.SIGTERM)
+        end_processes(ray_processes() - before)
+
+
+def end_processes(pids: set[int], seconds: float = 15.0) -> None:
+    """Ask the processes to end, then insist: Ray's own server may ignore SIGTERM."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        end = time.monotonic() + seconds
+        while any(lease.birth(pid) for pid in pids) and time.monotonic() < end:
+            time.sleep(0.2)
 
 
 def ray_processes() -> set[int]:
