@@ -196,7 +196,8 @@ def released(job: str, environment: dict[str, str]) -> bool:
 def test_slurm_ctrl_c_takes_the_jobs_back_and_the_same_command_goes_on(slurm: dict[str, str], store: Store) -> None:
     specs, words = sweep_of(store, n=2)
     command = [*LEDGER, "run", *words, "launcher=slurm", "launcher.n_jobs=1", MEMORY]
-    with run(command, slurm) as process:
+    # A shell has what it starts in the background ignore Ctrl-C, these tests perhaps among it.
+    with run(["env", "--default-signal=INT", *command], slurm) as process:
         until(lambda: bool(at_work(store, specs)), process, "a run at work")
         stopped = at_work(store, specs)[0]
         process.send_signal(signal.SIGINT)
