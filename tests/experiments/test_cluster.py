@@ -59,9 +59,10 @@ def ray() -> Iterator[dict[str, str]]:
         pytest.skip("NOT TRIED: Ray is not installed (extra `ray`)")
     program = str(Path(sys.executable).with_name("ray"))
     before = ray_processes()
-    words = [program, "start", "--head", "--node-ip-address=127.0.0.1", "--port=26379", "--num-cpus=2"]
+    words = [program, "start", "--head", "--node-ip-address=127.0.0.2", "--port=26379", "--num-cpus=2"]
     words.append("--include-dashboard=false")
     environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_raylet_start_wait_time_s": "300"}
+    environment["RAY_worker_niceness"] = "0"  # 15 otherwise: on a busy machine nothing would move
     started = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
     try:
         assert started.returncode == 0, started.stdout + started.stderr
