@@ -90,7 +90,7 @@ def ray_processes() -> set[int]:
             words = path.read_bytes().split(b"\0")
         except OSError:
             continue
-        if any(b"/ray/core/" in word or b"/ray/_private/" in word or word.startswith(b"ray::") for word in words[:4]):
+        if any(b"/site-packages/ray/" in word or word.startswith(b"ray::") for word in words[:4]):
             found.add(int(path.parent.name))
     return found
 
