@@ -2,8 +2,8 @@
 
     python benchmarks/kills.py --kills 50 --runs 24
 
-A process of the launch, whichever (the command, Hydra's, a worker, a run), gets SIGKILL; when the command itself is
-dead it is given again. At the end the table must be that of the same sweep left alone, byte for byte.
+A run at work gets SIGKILL, or a process of the launch (Hydra's, a worker), or the command itself, each kind as often;
+a dead command is given again. At the end the table must be that of the same sweep left alone, byte for byte.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ sys.path[0:1] = [str(ROOT), str(ROOT / "tests" / "experiments")]
 
 from toy import make_spec
 
-from experiments import atomic
+from experiments import atomic, lease
 from experiments.lease import birth
 from experiments.plan import Plan
 from experiments.records import RunSpec
@@ -68,6 +68,14 @@ def family(pid: int) -> list[int]:
     return found
 
 
+def targets(command: int, store: Store, specs: list[RunSpec]) -> dict[str, list[int]]:
+    """The processes that may be killed, by kind."""
+    held = [lease.held(store.folder(spec.id)) for spec in specs if store.state(spec.id) == "running"]
+    runs = [int(each.says["pid"]) for each in held if each is not None and each.alive()]
+    launch = [pid for pid in family(command) if pid != command and pid not in runs]
+    return {kind: found for kind, found in (("run", runs), ("launch", launch), ("command", [command])) if found}
+
+
 def disturb(command: list[str], store: Store, specs: list[RunSpec], kills: int, rng: random.Random) -> Counter[str]:
     """Carry the sweep out under kills, spread over its time; who was killed."""
     whom: Counter[str] = Counter()
@@ -82,10 +90,12 @@ def disturb(command: list[str], store: Store, specs: list[RunSpec], kills: int, 
         allowed = round(kills * (over + 1) / len(specs))
         time.sleep(rng.uniform(0.2, 2.0))
         if sum(whom.values()) < min(allowed, kills) and process.poll() is None:
-            target = rng.choice(family(process.pid))
+            kinds = targets(process.pid, store, specs)
+            kind = rng.choice(sorted(kinds))
+            target = rng.choice(kinds[kind])
             if birth(target):
                 os.kill(target, signal.SIGKILL)
-                whom["command" if target == process.pid else "below it"] += 1
+                whom[kind] += 1
     process.kill()
     raise SystemExit(f"not through after {SECONDS:.0f} s; {kills} kills wanted, {sum(whom.values())} made")
 

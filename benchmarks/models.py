@@ -30,9 +30,9 @@ from experiments.compose import composed, composer, options, plain
 from experiments.errors import UserError
 from experiments.fit import make_trainer, quiet_lightning
 from experiments.mirror import MetricsLog
+from experiments.place import ALONE
 from experiments.plan import run_spec
 from experiments.pricing import Pricer
-from experiments.ranks import ALONE
 from experiments.runs import Store
 from experiments.signals import StopFlag
 from experiments.train import Run

@@ -87,7 +87,7 @@ def harness(spec: RunSpec, turns: Turns, folder: Path) -> None:
 
     keeper: Any = callbacks.Keeper
     after = keeper.on_train_batch_end
-    start = callbacks.Account.on_train_start
+    select, start = callbacks.Selector.on_train_batch_end, callbacks.Account.on_train_start
 
     def begin(self: Any, *rest: Any) -> None:
         turns.begin(0)
@@ -102,11 +102,17 @@ def harness(spec: RunSpec, turns: Turns, folder: Path) -> None:
             turns.end(0)
             turns.begin(0)
 
+    def validate(self: Any, *rest: Any) -> None:
+        before = time.process_time()
+        select(self, *rest)
+        turns.spent[0] -= time.process_time() - before
+
     keeper.on_train_batch_end, callbacks.Account.on_train_start = change, begin  # type: ignore[method-assign]
-    callbacks.Selector.on_train_batch_end = lambda *_: None  # type: ignore[method-assign, assignment]
+    callbacks.Selector.on_train_batch_end = validate  # type: ignore[method-assign]
     try:
         end = execute(spec, Store(folder))
-        print(f"run: {end} (it selects nothing here, so an error after training is as expected)")
+        if end != "done":
+            raise SystemExit(f"the run has ended as {end}")
     finally:
         turns.end(0, over=True) if not turns.over[0] else None
 
@@ -123,7 +129,8 @@ def main() -> int:
     with composer():
         words = [f"model={asked.model}", f"task={asked.task}", "budget=tiny", "trainer.accelerator=cpu"]
         spec = run_spec(composed(words), asked.model, asked.task, 0, Pricer())
-    spec = spec.model_copy(update={"steps": asked.steps})
+    words = {**spec.config, "trainer": {**spec.config["trainer"], "val_every": asked.steps}}
+    spec = spec.model_copy(update={"steps": asked.steps, "config": words})
     turns = Turns(asked.turn)
     with tempfile.TemporaryDirectory() as folder:
         other = threading.Thread(target=bare, args=(spec, turns), daemon=True)

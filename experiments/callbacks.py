@@ -21,7 +21,8 @@ from experiments.checkpoint import restore_rng, rng_state
 from experiments.evaluate import Evaluator
 from experiments.loader import StepLoader
 from experiments.mirror import MetricsLog
-from experiments.ranks import ALONE, Place, agree
+from experiments.place import ALONE, Place
+from experiments.ranks import agree
 from experiments.records import RunSpec
 from experiments.settings import TrainerSettings
 from experiments.signals import Interrupted, StopFlag

@@ -3,7 +3,8 @@
     python -m experiments.drain JOB.json
 
 Any number of these may work on one list, on one machine or on many: each takes a run by its claim, and skips
-what is over or claimed by another. Told to stop, it lets the run save its checkpoint and ends.
+what is over or claimed by another. It goes through the list until it finds nothing, since the claim of another may
+die at any time. Told to stop, it lets the run save its checkpoint and ends.
 """
 
 from __future__ import annotations
@@ -25,15 +26,19 @@ def drain(job: Job) -> Counter[str]:
     specs = plan_of(job.plan)
     store = Store(Path(job.plan).parent.parent)
     ends: Counter[str] = Counter()
-    for run in job.runs:
-        if store.state(run) not in ("planned", "stale"):
-            continue
-        import experiments.fit  # noqa: F401  paid once, by the first run there is; shared by every forked run
+    before = -1
+    while before < ends.total():
+        before = ends.total()
+        for run in job.runs:
+            if store.state(run) not in ("planned", "stale"):
+                continue
+            import experiments.fit  # noqa: F401  paid once, by the first run there is; shared by every forked run
 
-        end = run_isolated(specs[run], store, job.deaths)
-        ends[end] += 1
-        if end in ("interrupted", "blocked"):
-            break
+            end = run_isolated(specs[run], store, job.deaths)
+            if end != "busy":
+                ends[end] += 1
+            if end in ("interrupted", "blocked"):
+                return ends
     return ends
 
 

@@ -21,8 +21,9 @@ from experiments.errors import UserError
 from experiments.evaluate import Evaluator
 from experiments.loader import StepLoader
 from experiments.mirror import MetricsLog
+from experiments.place import Place
 from experiments.pricing import with_count
-from experiments.ranks import Peer, Place, strategy, together
+from experiments.ranks import Peer, strategy, together
 from experiments.records import RunSpec
 from experiments.settings import TrainerSettings
 from experiments.signals import Interrupted
@@ -136,7 +137,8 @@ def make_trainer(run: Run | Peer, callbacks: list[L.Callback], place: Place) -> 
         use_distributed_sampler=False,
         max_steps=run.spec.steps,
         accelerator=run.settings.accelerator,
-        devices=place.world,
+        devices=place.devices,
+        num_nodes=place.nodes,
         precision=run.settings.precision,
         logger=False,
         callbacks=callbacks,

@@ -70,6 +70,11 @@ class Launch:
                     self.store.retire(spec.id)
         if not self.missing():
             return
+        if shared := [s.id for s in self.missing() if s.config["trainer"].get("nodes", 1) > 1]:
+            raise UserError(
+                f"run {shared[0]} has trainer.nodes > 1: a launcher starts runs on one machine each; "
+                "give python -m experiments.train on each machine instead (docs/clusters.md)"
+            )
         with Display(self.plan, self.store) as display:
             attempt = 0
             while missing := self.missing():

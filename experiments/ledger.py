@@ -170,8 +170,8 @@ def _asked(words: list[str]) -> tuple[Plan, Path, Store, Any]:
         from experiments.sweep import grid
 
         table, rest = grid(words)
-        return prepare(rest, table)
-    return prepare(words)
+        return prepare(rest, table, read=False)
+    return prepare(words, read=False)
 
 
 def _is_sweep(words: list[str]) -> bool:

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from experiments.ranks import ALONE, Place, share
+from experiments.place import ALONE, Place
+from experiments.ranks import share
 from tasks.base import Task
 from tasks.loaders import TrainLoader
 

@@ -257,5 +257,7 @@ def run_spec(
         del values["trainer"]["eval_depths"]  # without it a run is named as it always was
     if values["trainer"]["precision"] == "32-true":
         del values["trainer"]["precision"]
+    if values["trainer"]["nodes"] == 1:
+        del values["trainer"]["nodes"]
     values["logger"] = section(LoggerSettings, values["logger"], "logger").model_dump(mode="json")
     return pricer.spec(values, model=model, task=task, pinned=pinned)

@@ -6,21 +6,24 @@ gradient of the whole batch. What a model computes from the statistics of a batc
 per share, as everywhere in data parallelism.
 
 Rank 0 is the run's own process: it holds the lease, validates, logs, saves, evaluates. It starts the others of its
-machine (`python -m experiments.ranks FOLDER RANK PORT [CHECKPOINT]`): one machine only, so far.
+machine (`python -m experiments.ranks FOLDER RANK ADDRESS:PORT [CHECKPOINT]`). On several machines (`trainer.nodes`)
+the same command is given on each; those after the first wait for the first one's invitation, a file in the run's
+folder, and start their ranks.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
-import socket
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
@@ -28,31 +31,15 @@ from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 from torch import Tensor
 
+from experiments import atomic, lease
 from experiments.errors import UserError
+from experiments.place import Place, own_place
 from experiments.provenance import ROOT
 from experiments.records import RunSpec
 from experiments.settings import TrainerSettings
 
 IGNORE = -100
-
-
-@dataclass(frozen=True)
-class Place:
-    """Which rank this process is, and where the ranks meet."""
-
-    rank: int = 0
-    world: int = 1
-    local: int = 0
-    address: str = "127.0.0.1"
-    port: int = 0
-
-    @property
-    def first(self) -> bool:
-        """True for the one that logs and saves."""
-        return self.rank == 0
-
-
-ALONE = Place()
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 
 
 class Given(LightningEnvironment):
@@ -88,7 +75,7 @@ class Given(LightningEnvironment):
         return self._place.local
 
     def node_rank(self) -> int:
-        return (self._place.rank - self._place.local) // max(1, self._place.world)
+        return self._place.rank // self._place.devices
 
     def teardown(self) -> None:
         pass
@@ -110,22 +97,22 @@ def together(settings: TrainerSettings, folder: Path, checkpoint: Path | None) -
     Raises:
         ChildProcessError: a rank ended with an error.
     """
-    if settings.strategy != "ddp" or settings.devices < 2:
-        yield ALONE
+    place = own_place(settings)
+    if place.world == 1:
+        yield place
         return
-    port = free_port()
-    words = [sys.executable, "-m", "experiments.ranks", str(folder)]
-    peers = [
-        subprocess.Popen([*words, str(rank), str(port), *([str(checkpoint)] if checkpoint else [])], cwd=ROOT)
-        for rank in range(1, settings.devices)
-    ]
-    over = threading.Event()
+    peers, over = start_ranks(folder, place, checkpoint), threading.Event()
     for peer in peers:
         threading.Thread(target=_guard, args=(peer, over), daemon=True).start()
     try:
-        yield Place(0, settings.devices, 0, "127.0.0.1", port)
+        with invitation(folder, checkpoint):
+            yield place
         for peer in peers:
             peer.wait(timeout=60)
+    except RuntimeError as error:
+        if not lost_contact(error):
+            raise
+        _die(f"a rank is gone: {error}")
     finally:
         over.set()
         for peer in peers:
@@ -135,19 +122,71 @@ def together(settings: TrainerSettings, folder: Path, checkpoint: Path | None) -
             dist.destroy_process_group()
 
 
+def start_ranks(folder: Path, place: Place, checkpoint: Path | None) -> list[subprocess.Popen[bytes]]:
+    """The ranks of this machine, but for rank 0, which is the run's own process."""
+    words = [sys.executable, "-m", "experiments.ranks", str(folder)]
+    rest = [f"{place.address}:{place.port}", *([str(checkpoint)] if checkpoint else [])]
+    ranks = range(max(place.rank, 1), place.rank + place.devices)
+    return [subprocess.Popen([*words, str(rank), *rest], cwd=ROOT) for rank in ranks]
+
+
+def lost_contact(error: RuntimeError) -> bool:
+    """True if the ranks cannot reach each other any more."""
+    return isinstance(error, dist.DistError) or "gloo" in str(error).lower()
+
+
+INVITATION = "ranks.json"
+WAIT_SECONDS = 600.0
+
+
+@contextlib.contextmanager
+def invitation(folder: Path, checkpoint: Path | None) -> Iterator[None]:
+    """Tells the other machines that the run goes on, and from where; good as long as the lease of now is held."""
+    held = lease.held(folder)
+    path = folder / INVITATION
+    token = held.says.get("token") if held else None
+    atomic.write_json(path, {"token": token, "checkpoint": checkpoint.name if checkpoint else None})
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def invited(folder: Path) -> Path | None:
+    """Wait for the invitation; the checkpoint to go on from.
+
+    Raises:
+        UserError: none comes.
+    """
+    end = time.monotonic() + WAIT_SECONDS
+    while time.monotonic() < end:
+        held = lease.held(folder)
+        with contextlib.suppress(OSError, ValueError):
+            found = json.loads((folder / INVITATION).read_text())
+            if held is not None and held.alive() and found["token"] == held.says.get("token"):
+                return folder / found["checkpoint"] if found["checkpoint"] else None
+        time.sleep(0.2)
+    raise UserError(f"the first machine (NODE_RANK=0) has not begun run {folder.name} within {WAIT_SECONDS:.0f} s")
+
+
+def join(folder: Path, place: Place) -> bool:
+    """Take part in a run that another machine leads; False if a rank of this one ended with an error."""
+    ranks = start_ranks(folder, place, invited(folder))
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)  # rank 0 decides when to stop
+    return not any([rank.wait() for rank in ranks])
+
+
 def _guard(peer: subprocess.Popen[bytes], over: threading.Event) -> None:
     """The death of a rank would leave the others waiting for ever: it is the death of the run's process."""
     code = peer.wait()
     if code != 0 and not over.is_set():
-        print(f"a rank ended with exit code {code}", flush=True)
-        os._exit(1)
+        _die(f"a rank ended with exit code {code}")
 
 
-def free_port() -> int:
-    """A port of this machine that nobody listens on."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+def _die(why: str) -> NoReturn:
+    print(f"{why}; the same command goes on from the checkpoint", flush=True)
+    os._exit(1)
 
 
 def share(batch: dict[str, Tensor], place: Place) -> tuple[dict[str, Tensor], float]:
@@ -196,8 +235,6 @@ class Peer:
 
 def entry(words: list[str]) -> int:
     """A rank other than 0: trains along, and ends."""
-    import signal
-
     from experiments.callbacks import Diverged
     from experiments.fit import train
     from experiments.signals import Interrupted, die_with_parent
@@ -205,13 +242,14 @@ def entry(words: list[str]) -> int:
     die_with_parent(signal.SIGKILL)
     if os.getppid() == 1:  # rank 0 died while this one was loading
         return 1
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # rank 0 decides when to stop
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)  # rank 0 decides when to stop
     folder, rank = Path(words[0]), int(words[1])
     spec = RunSpec.model_validate_json((folder / "spec.json").read_bytes())
     peer = Peer(spec, folder)
-    place = Place(rank, peer.settings.devices, rank, "127.0.0.1", int(words[2]))
+    devices, nodes = peer.settings.devices, peer.settings.nodes
+    address, port = words[2].rsplit(":", 1)
+    place = Place(rank, devices * nodes, rank % devices, address, int(port), nodes)
     with contextlib.suppress(Interrupted, Diverged):
         train(peer, place, Path(words[3]) if len(words) > 3 else None)
     return 0

@@ -36,9 +36,12 @@ def reproduce(arguments: Sequence[str], table: dict[str, Any] | None = None) -> 
 
 
 def prepare(
-    arguments: Sequence[str], table: dict[str, Any] | None = None
+    arguments: Sequence[str], table: dict[str, Any] | None = None, *, read: bool = True
 ) -> tuple[Plan, Path, Store, LauncherSettings]:
-    """The plan, its file, the store and the launcher that the arguments ask for."""
+    """The plan, its file, the store and the launcher that the arguments ask for.
+
+    Every record is read once, so that a corrupt one shows before anything starts; `read` False leaves that out.
+    """
     frozen = [a.removeprefix("plan=") for a in arguments if a.startswith("plan=")]
     if frozen:
         others = [a for a in arguments if not a.startswith(("plan=", "launcher", "table="))]
@@ -53,8 +56,9 @@ def prepare(
         request = read_request(arguments, table)
         store = Store(request.results_dir)
         plan, path = plan_for(request, store)
-    store.records(spec.id for spec in plan.unique())
-    store.require_sound()
+    if read:
+        store.records(spec.id for spec in plan.unique())
+        store.require_sound()
     return plan, path, store, request.launcher
 
 

@@ -45,6 +45,7 @@ class TrainerSettings(Section):
     precision: Literal["32-true", "bf16-mixed"] = Field(default="32-true", description="Lightning's precision=.")
     strategy: Literal["auto", "ddp"] = Field(default="auto", description="ddp: one run on `devices` devices.")
     devices: int = Field(default=1, ge=1, description="Devices (on a CPU: processes) of one run under ddp.")
+    nodes: int = Field(default=1, ge=1, description="Machines of one run under ddp, each with `devices` devices.")
 
 
 class LoggerSettings(Section):

@@ -236,13 +236,20 @@ def _job(config: Any) -> float | None:
 
     from experiments.compose import composer
     from experiments.errors import UserError
+    from experiments.place import own_place
     from experiments.plan import given_dials, run_spec
     from experiments.pricing import Pricer
+    from experiments.ranks import join
 
     choices, pinned = HydraConfig.get().runtime.choices, given_dials(HydraConfig.get().overrides.task)
     store = Store(str(config.results_dir))
     with composer():
         spec = run_spec(config, str(choices["model"]), str(choices["task"]), None, Pricer(), pinned)
+    place = own_place(TrainerSettings.model_validate(spec.config["trainer"]))
+    if not place.first:
+        if not join(store.folder(spec.id), place):
+            raise RunFailed(spec.id)
+        return None
     end = execute(spec, store)
     store.require_sound()
     if end == "interrupted":

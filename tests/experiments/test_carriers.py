@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from toy import make_spec
+from toy import make_record, make_spec
 
 from experiments import atomic, drain
 from experiments.carriers import Job, gpus, slurm
@@ -107,6 +108,32 @@ def test_draining_skips_what_is_over_or_claimed(store: Store, monkeypatch: pytes
         ends = drain.drain(job_for(path, specs))
     assert done == [specs[1].id, specs[2].id]  # told to stop: it does not begin the fourth
     assert ends == {"done": 1, "interrupted": 1}
+
+
+def test_draining_comes_back_for_what_its_holder_left(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The holder of the first run goes away while the second is at work, and nobody else is left to take it."""
+    specs = [make_spec(seed=seed, steps=2) for seed in range(2)]
+    _, path = make_plan(store, specs)
+    done: list[str] = []
+
+    with contextlib.ExitStack() as holder:
+        holder.enter_context(store.claim(specs[0].id))
+
+        def run(spec: RunSpec, store: Store, deaths: int) -> str:
+            holder.close()
+            done.append(spec.id)
+            store.write_record(make_record(spec))
+            return "done"
+
+        monkeypatch.setattr("experiments.isolate.run_isolated", run)
+        assert drain.drain(job_for(path, specs)) == {"done": 2}
+    assert done == [specs[1].id, specs[0].id]
+
+
+def test_a_launcher_carries_no_run_of_several_machines(store: Store) -> None:
+    plan, path = make_plan(store, [make_spec(trainer={"strategy": "ddp", "nodes": 2})])
+    with pytest.raises(UserError, match=r"trainer.nodes > 1.*experiments.train on each machine"):
+        Launch(plan, path, store, LauncherSettings(name="basic")).go()
 
 
 def fake_slurm(folder: Path, **programs: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def test_status_tells_the_five_states(store: Store, capsys: pytest.CaptureFixtur
         assert lines[spec.id].split()[4] == state
     assert "failed: no" in lines[specs[1].id]
     assert "4/12" in lines[specs[2].id] and "1.250" in lines[specs[2].id] and "node-7" in lines[specs[2].id]
-    assert "0 s ago" in lines[specs[2].id] and "180 s ago" in lines[specs[3].id]
+    assert re.search(r" \d s ago", lines[specs[2].id]) and re.search(r" 18\d s ago", lines[specs[3].id])
     assert "table toy: 5 runs: 1 done, 1 failed, 1 running, 1 stale, 1 planned" in text
     code, text = said(capsys, "status", f"results_dir={store.root}")
     assert code == 0 and plan.file_name in text and "1 stale" in text

@@ -14,9 +14,11 @@ import torch
 from toy import make_spec
 
 from experiments.errors import UserError
-from experiments.ranks import Place, agree, share
+from experiments.place import Place, free_port, own_place
+from experiments.ranks import agree, share
 from experiments.records import Record, RunSpec
 from experiments.runs import Store
+from experiments.settings import TrainerSettings
 from experiments.train import execute
 
 DDP = {"strategy": "ddp", "devices": 2, "keep_checkpoint": True}
@@ -82,6 +84,53 @@ def test_two_processes_stop_and_go_on_together(tmp_path: Path, number: int) -> N
     assert saved == (8 if number == signal.SIGTERM else 6) and together.record(two.id) is None
     assert run_apart(two, together) == 0
     same(found(alone, one), found(together, two))
+
+
+JOIN = """
+import sys
+from pathlib import Path
+from experiments.place import own_place
+from experiments.ranks import join
+from experiments.settings import TrainerSettings
+place = own_place(TrainerSettings(strategy="ddp", devices=1, nodes=2))
+sys.exit(0 if join(Path(sys.argv[1]), place) else 1)
+"""
+
+
+def meet(monkeypatch: pytest.MonkeyPatch, node: int, port: int) -> None:
+    for key, value in {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "NODE_RANK": node}.items():
+        monkeypatch.setenv(key, str(value))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_two_machines_give_what_one_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two machines that are one: each is given the command with the variables that a scheduler sets.
+
+    The first is killed at step 7, which ends the second one's rank; both go on from the checkpoint of step 6.
+    """
+    alone, together, port = Store(tmp_path / "alone"), Store(tmp_path / "together"), free_port()
+    one = make_spec(trainer={"keep_checkpoint": True})
+    two = make_spec(trainer={"strategy": "ddp", "devices": 1, "nodes": 2, "keep_checkpoint": True})
+    assert execute(one, alone) == "done"
+    words = [sys.executable, "-W", "ignore", "-c", JOIN, str(together.folder(two.id))]
+    for code, ends in ((STOP.format(number=int(signal.SIGKILL)), (-signal.SIGKILL, 1)), ("", (0, 0))):
+        meet(monkeypatch, 1, port)
+        with subprocess.Popen(words) as second:
+            meet(monkeypatch, 0, port)
+            assert run_apart(two, together, code) == ends[0]
+            assert second.wait(timeout=60) == ends[1]
+    same(found(alone, one), found(together, two))
+    assert not (together.folder(two.id) / "ranks.json").exists()
+
+
+def test_machines_that_do_not_know_where_to_meet(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = TrainerSettings(strategy="ddp", devices=2, nodes=3)
+    meet(monkeypatch, 2, 29500)
+    assert own_place(settings) == Place(4, 6, 0, "127.0.0.1", 29500, 3)
+    meet(monkeypatch, 3, 29500)
+    with pytest.raises(UserError, match=r"NODE_RANK \(0 to 2\) .* got '127.0.0.1', '29500' and '3'"):
+        own_place(settings)
 
 
 def test_shares_make_up_the_batch() -> None:
