@@ -189,7 +189,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--tokens", type=positive, default=16384, help="tokens in a batch (16384)")
     parser.add_argument("--repeats", type=positive, default=5, help="turns of each mixer (5)")
     parser.add_argument("--only", nargs="+", default=[], metavar="TEXT", help="mixers whose name contains one of these")
-    parser.add_argument("--memory-lengths", type=positive, nargs="*", default=[1024, 4096, 16384])
+    parser.add_argument("--memory-lengths", type=positive, nargs="*", default=[256, 1024, 4096, 16384])
     parser.add_argument("--no-memory", dest="memory_lengths", action="store_const", const=[])
     parser.add_argument("--out", type=Path, help="folder for mixers.md and mixers.csv")
     parser.add_argument("--peak", metavar="NAME", help=argparse.SUPPRESS)

@@ -51,8 +51,11 @@ class Reading:
 
 
 class _Sizes(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_int64) for name in "n H h K W first_age M segment causal S r C kind graph".split()]
-    _fields_ += [("scale", ctypes.c_float)]
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in ("n", "H", "h", "K", "W", "first_age", "M", "segment", "causal", "S")),
+        *((name, ctypes.c_int64) for name in ("r", "C", "kind", "graph")),
+        ("scale", ctypes.c_float),
+    ]
 
 
 def fused_attention(

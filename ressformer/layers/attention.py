@@ -2,7 +2,7 @@
 
 Attention is Vaswani et al. 2017 (1706.03762), eq. 1; rotary positions are Su et al. 2021 (2104.09864).
 
-Shapes: B batch, n length, d width, H heads, h head width, f FFN width.
+Shapes: B batch, n length, d width, H heads, Z heads of several projections, h head width, f FFN width.
 """
 
 from __future__ import annotations
@@ -41,9 +41,13 @@ class ProjectedAttention(nn.Module):
         raise NotImplementedError
 
     def forward(self, x_Bnd: Tensor, mask_Bn: Tensor | None) -> Tensor:
-        q_BHnh, k_BHnh, v_BHnh = (split_heads(t, self.n_heads) for t in self.qkv(x_Bnd).chunk(3, dim=-1))
-        if self.rotary is not None:
-            q_BHnh, k_BHnh = self.rotary(q_BHnh), self.rotary(k_BHnh)
+        qkv_BZnh = split_heads(self.qkv(x_Bnd), 3 * self.n_heads)
+        if self.rotary is None:
+            q_BHnh, k_BHnh, v_BHnh = qkv_BZnh.chunk(3, dim=1)
+        else:
+            # Queries and keys turn alike: together, for half the calls.
+            qk_BZnh, v_BHnh = qkv_BZnh.split([2 * self.n_heads, self.n_heads], dim=1)
+            q_BHnh, k_BHnh = self.rotary(qk_BZnh).chunk(2, dim=1)
         out_Bnd: Tensor = self.out(merge_heads(self.attend(q_BHnh, k_BHnh, v_BHnh, mask_Bn)))
         return out_Bnd
 

@@ -69,7 +69,7 @@ class MixtureOfExperts(nn.Module):
             y_Td = gelu(x_Td @ self.up_Edf[0]) @ self.down_Efd[0]
             return y_Td.view_as(x_Bnd), {}, x_Td.new_ones(1)
         logits_TE = nn.functional.linear(x_Td.float(), self.router.weight.float())
-        if (lib := eager_kernels("parts", x_Td, self.up_Edf)) is not None:
+        if (lib := eager_kernels("parts", x_Td, self.up_Edf, logits_TE)) is not None:
             mask_T = None if mask_Bn is None else mask_Bn.flatten()
             gate_Te, expert_Te, balance, z, load_E = Route.apply(lib, logits_TE, mask_T, self.config.top_e)  # type: ignore[no-untyped-call]
             y_Td = Dispatch.apply(x_Td, gate_Te, expert_Te, self.up_Edf, self.down_Efd)  # type: ignore[no-untyped-call]

@@ -14,6 +14,9 @@ Each query attends to three sets of keys, normalised together by a sparse activa
 Keys in the cache are not selected a second time. Without cache there is no notion of order anywhere: run
 bidirectionally, the module is permutation-equivariant (with blocks: under permutations of and within blocks).
 
+Selected tokens are attended to in PyTorch operators, or, on a CPU, in the kernels of `attend` that fuse them. (longer
+than 300 lines: one attention, whatever it selects.)
+
 Shapes: B batch, n length, d width, H heads, h head width, r edge rank, k selected keys, w cache entries, m slots,
 G memory groups, c columns; b block, N blocks, L keys of the chosen blocks.
 """

@@ -272,7 +272,8 @@ class Step(nn.Module):
         if state.graph is not None and attended.graph is not None:
             change, turnover = attended.graph.change(state.graph, mask_Bn)
             losses["structure"] = self.config.structure * change
-        seen = {"load_max": load_E.max(), "support": attended.support, "support_full": attended.full}
+        load_max = load_E.max() if diagnose else None
+        seen = {"load_max": load_max, "support": attended.support, "support_full": attended.full}
         return h_Bnd + y_Bnd, State(memory, attended.graph, losses, {**seen, "edge_turnover": turnover})
 
 

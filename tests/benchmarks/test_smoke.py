@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from benchmarks import measure, mixers, models
+from benchmarks import measure, mixers, models, steps
 from benchmarks.gpt2 import GPT2
 from ressformer.decoder import Decoder
 from ressformer.models.transformer import TransformerConfig
@@ -21,7 +21,7 @@ from ressformer.models.transformer import TransformerConfig
 @pytest.fixture(autouse=True)
 def here(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Stay in this process, under its environment; a child process takes seconds to import torch."""
-    for module in (mixers, models):
+    for module in (mixers, models, steps):
         monkeypatch.setattr(module, "enter", lambda *args: None)
     monkeypatch.setattr(models, "in_fresh_process", lambda *args: 2048.0)
     yield
@@ -64,6 +64,18 @@ def test_models(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     gpt2 = written(tmp_path / "gpt2.csv")
     assert [row["model"] for row in gpt2] == ["GPT-2 in plain torch", "vanilla", "vanilla through Lightning"]
     assert "Training step at budget tiny: 1 x 256 tokens" in capsys.readouterr().out
+
+
+def test_steps_of_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert steps.main(["--table", "smoke", "--repeats", "1", "--out", str(tmp_path)]) == 0
+    rows = written(tmp_path / "steps.csv")
+    vanilla = [row for row in rows if row["model"] == "transformer"]
+    assert len(vanilla) < len(rows) and all(float(row["time_per_flop_over_vanilla"]) == 1 for row in vanilla)
+    assert len(vanilla) == len({row["task"] for row in rows})
+    assert all(float(row["step_ms"]) > 0 and float(row["train_flops_per_step"]) > 0 for row in rows)
+    assert "tokens, CPU time of one thread" in capsys.readouterr().out
+    assert steps.main(["--table", "quickly"]) == 2
+    assert "quick" in capsys.readouterr().err
 
 
 def test_models_refuses_what_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,10 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from ressformer.decoder import Decoder
 from ressformer.layers import native
 from ressformer.layers.memory import Memory
 from ressformer.layers.native import eager_kernels
 from ressformer.layers.sparse import SelectionConfig, SparseAttention
+from ressformer.models.ressformer import ReSSFormerConfig
 
 BASE = SelectionConfig(top_k=5, cache=3, cache_lean=1.0)
 
@@ -62,3 +64,16 @@ def test_kernels_stay_away_from_counters_and_other_numbers():
     assert eager_kernels("attend", x.double()) is None and eager_kernels("attend", x.to("meta")) is None
     with torch.utils.flop_counter.FlopCounterMode(display=False):
         assert eager_kernels("attend", x) is None
+
+
+@pytest.mark.parametrize("selection", ["token", "block"])
+def test_kernels_stay_away_from_autocast(selection):
+    """Under autocast products are in bf16, and kernels would read past their end."""
+    model = Decoder(ReSSFormerConfig(selection=selection, block=8, blocks=2, steps=2), vocab_size=16, length=40)
+    tokens = torch.randint(0, 16, (4, 40))
+    exact = model(tokens).logits_BnV
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = model(tokens).logits_BnV
+    rounded.float().square().mean().backward()
+    error = (rounded - exact).norm(dim=-1) / exact.norm(dim=-1)
+    assert error.median() < 0.05

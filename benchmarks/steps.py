@@ -1,0 +1,132 @@
+"""A training step of every cell of a table: its models at their sizes, on batches of its tasks, as its runs take them.
+
+python -m benchmarks.steps --table quick --out results/benchmarks
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.measure import Report, enter, interleaved, machine, positive
+from benchmarks.models import VANILLA, Batch
+from experiments.build import build_decoder, build_model_config, build_task
+from experiments.compose import composer, require_option
+from experiments.errors import UserError
+from experiments.plan import make_plan, read_request
+from experiments.records import RunSpec
+from experiments.settings import Entry
+from ressformer.module import OptimConfig, SequenceModule
+from tasks.base import Task
+from tasks.loaders import TrainLoader
+
+MODULE = "benchmarks.steps"
+# Batches of a task that the turns go through: padding differs from one to the next.
+BATCHES = 8
+
+
+def planned(table: str) -> list[RunSpec]:
+    """One run of each cell of the table, the vanilla Transformer's cells added where it has none.
+
+    Raises:
+        UserError: an unknown table, or a budget that cannot be met.
+    """
+    with composer():
+        require_option("table", table)
+    request = read_request([f"table={table}"])
+    entries = [entry for entry in request.table.entries() if entry.label != VANILLA]
+    first = Entry(label=VANILLA, model=VANILLA)
+    settings = request.table.model_copy(update={"models": [first, *entries], "seeds": [0], "groups": {}})
+    return make_plan(request.model_copy(update={"table": settings})).runs
+
+
+def step(spec: RunSpec, task: Task, batches: Sequence[Batch]) -> Callable[[], object]:
+    """One training step of the run, without its trainer: the next batch, forward, backward, clipping, AdamW."""
+    torch.manual_seed(spec.seed)
+    decoder = build_decoder(build_model_config(spec.sizes), task)
+    module = SequenceModule(decoder, OptimConfig(**spec.config["trainer"]["optim"]), spec.steps)
+    adamw, turn = module.configure_optimizers()["optimizer"], itertools.cycle(batches)
+
+    def once() -> None:
+        adamw.zero_grad()
+        module.training_step(next(turn), 0).backward()
+        module.configure_gradient_clipping()
+        adamw.step()
+
+    return once
+
+
+def compare(specs: Sequence[RunSpec], repeats: int, report: Report) -> list[dict[str, Any]]:
+    """Time of a step and per useful FLOP, of one task's cells."""
+    task = build_task(specs[0].config["task"])
+    batches = list(TrainLoader(task, task.batch_size, 0, BATCHES))
+    seconds = interleaved({spec.model: step(spec, task, batches) for spec in specs}, repeats)
+    flops = {spec.model: spec.cost.flops_train / spec.steps for spec in specs}
+    tokens = task.batch_size * task.length
+    rows = [
+        {
+            "task": specs[0].task,
+            "model": name,
+            "batch": task.batch_size,
+            "length": task.length,
+            "train_flops_per_step": flops[name],
+            "step_ms": taken * 1e3,
+            "tokens_per_second": tokens / taken,
+            "step_over_vanilla": taken / seconds[VANILLA],
+            "time_per_flop_over_vanilla": taken / seconds[VANILLA] * flops[VANILLA] / flops[name],
+        }
+        for name, taken in seconds.items()
+    ]
+    report.table(
+        f"{specs[0].task}: {task.batch_size} x {task.length} tokens, CPU time of one thread",
+        ["model", "MFLOP/step", "step ms", "tokens/s", "step", "time/FLOP"],
+        [
+            [
+                row["model"],
+                f"{row['train_flops_per_step'] / 1e6:.0f}",
+                f"{row['step_ms']:.1f}",
+                f"{row['tokens_per_second']:,.0f}",
+                f"{row['step_over_vanilla']:.2f}x",
+                f"{row['time_per_flop_over_vanilla']:.2f}x",
+            ]
+            for row in rows
+        ],
+    )
+    return rows
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; 2 for bad input."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    parser = argparse.ArgumentParser(prog=f"python -m {MODULE}", description="Training steps of a table's cells.")
+    parser.add_argument("--table", default="quick", help="preset of conf/table (quick)")
+    parser.add_argument("--repeats", type=positive, default=30, help="turns of each model (30)")
+    parser.add_argument("--out", type=Path, help="folder for steps.md and steps.csv")
+    asked = parser.parse_args(words)
+    enter(MODULE, words)
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    try:
+        specs = planned(asked.table)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    report = Report("steps", f"A training step of the cells of table {asked.table}", asked.out)
+    rows = []
+    for task in dict.fromkeys(spec.task for spec in specs):
+        rows += compare([spec for spec in specs if spec.task == task], asked.repeats, report)
+    report.say(f"'step' and 'time/FLOP' are over {VANILLA}'s; FLOPs are useful training FLOPs.")
+    report.say(f"Medians of {asked.repeats} turns, interleaved. At the end: {machine()}")
+    report.write(steps=rows)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
