@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -41,6 +41,16 @@ class Item:
     difficulty: dict[str, int | float]
     canonical: str
     back: Ints | None = None
+
+
+class HasForm(Protocol):
+    """An item, or what one can be made of: `canonical` decides which split it belongs to."""
+
+    @property
+    def canonical(self) -> str: ...
+
+
+Form = TypeVar("Form", bound=HasForm)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,17 +246,22 @@ class Task(ABC):
         items.extend(self.item(split, EVAL_SEED, index) for index in range(len(items), total))
         return items[:total]
 
-    def draw(self, split: str, propose: Callable[[], Item | None]) -> Item:
-        """The first proposal that belongs to the split; None is a proposal that failed.
+    def owns(self, split: str, canonical: str) -> bool:
+        """Whether an item of this canonical form may be in the split.
 
-        Splits "test/ood_..." take any proposal: their sizes, which no other split has, keep them apart.
+        Splits "test/ood_..." take any: their sizes, which no other split has, keep them apart.
+        """
+        return split.startswith("test/ood") or partition(canonical) == split.partition("/")[0]
+
+    def draw(self, split: str, propose: Callable[[], Form | None]) -> Form:
+        """The first proposal that belongs to the split by its canonical form; None is a proposal that failed.
+
         Raises ValueError after REDRAWS refusals in a row (the configuration leaves the split empty).
         """
-        owner, outside = split.partition("/")[0], split.startswith("test/ood")
         for _ in range(REDRAWS):
-            item = propose()
-            if item is not None and (outside or partition(item.canonical) == owner):
-                return item
+            proposal = propose()
+            if proposal is not None and self.owns(split, proposal.canonical):
+                return proposal
         raise ValueError(
             f"task {self.name}: no item for split '{split}' in {REDRAWS} draws: "
             "this configuration has too few different items; widen its ranges or its length"

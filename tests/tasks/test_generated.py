@@ -49,21 +49,21 @@ def test_the_first_items_never_change(name: str, split: str) -> None:
 
 
 PINNED_WHOLE = {
-    "babi_like": "89fe8673491e38cbfc343618b5505874cc04a035dc556c85fdff368db61d9f3d",
+    "babi_like": "7930d4a0501a1f134f65c6d2e110db151c542a80467663726a6dd1f129419d6e",
     "cogs_like": "e3c9f056c3609efd0e13bc44e6181a1ef0b752bda69d26b00190fd32f4ab4dd2",
     "dyck": "569a763cfaae0924dd65d0e8c2cd2a7b8e558bafc4b00a16710cbbc57395a67f",
     "induction": "cdba7217e62e9836e825bfee95cd3f1f2d21f5dbc066e9c7bae49a47cf24206e",
-    "kinship": "d0f37f75df30b97a11dd8da11646d04389b14e4383cae8d262b1aa91006534ff",
-    "mqar": "1035bc27fa29fbe1c96d3699ca687b3aa4183becabf0e98076c3dac258436bb3",
+    "kinship": "57db5907283bf653e558db6ac913a0121bc24329a77becf66dab9f1e0b4ed19a",
+    "mqar": "3bbfccae414efd6d891cb653eb001ca9fd655b0c05b4f26f3288bcb54983ea56",
     "pcfg": "8d5b5622b0a2206583e27c25a97e18bc912c07cb96748fd4b0f1199148e709ef",
-    "reachability": "8f1554ed1d85fe9bb61d6de924b11ad529cb87c98dee65c22b1a48decaab9062",
+    "reachability": "afb1a93a708c62f173b35cf0e38873ebe42c2524026c62d5c07699f0d02370a7",
     "scan_like": "5a92d59759c9b9d90dc2e7242e431dd130eb1a3d20ea3154b03c52d609c84b65",
     "selective_copy": "1f331e67309c4358513562dacc906b7a5969cee7121714b46028dce9c141c762",
-    "shortest_path": "a33c4ce614d1667c926e2ce81e39a995ea7e5fa65804cc064e4ae4652eacff09",
+    "shortest_path": "29696af73740a966a71eb8690c31801766b5c645718976cf7cd5ce98ccde8580",
     "state_tracking": "b685eb9f4c25eeb61e5fd16a5bdc8f32194eec0ee9f99888413e746393359acf",
     "table_lookup": "d51c8b2e2474f36cca1674f3eaba35efaa22e153925533ddb04de285837baca3",
-    "table_qa": "7992d1b948a17f975ec257cd8969742cf689bb7b9e6fec4803d853d46c14097f",
-    "variable_tracking": "b1ae79d41ced9b3005051df124a9515ce354d3ac05a74c22dd3fb7acfcc956a0",
+    "table_qa": "be750dbe5889258a868c50fe26e3bd12b3fe034e3bcca1a6ed3917ad569c125a",
+    "variable_tracking": "af8c7100a07ac270c237903feac7967427cb56779b795f5e49ce3ce764ab7ae3",
 }
 
 
