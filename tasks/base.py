@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tasks.shortcuts import Rule, fitted_rules, measure_shortcuts
-from tasks.stream import partition
+from tasks.stream import Form, partition
 
 IGNORE = -100
 EVAL_SEED = 0  # every evaluation split is drawn with this seed, so that items are paired across models and seeds
@@ -41,16 +41,6 @@ class Item:
     difficulty: dict[str, int | float]
     canonical: str
     back: Ints | None = None
-
-
-class HasForm(Protocol):
-    """An item, or what one can be made of: `canonical` decides which split it belongs to."""
-
-    @property
-    def canonical(self) -> str: ...
-
-
-Form = TypeVar("Form", bound=HasForm)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,13 +10,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 T = TypeVar("T")
 
 _BLOCK = 64  # raw words fetched at once: most items need one or two blocks
+
+
+def _philox(key: Iterable[object]) -> np.random.Philox:
+    digest = hashlib.sha256("\x1f".join(map(str, key)).encode()).digest()
+    return np.random.Philox(key=np.frombuffer(digest[:16], "<u8"))
 
 
 def _words(bits: np.random.Philox) -> Iterator[int]:
@@ -28,9 +34,8 @@ class Stream:
     """Uniform draws from one keyed stream. Parts of the key may be anything with a stable `str`."""
 
     def __init__(self, *key: object) -> None:
-        digest = hashlib.sha256("\x1f".join(map(str, key)).encode()).digest()
         # A bound `__next__`, since draws are most of what generating an item costs.
-        self._word = _words(np.random.Philox(key=np.frombuffer(digest[:16], "<u8"))).__next__
+        self._word = _words(_philox(key)).__next__
 
     def below(self, bound: int) -> int:
         """Uniform integer in [0, bound); the bias is below bound / 2**64."""
@@ -67,6 +72,21 @@ class Stream:
     def shuffled(self, options: Sequence[T]) -> list[T]:
         """All of `options` in random order."""
         return self.sample(options, len(options))
+
+
+def permutation(count: int, *key: object) -> NDArray[np.int64]:
+    """0 ... count - 1 in an order that depends on the key alone: int64 [count]."""
+    return np.argsort(_philox(key).random_raw(count), kind="stable")
+
+
+class HasForm(Protocol):
+    """An item, or what one can be made of: `canonical` decides which split it belongs to."""
+
+    @property
+    def canonical(self) -> str: ...
+
+
+Form = TypeVar("Form", bound=HasForm)
 
 
 def partition(canonical: str) -> str:

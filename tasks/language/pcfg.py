@@ -11,6 +11,7 @@ Sentences follow each other without a sign in between; a window begins with a se
 from __future__ import annotations
 
 import math
+from bisect import bisect
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -86,6 +87,7 @@ class PCFG(ProbedTask):
         """See `Task.generate`. Inputs and labels [length_of(split)]; the last position has no label."""
         size = self.length_of(split) - 1
         stream = Stream(self.name, self.version, split, seed, index)
+
         def propose() -> Item:
             tokens: list[int] = []
             stack: list[int] = []
@@ -95,9 +97,8 @@ class PCFG(ProbedTask):
                     stack.append(0)
                     sentences += 1
                 draw = stream.uniform()
-                for bound, token, cost, children in self._rules[stack.pop()]:
-                    if draw < bound:
-                        break
+                bounds, options = self._rules[stack.pop()]
+                token, cost, children = options[bisect(bounds, draw)]
                 tokens.append(token)
                 bits += cost
                 stack += children
@@ -213,11 +214,8 @@ class PCFG(ProbedTask):
         return "".join(chr(ord("a") + token - FIRST) for token in item.input_ids[1:].tolist())
 
 
-def _cumulative(options: dict[int, tuple[float, list[int]]]) -> list[tuple[float, int, float, list[int]]]:
-    """Per rule of a non-terminal: upper bound of the draws that choose it, terminal, bits, non-terminals, last first."""
+def _cumulative(options: dict[int, tuple[float, list[int]]]) -> tuple[list[float], list[tuple[int, float, list[int]]]]:
+    """Per rule: upper bounds of the draws that choose it; its terminal, bits, and non-terminals, the last first."""
     bounds = [*accumulate(probability for probability, _ in options.values())]
-    bounds[-1] = math.inf
-    return [
-        (bound, token, -math.log2(probability), children[::-1])
-        for bound, (token, (probability, children)) in zip(bounds, options.items(), strict=True)
-    ]
+    rules = [(token, -math.log2(probability), rest[::-1]) for token, (probability, rest) in options.items()]
+    return bounds[:-1], rules
