@@ -3,8 +3,8 @@
     python -m benchmarks.generation --steps 40
 
 Per generated task: CPU time of drawing and collating a batch, and of a training step on it (forward, backward,
-clipping, AdamW) of one model at budget=tiny, by one thread, alternating; medians. transformer_rope is the fastest model, so its
-shares are the largest. Share = batch / (batch + step).
+clipping, AdamW) of one model at budget=tiny, by one thread, alternating; medians. transformer_rope is the fastest
+model, so its shares are the largest. Share = batch / (batch + step).
 """
 
 from __future__ import annotations
