@@ -65,7 +65,8 @@ class ShortestPath(GraphTask):
         seats = self.seats(facts, ["ask"], split)
         while lengths and len(questions) < seats:
             length = stream.choice(lengths)
-            questions.append(("ask", stream.pop(pairs[length]), length))
+            pair = stream.pop(pairs[length])
+            questions.append(("ask", pair, length))
             if not pairs[length]:
                 lengths.remove(length)
         return Puzzle(
