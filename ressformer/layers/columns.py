@@ -89,7 +89,8 @@ def _dot(x_BHnh: Tensor, y_BHmh: Tensor, idx_Bnc: Tensor, order_Be: Tensor, star
         return here
     x, y = _wide(x_BHnh), _wide(y_BHmh)
     shape = torch.Size((*x.shape[:3], idx_Bnc.shape[-1]))
-    if x.device.type != "cpu":
+    # A sparse matrix does not hold more columns than there are keys: columns that do not exist share the first.
+    if x.device.type != "cpu" or shape[3] > y.shape[2]:
         return _dot_by_copies(x, y, idx_Bnc).to(x_BHnh.dtype)
     rows, keys, width = x.shape[:3].numel(), y.shape[:3].numel(), shape[3]
     _quiet_sparse()

@@ -41,15 +41,20 @@ def _steady(y_To: Tensor, x_Ti: Tensor, w_Eio: Tensor, ends_E: Tensor) -> Tensor
     return y_To
 
 
-@torch.library.custom_op("ressformer::grouped_linear", mutates_args=())
-def _grouped_linear(x_Ti: Tensor, w_Eio: Tensor, ends_E: Tensor) -> Tensor:
+def rows_product(x_Ti: Tensor, w_Eio: Tensor, ends_E: Tensor, *, steady: bool) -> Tensor:
+    """As `grouped_linear`, without a gradient. `steady`: a row's bits do not depend on how long its run is (CPU)."""
     if _fast(x_Ti, w_Eio):
         y_To = grouped_mm(x_Ti, w_Eio, offs=ends_E)
-        return _steady(y_To, x_Ti, w_Eio, ends_E) if x_Ti.device.type == "cpu" else y_To
+        return _steady(y_To, x_Ti, w_Eio, ends_E) if steady and x_Ti.device.type == "cpu" else y_To
     y_To = x_Ti.new_empty(x_Ti.shape[0], w_Eio.shape[-1])
     for index, (start, end) in enumerate(_runs(ends_E)):
         y_To[start:end] = x_Ti[start:end] @ w_Eio[index]
     return y_To
+
+
+@torch.library.custom_op("ressformer::grouped_linear", mutates_args=())
+def _grouped_linear(x_Ti: Tensor, w_Eio: Tensor, ends_E: Tensor) -> Tensor:
+    return rows_product(x_Ti, w_Eio, ends_E, steady=True)
 
 
 @_grouped_linear.register_fake
@@ -57,14 +62,19 @@ def _(x_Ti: Tensor, w_Eio: Tensor, ends_E: Tensor) -> Tensor:
     return x_Ti.new_empty(x_Ti.shape[0], w_Eio.shape[-1])
 
 
-@torch.library.custom_op("ressformer::grouped_outer", mutates_args=())
-def _grouped_outer(x_Ti: Tensor, g_To: Tensor, ends_E: Tensor) -> Tensor:
+def outer_product(x_Ti: Tensor, g_To: Tensor, ends_E: Tensor) -> Tensor:
+    """Each run's x^T g, [E, i, o]: the gradient of its weight."""
     if _fast(x_Ti.t(), g_To):
         return grouped_mm(x_Ti.t(), g_To, offs=ends_E)
     w_Eio = x_Ti.new_zeros(ends_E.numel(), x_Ti.shape[1], g_To.shape[1])
     for index, (start, end) in enumerate(_runs(ends_E)):
         w_Eio[index] = x_Ti[start:end].t() @ g_To[start:end]
     return w_Eio
+
+
+@torch.library.custom_op("ressformer::grouped_outer", mutates_args=())
+def _grouped_outer(x_Ti: Tensor, g_To: Tensor, ends_E: Tensor) -> Tensor:
+    return outer_product(x_Ti, g_To, ends_E)
 
 
 @_grouped_outer.register_fake

@@ -16,7 +16,10 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu
 
 from ressformer.cost import Cost, group, linear
+from ressformer.layers.dispatch import Dispatch
 from ressformer.layers.grouped import grouped_linear
+from ressformer.layers.native import eager_kernels
+from ressformer.layers.parts import Route
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +69,11 @@ class MixtureOfExperts(nn.Module):
             y_Td = gelu(x_Td @ self.up_Edf[0]) @ self.down_Efd[0]
             return y_Td.view_as(x_Bnd), {}, x_Td.new_ones(1)
         logits_TE = nn.functional.linear(x_Td.float(), self.router.weight.float())
+        if (lib := eager_kernels("parts", x_Td, self.up_Edf)) is not None:
+            mask_T = None if mask_Bn is None else mask_Bn.flatten()
+            gate_Te, expert_Te, balance, z, load_E = Route.apply(lib, logits_TE, mask_T, self.config.top_e)  # type: ignore[no-untyped-call]
+            y_Td = Dispatch.apply(x_Td, gate_Te, expert_Te, self.up_Edf, self.down_Efd)  # type: ignore[no-untyped-call]
+            return y_Td.view_as(x_Bnd), self._weighted(balance, z), load_E
         probs_TE = logits_TE.softmax(dim=-1)
         gate_Te, expert_Te = probs_TE.topk(self.config.top_e, dim=-1)
         if self.config.top_e > 1:
@@ -99,7 +107,10 @@ class MixtureOfExperts(nn.Module):
         mean_E = (probs_TE * weight_T.unsqueeze(-1)).sum(0) / total
         z = (logits_TE.logsumexp(dim=-1).square() * weight_T).sum() / total
         balance = self.config.n_experts * (load_E * mean_E).sum()
-        return {"balance": self.config.balance * balance, "router_z": self.config.router_z * z}, load_E
+        return self._weighted(balance, z), load_E
+
+    def _weighted(self, balance: Tensor, z: Tensor) -> dict[str, Tensor]:
+        return {"balance": self.config.balance * balance, "router_z": self.config.router_z * z}
 
 
 def moe_cost(tokens: int, d_model: int, config: MoEConfig) -> Cost:

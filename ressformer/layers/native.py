@@ -23,6 +23,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,13 @@ def usable(*tensors: Tensor | None) -> bool:
         t is None or (type(t) in (Tensor, torch.nn.Parameter) and t.device.type == "cpu" and t.dtype == torch.float32)
         for t in tensors
     )
+
+
+def eager_kernels(name: str, *tensors: Tensor | None) -> ctypes.CDLL | None:
+    """The C kernels `name`, where plain eager code may call them; None where a compiler or a counter is looking."""
+    if torch.compiler.is_compiling() or not usable(*tensors) or _get_current_dispatch_mode() is not None:
+        return None
+    return library(name)
 
 
 def address(x: Tensor | None) -> ctypes.c_void_p:
@@ -90,7 +98,8 @@ def _load(name: str) -> ctypes.CDLL | None:
         log.info("no C compiler: %s runs in PyTorch", name)
         return None
     flags = [*_FLAGS, "-mprefer-vector-width=512"] if platform.machine() in ("x86_64", "AMD64") else [*_FLAGS]
-    key = hashlib.sha256("\n".join([source.read_text(), compiler, *flags, _processor()]).encode()).hexdigest()
+    sources = [part.read_text() for part in (source, *sorted(source.parent.glob("native_*.h")))]
+    key = hashlib.sha256("\n".join([*sources, compiler, *flags, _processor()]).encode()).hexdigest()
     target = _cache() / f"{name}-{key[:16]}.so"
     try:
         if not target.exists():

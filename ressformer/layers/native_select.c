@@ -95,3 +95,35 @@ void select_rows(const float *score, int64_t R, int64_t E, int64_t k, int64_t *o
     for (int64_t i = 0; i < k; i++) out[i] = i < count ? index[i] : E;
   }
 }
+
+/* As selection.py's select_keys, for short sequences: out [B, n, k]. Rows of a and b are as and bs floats apart. turned
+   holds r whole rows of scores, score one; near = 0 keeps the query itself. mask [B, n] or NULL. */
+void select_short(const float *a, int64_t as, const float *b, int64_t bs, const uint8_t *mask, int64_t B, int64_t n,
+                  int64_t r, int64_t k, int64_t near, int64_t causal, int64_t *out, float *turned, float *score,
+                  float *value, uint32_t *key, int32_t *index) {
+  const int64_t width = (n + LANES - 1) / LANES * LANES;
+  for (int64_t row = 0; row < B; row++, a += n * as, b += n * bs) {
+    for (int64_t e = 0; e < r; e++)
+      for (int64_t j = 0; j < width; j++) turned[e * width + j] = j < n ? b[j * bs + e] : 0.0f;
+    for (int64_t i = 0; i < n; i++, out += k) {
+      int64_t past = near ? i - near + 1 : i + 1, seen = causal ? (past > 0 ? past : 0) : n;
+      int64_t end = (seen + LANES - 1) / LANES * LANES;
+      for (int64_t at = 0; at < end; at += LANES) {
+        float s[LANES] = {0};
+        for (int64_t e = 0; e < r; e++)
+          for (int64_t lane = 0; lane < LANES; lane++) s[lane] += a[i * as + e] * turned[e * width + at + lane];
+        memcpy(score + at, s, sizeof(s));
+      }
+      for (int64_t j = seen; j < end; j++) score[j] = -INFINITY;
+      if (!causal)
+        for (int64_t j = i - near + 1 > 0 ? i - near + 1 : 0; j < n && j < i + near; j++) score[j] = -INFINITY;
+      if (mask)
+        for (int64_t j = 0; j < seen; j++)
+          if (!mask[row * n + j]) score[j] = -INFINITY;
+      if (!near) score[i] = INFINITY;
+      select_rows(score, 1, end, k, out, value, key, index);
+      for (int64_t j = 0; j < k; j++)
+        if (out[j] >= end) out[j] = n;
+    }
+  }
+}

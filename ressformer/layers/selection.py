@@ -30,6 +30,8 @@ from ressformer.layers import native
 
 # Scores held at a time: 2 MB in fp32.
 _HELD = 2**19
+# Sequences of at most this many tokens are scored and searched in one pass.
+_BRIEF = 512
 # Rows of fewer keys than this are searched whole; tournament groups are this many keys (a longer row, larger groups).
 _SHORT, _GROUP, _LONG = 2048, 8, 8192
 
@@ -56,8 +58,38 @@ def select_keys(
     """
     if k < 1 or near < 0:
         raise ValueError(f"selection: k={k} must be at least 1 and near={near} at least 0")
+    if a_Bnr.shape[1] <= _BRIEF and (lib := native.eager_kernels("select", a_Bnr, b_Bnr)):
+        return _select_short(lib, a_Bnr.detach(), b_Bnr.detach(), mask_Bn, k, near, causal)
     idx_Bnk: Tensor = _select(a_Bnr.detach(), b_Bnr.detach(), mask_Bn, k, near, causal)
     return idx_Bnk
+
+
+def _select_short(
+    lib: ctypes.CDLL, a_Bnr: Tensor, b_Bnr: Tensor, mask_Bn: Tensor | None, k: int, near: int, causal: bool
+) -> Tensor:
+    """As `select_keys`, in one C call for all sequences (native_select.c)."""
+    a_Bnr, b_Bnr = (t if _even(t) else t.contiguous() for t in (a_Bnr, b_Bnr))
+    batch, n, r = a_Bnr.shape
+    k, width = min(k, n), _padded(n)
+    idx_Bnk = torch.empty(batch, n, k, dtype=torch.int64)
+    mask_Bn = None if mask_Bn is None else mask_Bn.contiguous()
+
+    def work(start: int, stop: int) -> None:
+        held = [torch.empty(size) for size in (r * width, width, 4 * k + 96, 4 * k + 96, 4 * k + 96)]
+        a, b = a_Bnr[start:], b_Bnr[start:]
+        pairs = (native.address(a), a.stride(1), native.address(b), b.stride(1))
+        ins = [x if isinstance(x, ctypes.c_void_p) else ctypes.c_int64(x) for x in pairs]
+        mask = native.address(None if mask_Bn is None else mask_Bn[start:])
+        sizes = [ctypes.c_int64(x) for x in (stop - start, n, r, k, near, int(causal))]
+        lib.select_short(*ins, mask, *sizes, native.address(idx_Bnk[start:]), *(native.address(t) for t in held))
+
+    native.in_threads(work, batch)
+    return idx_Bnk
+
+
+def _even(x_Bnr: Tensor) -> bool:
+    """Whether rows are dense and equally far apart, from sequence to sequence, too."""
+    return x_Bnr.stride(2) == 1 and x_Bnr.stride(0) == x_Bnr.shape[1] * x_Bnr.stride(1)
 
 
 @torch.library.custom_op("ressformer::select_keys", mutates_args=())

@@ -21,12 +21,14 @@ G memory groups, c columns; b block, N blocks, L keys of the chosen blocks.
 from __future__ import annotations
 
 import math
+from ctypes import CDLL
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from ressformer.decoder import init_linear
+from ressformer.layers.attend import Reading, fused_attention
 from ressformer.layers.block_choice import all_blocks, choose_blocks, hidden_keys
 from ressformer.layers.chosen_blocks import chosen_attention, edge_bias
 from ressformer.layers.columns import Columns, columns, gather_dot, gather_sum, near_index
@@ -34,6 +36,7 @@ from ressformer.layers.conv import merge_heads, split_heads
 from ressformer.layers.entmax import normalise
 from ressformer.layers.graph import BlockGraph, Graph
 from ressformer.layers.memory import Memory
+from ressformer.layers.native import eager_kernels
 from ressformer.layers.selection import select_keys
 
 ACTIVATIONS = ("softmax", "sparsemax", "entmax15")
@@ -131,16 +134,23 @@ class SparseAttention(nn.Module):
             want_graph: return the graph, too.
         """
         d = x_Bnd.shape[-1]
-        q_Bnd, k_Bnd, v_Bnd = self.qkv(x_Bnd).chunk(3, dim=-1)
+        qkv_Bn3d = self.qkv(x_Bnd)
+        slots_BS2d = None
+        if memory is not None:
+            slots_BS2d = nn.functional.linear(memory.slots_BGmd, self.qkv.weight[d:]).flatten(1, 2)
+        q_Bnd, k_Bnd, v_Bnd = qkv_Bn3d.chunk(3, dim=-1)
         q_Bnd = q_Bnd / math.sqrt(d // self.n_heads)
+        choosing = edges if edges is not None else (q_Bnd, k_Bnd)
+        if self.config.selection == "token":
+            lib = eager_kernels("attend", qkv_Bn3d, slots_BS2d, *(edges or ()), self.age_bias_Hw)
+            if lib is not None:
+                return self._fused(lib, qkv_Bn3d, slots_BS2d, edges, choosing, memory, mask_Bn, diagnose, want_graph)
         q, k, v = (split_heads(t, self.n_heads) for t in (q_Bnd, k_Bnd, v_Bnd))
         k_all, v_all = k, v
-        if memory is not None:
+        if slots_BS2d is not None:
             # Slots are keys n, n + 1, ... of the same table.
-            slots_BGm2d = nn.functional.linear(memory.slots_BGmd, self.qkv.weight[d:])
-            slots = (split_heads(t, self.n_heads) for t in slots_BGm2d.flatten(1, 2).chunk(2, dim=-1))
+            slots = (split_heads(t, self.n_heads) for t in slots_BS2d.chunk(2, dim=-1))
             k_all, v_all = (torch.cat([t, s], dim=2) for t, s in zip((k, v), slots, strict=True))
-        choosing = edges if edges is not None else (q_Bnd, k_Bnd)
         heads = _Heads(q, k, v, k_all, v_all, edges, mask_Bn)
         direct_Bnc = self._direct(heads, memory)
         if self.config.selection == "token":
@@ -148,6 +158,41 @@ class SparseAttention(nn.Module):
         else:
             attended = self._blocks(heads, choosing, direct_Bnc, want_graph)
         attended.y_Bnd = self.out(attended.y_Bnd)
+        return attended
+
+    def _fused(
+        self,
+        lib: CDLL,
+        qkv_Bn3d: Tensor,
+        slots_BS2d: Tensor | None,
+        edges: Factors | None,
+        choosing: Factors,
+        memory: Memory | None,
+        mask_Bn: Tensor | None,
+        diagnose: bool,
+        want_graph: bool,
+    ) -> Attended:
+        """As `_tokens`, through the kernels of `attend`."""
+        config = self.config
+        graph = "attention" if config.attention_graph else "edges" if edges is not None else "none"
+        reading = Reading(
+            n_heads=self.n_heads,
+            ages=self.ages,
+            slots=0 if memory is None else memory.slots_BGmd.shape[2],
+            segment=1 if memory is None else memory.size,
+            causal=self.causal,
+            activation=config.activation,
+            graph=graph if want_graph else "none",
+        )
+        idx_Bnk = select_keys(*choosing, config.top_k, near=config.cache, causal=self.causal, mask_Bn=mask_Bn)
+        operands = qkv_Bn3d, slots_BS2d, edges, self.age_bias_Hw, idx_Bnk, mask_Bn
+        y_Bnd, weight_Bnk, p_BnHc = fused_attention(lib, *operands, reading)
+        attended = Attended(self.out(y_Bnd))
+        if weight_Bnk is not None:
+            attended.graph = Graph(idx_Bnk, weight_Bnk, ascending=True)
+        if diagnose:
+            attended.support = (p_BnHc > 0).sum(-1).float().mean()
+            attended.full = (p_BnHc[..., : idx_Bnk.shape[-1]] > 0).all(-1).float().mean()
         return attended
 
     def _direct(self, heads: _Heads, memory: Memory | None) -> Tensor | None:

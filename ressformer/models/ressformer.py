@@ -58,7 +58,8 @@ class ReSSFormerConfig(ModelConfig):
         ffn: experts | dense, one network of the active size top_e * d_expert.
         n_experts, top_e, d_expert: experts, experts per token, width of one; n_experts=1 is a dense network, too.
         balance, router_z: weights of the router's losses.
-        expert_copies: experts begin as copies of one network.
+        expert_copies: experts begin as copies of one network (the paper is silent; independent experts leave the
+            plateau of recall later, docs/ressformer.md).
         input_injection: add the embeddings to every step's input (not in the faithful arm).
         step_embedding: add a learned vector per step (not in the faithful arm).
     """
@@ -90,7 +91,7 @@ class ReSSFormerConfig(ModelConfig):
     d_expert: int = 256
     balance: float = 1e-2
     router_z: float = 1e-3
-    expert_copies: bool = False
+    expert_copies: bool = True
     input_injection: bool = False
     step_embedding: bool = False
 
