@@ -106,7 +106,7 @@ class TableQA(FactTask):
         palettes = [stream.sample(range(VALUES), stream.between(2, min(rows + 1, VALUES))) for _ in range(columns)]
         grid = [[stream.choice(palette) for palette in palettes] for _ in range(rows)]
         refs = [(row + stream.between(1, rows - 1)) % rows for row in range(rows)]
-        name = _canonical(grid, refs)
+        name = table_name(grid, refs)
         if not self.owns(split, name):
             return None
         facts: list[Fact] = [("cell", (r, c, v)) for r, line in enumerate(grid) for c, v in enumerate(line)]
@@ -258,7 +258,7 @@ def _values(facts: list[Fact], axis: int, args: tuple[int, ...]) -> list[int]:
     return [cell[2] for kind, cell in facts if kind == "cell" and cell[axis] == args[0]]
 
 
-def _canonical(grid: Grid, refs: list[int]) -> str:
+def table_name(grid: Grid, refs: list[int]) -> str:
     """The same for every naming and order of rows and columns: values by row with those referred to, and by column."""
     rows = [sorted(line) for line in grid]
     columns = sorted([sorted(column) for column in zip(*grid, strict=True)])

@@ -12,12 +12,14 @@ import torch
 from generated import GENERATED, within_bounds
 
 from tasks.base import IGNORE, Item, Task, item_bytes
-from tasks.graphs import canonical_graph
+from tasks.graphs import canonical_graph, graph_name
 from tasks.qa.chain import QUESTION, Chain
 from tasks.registry import load
 from tasks.shortcuts import measure_shortcuts
-from tasks.stream import Stream, partition
+from tasks.stream import Stream, partition, permutation
+from tasks.structure.digraph import distances, pairs_by_distance, random_edges
 from tasks.structure.listops import DIGITS, OPERATORS, ListOps, apply, canonical_form, draw_arguments
+from tasks.structure.table_qa import table_name
 
 TASKS: dict[str, Task] = {name: load(name, ["n_test=200"]) for name in GENERATED} | {"listops": ListOps(n_test=400)}
 
@@ -81,6 +83,9 @@ def test_streams_are_uniform_and_keyed() -> None:
     assert set(counts) == set(range(5)) and max(counts.values()) < 1150 and min(counts.values()) > 850
     assert sorted(stream.shuffled(range(9))) == list(range(9)) and len(set(stream.sample(range(9), 4))) == 4
     assert {stream.between(2, 4) for _ in range(100)} == {2, 3, 4} and 0 <= stream.uniform() < 1
+    assert (
+        sorted(permutation(9, "a")) == list(range(9)) and permutation(9, "a").tolist() != permutation(9, "b").tolist()
+    )
     assert Stream("a", 1).below(2**60) == Stream("a", 1).below(2**60) != Stream("a", 2).below(2**60)
 
 
@@ -94,6 +99,36 @@ def test_chain_canonical_form_ignores_names_and_order() -> None:
     assert form == canonical_graph(renamed[::-1], asked[::-1])
     assert form != canonical_graph([*facts[:3], (3, 0, 1)], questions)
     assert form != canonical_graph(facts, [(0, (0,), 1), (3, (1,), 1)])
+
+
+def test_names_of_graphs_and_tables_ignore_names_and_order() -> None:
+    stream, forms = Stream("forms"), set()
+    for _ in range(60):
+        edges = random_edges(stream, 7, 8)
+        new = stream.shuffled(range(30))
+        moved = stream.shuffled([(new[u], 0, new[v]) for u, v in edges])
+        forms.add(graph_name(moved))
+        assert graph_name(moved) == graph_name([(u, 0, v) for u, v in edges])
+        assert graph_name(moved) != graph_name([*moved, (new[0], 1, new[1])])
+    assert graph_name([(0, 0, 1), (0, 0, 2)]) != graph_name([(1, 0, 0), (2, 0, 0)])
+    assert len(forms) > 30
+    grid, refs = [[1, 5], [2, 5], [7, 0]], [1, 2, 0]
+    order = [2, 0, 1]
+    shuffled = [grid[row][::-1] for row in order]
+    assert table_name(grid, refs) == table_name(shuffled, [order.index(refs[row]) for row in order])
+    assert table_name(grid, refs) != table_name(grid, [2, 2, 0]) and table_name(grid, refs) != table_name(
+        shuffled, refs
+    )
+
+
+def test_distances_in_a_graph_are_those_of_a_search() -> None:
+    stream = Stream("distances")
+    for nodes in (5, 9, 20):
+        edges = random_edges(stream, nodes, nodes + 2)
+        reached, pairs = pairs_by_distance(edges, nodes)
+        assert reached == [distances(edges, node) for node in range(nodes)]
+        assert all(reached[u][v] == length for length, found in pairs.items() for u, v in found)
+        assert sum(map(len, pairs.values())) == sum(len(found) - 1 for found in reached)
 
 
 def test_chain_facts_and_questions_are_unambiguous_and_different() -> None:
