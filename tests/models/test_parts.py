@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn.functional import gelu, scaled_dot_product_attention
 
-from ressformer.decoder import Decoder
+from ressformer.decoder import Decoder, ModelConfig
 from ressformer.layers.conv import ShortConv, merge_heads, split_heads
 from ressformer.layers.graph import Graph
 from ressformer.layers.grouped import grouped_linear
@@ -204,17 +204,22 @@ def test_steps_at_evaluation_are_their_own_dial() -> None:
     assert "cosine/5" in model.eval()(tokens).diagnostics
 
 
-def test_gradient_reaches_every_weight() -> None:
-    torch.manual_seed(0)
-    for config in (
-        ReSSFormerConfig(d_model=32, step_embedding=True, short_conv=2),
-        TransformerConfig(d_model=32),
-    ):
+@pytest.mark.parametrize(
+    "config",
+    [ReSSFormerConfig(d_model=32, step_embedding=True, short_conv=2), TransformerConfig(d_model=32)],
+    ids=lambda config: config.family,
+)
+def test_gradient_reaches_every_weight(config: ModelConfig) -> None:
+    """In some draw of the weights: a sparse activation may leave the memory slots out in one of them."""
+    silent: set[str] | None = None
+    for seed in range(3):
+        torch.manual_seed(seed)
         model = Decoder(config, vocab_size=7, length=40)
         out = model(torch.randint(0, 7, (4, 40)))
         (out.logits_BnV.square().sum() + sum(out.aux_losses.values(), torch.zeros(()))).backward()
-        silent = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
-        assert silent == []
+        found = {n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0}
+        silent = found if silent is None else silent & found
+    assert silent == set()
 
 
 def test_short_conv_starts_as_identity_and_looks_back_only() -> None:
