@@ -116,9 +116,7 @@ def test_names_of_graphs_and_tables_ignore_names_and_order() -> None:
     order = [2, 0, 1]
     shuffled = [grid[row][::-1] for row in order]
     assert table_name(grid, refs) == table_name(shuffled, [order.index(refs[row]) for row in order])
-    assert table_name(grid, refs) != table_name(grid, [2, 2, 0]) and table_name(grid, refs) != table_name(
-        shuffled, refs
-    )
+    assert table_name(grid, refs) != table_name(grid, [2, 2, 0])
 
 
 def test_distances_in_a_graph_are_those_of_a_search() -> None:
