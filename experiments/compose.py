@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -62,6 +63,38 @@ def opened(argument: str) -> str:
 def composed(overrides: Sequence[str]) -> DictConfig:
     """conf/config.yaml under the overrides (inside `composer`). Hydra's own errors pass through."""
     return compose("config", overrides=[opened(override) for override in overrides])
+
+
+class Cells:
+    """Composes the cells of a grid, each half once: what the overrides say of the model, and what they say of the rest.
+
+    Composing takes 0.1 s, and a grid of 13 models and 18 tasks has 234 cells of 31 halves.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, ...], DictConfig] = {}
+
+    def config(self, overrides: Sequence[str]) -> DictConfig:
+        """The same as `composed(overrides)`, a config of the caller's own."""
+        own = tuple(o for o in overrides if override_key(o).split(".")[0].split("/")[0] == "model")
+        rest = tuple(o for o in overrides if o not in own)
+        model = self._half(own)
+        if "model" not in model or _outside(model) != _outside(self._half(())):
+            return composed(overrides)  # a model's YAML that reaches into other sections
+        config = copy.deepcopy(self._half(rest))
+        config.model = model.model
+        return config
+
+    def _half(self, overrides: tuple[str, ...]) -> DictConfig:
+        if overrides not in self._kept:
+            self._kept[overrides] = composed(overrides)
+        return self._kept[overrides]
+
+
+def _outside(config: DictConfig) -> dict[Any, Any]:
+    values = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(values, dict)
+    return {key: value for key, value in values.items() if key != "model"}
 
 
 def plain(config: Any) -> dict[str, Any]:

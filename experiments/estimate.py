@@ -1,8 +1,10 @@
 """What a plan will cost: FLOPs, hours and disk, from throughput measured on this machine, before anything starts.
 
 The time of a run is that of a finished run of the same cell in this store, if there is one; else a few steps and
-one evaluation batch are timed (and remembered in throughput.json); else, beyond `MEASURE_SECONDS` of that, it is
-scaled by FLOPs from the cells that were timed.
+one evaluation batch are timed (experiments.throughput; remembered in throughput.json); else it is scaled by FLOPs
+from cells of the same model that were timed, or of any model. Timing ends after `MEASURE_SECONDS`, cheap cells first.
+
+The hours on a GPU are not measured but assumed: `Gpu` says what of, and the report prints it.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ import json
 import os
 import statistics
 import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,9 +28,9 @@ from experiments.provenance import cpu_model, source_fingerprint
 from experiments.records import RunSpec
 from experiments.runs import Store
 from experiments.settings import LauncherSettings, TrainerSettings
+from experiments.throughput import time_cell
 
 MEASURE_SECONDS = 60.0
-STEPS = 3
 MIB = 2**20
 ENOUGH = 5  # seeds of a cell whose records are looked at
 LISTED = 200  # runs printed one by one
@@ -43,37 +47,85 @@ class Estimate:
     source: str
 
 
+@dataclass(frozen=True)
+class Gpu:
+    """What is assumed of an H200-class GPU. No figure of this project is behind it.
+
+    Attributes:
+        flops: FLOPs per second that training reaches; 5e13 is a twentieth of the 989e12 dense bf16 FLOP/s of NVIDIA's
+            data sheet, since models of these presets are far too small to fill the device.
+        step_seconds: the least a step takes, however small: launches of its kernels.
+    """
+
+    flops: float = 5e13
+    step_seconds: float = 0.02
+
+    def seconds(self, spec: RunSpec) -> float:
+        """Of training the run."""
+        return max(spec.cost.flops_train / self.flops, spec.steps * self.step_seconds)
+
+
 def estimates(plan: Plan, store: Store, measure: bool) -> dict[str, Estimate]:
     """The estimate of each run, by id."""
-    found: dict[str, Estimate] = {}
     cells: dict[str, list[RunSpec]] = {}
+    here = (cpu_model(), source_fingerprint())
     for spec in plan.unique():
-        cells.setdefault(cell_key(spec), []).append(spec)
-    known, begun = _remembered(store), time.monotonic()
-    rates: list[float] = []
+        cells.setdefault(cell_key(spec, here), []).append(spec)
+    known = _remembered(store)
+    own: dict[str, Estimate] = {}
     for key, specs in cells.items():
-        estimate = _from_records(specs, store)
-        if estimate is None and key in known:
-            estimate = Estimate(known[key], "timed before")
-        if estimate is None and measure and time.monotonic() - begun < MEASURE_SECONDS:
-            known[key] = time_cell(specs[0])
-            estimate = Estimate(known[key], "timed now")
-        if estimate is not None and estimate.seconds:
-            rates.append(specs[0].cost.flops_train / estimate.seconds)
-            found |= {spec.id: estimate for spec in specs}
-    atomic.write_json(store.root / "throughput.json", known)
-    for spec in plan.unique():
-        if spec.id not in found:
-            scaled = spec.cost.flops_train / statistics.median(rates) if rates else None
-            found[spec.id] = Estimate(scaled, "scaled by FLOPs" if rates else "not known")
+        if (estimate := _from_records(specs, store, here[0])) is not None:
+            own[key] = estimate
+        elif key in known:
+            own[key] = Estimate(known[key], "timed before")
+    if measure:
+        timed = _time_cells({key: specs[0] for key, specs in cells.items() if key not in own})
+        own |= {key: Estimate(seconds, "timed now") for key, seconds in timed.items()}
+        if timed:
+            atomic.write_json(store.root / "throughput.json", {**known, **timed})
+    return _spread(cells, own)
+
+
+def _time_cells(cells: Mapping[str, RunSpec]) -> dict[str, float]:
+    """Seconds of a run of the cells that can be timed in MEASURE_SECONDS: models in turn, the cheapest step first."""
+    turns: dict[str, int] = {}
+    order: list[tuple[int, str, RunSpec]] = []
+    for key, spec in sorted(cells.items(), key=lambda cell: cell[1].cost.flops_train / cell[1].steps):
+        turns[spec.model] = turns.get(spec.model, 0) + 1
+        order.append((turns[spec.model], key, spec))
+    begun, found = time.monotonic(), {}
+    for _, key, spec in sorted(order, key=lambda cell: cell[0]):
+        left = MEASURE_SECONDS - (time.monotonic() - begun)
+        if left <= 0:
+            break
+        if (seconds := time_cell(spec, left)) is not None:
+            found[key] = seconds
     return found
 
 
-def cell_key(spec: RunSpec) -> str:
-    """What decides the time of a run: all but the seed, and this machine."""
+def _spread(cells: Mapping[str, list[RunSpec]], own: Mapping[str, Estimate]) -> dict[str, Estimate]:
+    """Estimates of cells, spread to their runs and, by FLOPs, to the cells without one."""
+    rates: dict[str, list[float]] = {}
+    for key, estimate in own.items():
+        spec = cells[key][0]
+        if estimate.seconds:
+            rates.setdefault(spec.model, []).append(spec.cost.flops_train / estimate.seconds)
+    every = [rate for each in rates.values() for rate in each]
+    found: dict[str, Estimate] = {}
+    for key, specs in cells.items():
+        estimate = own.get(key, Estimate(None, "not known"))
+        if key not in own and every:
+            same = rates.get(specs[0].model)
+            seconds = specs[0].cost.flops_train / statistics.median(same or every)
+            estimate = Estimate(seconds, "scaled by FLOPs" if same else "scaled, other models")
+        found |= {spec.id: estimate for spec in specs}
+    return found
+
+
+def cell_key(spec: RunSpec, here: Sequence[str]) -> str:
+    """What decides the time of a run: all but the seed; `here` is the machine and the sources."""
     config = {key: value for key, value in spec.config.items() if key in ("task", "trainer")}
-    here = [cpu_model(), source_fingerprint()]
-    return atomic.digest({"config": config, "sizes": spec.sizes, "steps": spec.steps, "here": here})
+    return atomic.digest({"config": config, "sizes": spec.sizes, "steps": spec.steps, "here": list(here)})
 
 
 def _remembered(store: Store) -> dict[str, float]:
@@ -84,58 +136,13 @@ def _remembered(store: Store) -> dict[str, float]:
         return {}
 
 
-def _from_records(specs: list[RunSpec], store: Store) -> Estimate | None:
-    here, seconds = cpu_model(), []
+def _from_records(specs: list[RunSpec], store: Store, here: str) -> Estimate | None:
+    seconds = []
     for spec in specs[:ENOUGH]:
         record = store.record(spec.id) if store.status(spec.id) == "done" else None
         if record is not None and record.provenance.cpu == here:
             seconds.append(record.measured.wall_seconds)
     return Estimate(statistics.median(seconds), "from records") if seconds else None
-
-
-def time_cell(spec: RunSpec) -> float:
-    """Seconds of one run, from some training steps and one batch of evaluation."""
-    import torch
-
-    from experiments.build import build_task
-    from experiments.fit import build_module
-    from tasks.loaders import TrainLoader
-
-    settings = TrainerSettings.model_validate(spec.config["trainer"])
-    cuda = settings.accelerator != "cpu" and torch.cuda.is_available()
-    device = torch.device("cuda" if cuda else "cpu")
-    begun = time.perf_counter()
-    torch.set_num_threads(settings.threads)
-    task = build_task(spec.config["task"], spec.allow_targets)
-    module = build_module(spec, settings, task).to(device)
-    building = time.perf_counter() - begun
-    loader = TrainLoader(task, task.batch_size, spec.seed)
-    optimizer = module.configure_optimizers()["optimizer"]
-    step, forward = [], 0.0
-    for number in range(STEPS + 1):
-        begun = time.perf_counter()
-        batch = {key: value.to(device) for key, value in loader.batch(number).items()}
-        optimizer.zero_grad()
-        with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision != "32-true"):
-            loss = module.training_step(batch, number)
-        loss.backward()
-        optimizer.step()
-        _finish(cuda)
-        step.append(time.perf_counter() - begun)
-        begun = time.perf_counter()
-        module.eval().predict(batch)
-        _finish(cuda)
-        forward, _ = time.perf_counter() - begun, module.train()
-    validations = -(-spec.steps // settings.val_every)
-    items = validations * task.splits["validation"] + sum(n for name, n in task.splits.items() if name != "validation")
-    return building + spec.steps * statistics.median(step[1:]) + items / task.batch_size * forward
-
-
-def _finish(cuda: bool) -> None:
-    if cuda:
-        import torch
-
-        torch.cuda.synchronize()
 
 
 def disk(plan: Plan, at_a_time: int) -> tuple[float, float]:
@@ -154,7 +161,12 @@ def disk(plan: Plan, at_a_time: int) -> tuple[float, float]:
 
 
 def show_estimate(
-    plan: Plan, store: Store, launcher: LauncherSettings, measure: bool = True, console: Console | None = None
+    plan: Plan,
+    store: Store,
+    launcher: LauncherSettings,
+    measure: bool = True,
+    console: Console | None = None,
+    gpu: Gpu = Gpu(),
 ) -> None:
     """Print every run, and the sums."""
     console = console or Console()
@@ -174,11 +186,11 @@ def show_estimate(
     wide.print(table)
     if len(runs) > LISTED:
         console.print(f"... and {len(runs) - LISTED} more runs", highlight=False)
-    for line in sums(plan, store, launcher, found):
+    for line in sums(plan, store, launcher, found, gpu):
         console.print(escape(line), highlight=False, soft_wrap=True)
 
 
-def sums(plan: Plan, store: Store, launcher: LauncherSettings, found: dict[str, Estimate]) -> list[str]:
+def sums(plan: Plan, store: Store, launcher: LauncherSettings, found: dict[str, Estimate], gpu: Gpu) -> list[str]:
     """Counts, FLOPs, hours and disk of the plan, in words."""
     runs = plan.unique()
     todo = [spec for spec in runs if store.status(spec.id) is None]
@@ -188,11 +200,21 @@ def sums(plan: Plan, store: Store, launcher: LauncherSettings, found: dict[str, 
     known = [each for each in seconds if each is not None]
     # The longest run goes first, so the end is ragged by a run at most.
     hours = max(sum(known) / at_a_time, max(known, default=0.0)) / 3600
+    on_gpu = sum(gpu.seconds(spec) for spec in todo) / 3600
     stay, working = disk(plan, at_a_time)
     flops = sum(spec.cost.flops_train for spec in todo)
     parts = [f"table {plan.table.name}: {len(runs)} runs, {len(runs) - len(todo)} over, {len(todo)} to do"]
     parts.append(f"training FLOPs to do: {flops:.3g}")
     missing = "" if len(known) == len(seconds) else f" ({len(seconds) - len(known)} runs without an estimate)"
-    parts.append(f"time: {hours:.2f} h at {at_a_time} runs at a time, {sum(known) / 3600:.2f} h of runs{missing}")
+    if known or not todo:
+        parts.append(f"time: {hours:.2f} h at {at_a_time} runs at a time, {sum(known) / 3600:.2f} h of runs{missing}")
+    else:
+        parts.append("time here: not known")
+    parts.append(
+        f"one H200-class GPU: {on_gpu:.2f} h of training, if it does {gpu.flops:.3g} FLOP/s and a step takes "
+        f"{gpu.step_seconds * 1e3:g} ms at least: assumed, not measured (--gpu-flops=, --gpu-step-ms=)"
+    )
+    sources = Counter(found[spec.id].source for spec in todo)
+    parts.append("times are " + ", ".join(f"{source}: {n} runs" for source, n in sources.most_common()))
     parts.append(f"disk: {stay / MIB:.1f} MiB that stay, {working / MIB:.1f} MiB more for checkpoints at work")
     return parts

@@ -19,6 +19,7 @@ from experiments.robust import performance_profile
 from experiments.runs import Store
 from experiments.settings import TableSettings
 from experiments.table import primary_rows
+from experiments.tuning_figure import tuning
 
 INNER = {
     "support": "keys attended to",
@@ -52,6 +53,7 @@ def sections(
         Section("range", "Beyond the training range", _RANGE, _range(pen, curves.distance(runs), arrows)),
         Section("curves", "Curves", _CURVES, _curves(pen, curves.point_curves(runs), arrows)),
         Section("profile", "Over all tasks", _PROFILE, _profile(pen, runs, settings)),
+        tuning(pen, arrows, settings.name, store),
         Section("growth", "Cost against length", _GROWTH, _growth(pen, runs)),
         Section("inner", "What the model does inside", _INNER, _inner(pen, curves.inner(runs, store))),
     ]

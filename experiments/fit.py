@@ -21,6 +21,7 @@ from experiments.errors import UserError
 from experiments.evaluate import Evaluator
 from experiments.loader import StepLoader
 from experiments.mirror import MetricsLog
+from experiments.pricing import with_count
 from experiments.ranks import Peer, Place, strategy, together
 from experiments.records import RunSpec
 from experiments.settings import TrainerSettings
@@ -79,6 +80,7 @@ def train(run: Run | Peer, place: Place, checkpoint: Path | None) -> Trained:
     quiet_lightning()
     torch.set_num_threads(run.settings.threads)
     task = build_task(run.spec.config["task"], run.spec.allow_targets)
+    run.spec = with_count(run.spec, task)
     metric = run.spec.task_info.metric
     evaluate = Evaluator(task, metric, run.settings.eval_batch_size, lambda: _evaluation_beat(run))
     module = build_module(run.spec, run.settings, task)

@@ -109,7 +109,11 @@ def _cells(runs: Runs) -> dict[tuple[str, str], list[tuple[RunSpec, Record | Non
 
 def _common(table: str, model: str, task: str, members: Runs) -> dict[str, Any]:
     spec, _ = members[0]
-    info, cost, budget = spec.task_info, spec.cost, spec.budget
+    # Records have torch's count of the FLOPs; plans do not.
+    cost = next(
+        (record.spec.cost for _, record in members if record is not None and record.status == "done"), spec.cost
+    )
+    info, budget = spec.task_info, spec.budget
     step = None if cost.counted_train is None else cost.counted_train * info.batch_size * spec.steps
     return {
         "table": table,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -43,3 +44,21 @@ def limits(dials: Sequence[Dial], values: Mapping[str, int]) -> list[str]:
         for name, value, low, high in found
         if value in (low, high) and low != high
     ]
+
+
+def lowest_maximum(offs: Sequence[Array], rises: Sequence[Array]) -> Array:
+    """The least over s in [0, 1] of max_k |off_k + rise_k s|, elementwise.
+
+    The maximum is convex and made of straight pieces, so it is lowest at an end, at a zero of one of them, or where
+    two are equal in size.
+    """
+    tried = [np.zeros_like(offs[0]), np.ones_like(offs[0])]
+    lines = list(zip(offs, rises, strict=True))
+    crossings = [(off, rise) for off, rise in lines]
+    for (off, rise), (other, climb) in itertools.combinations(lines, 2):
+        crossings += [(off - other, rise - climb), (off + other, rise + climb)]
+    for off, rise in crossings:
+        moves = np.abs(rise) > 0
+        tried.append(np.clip(np.where(moves, -off / np.where(moves, rise, 1.0), 0.0), 0.0, 1.0))
+    peaks = [np.max([np.abs(off + rise * s) for off, rise in lines], axis=0) for s in tried]
+    return np.asarray(np.min(peaks, axis=0))

@@ -4,14 +4,16 @@
     python -m experiments.iterations table=quick 'trainer.eval_depths=[1,2,4,8]'
 
 A loop may turn more or less often than it was trained to; a stack can be cut short. Runs what is missing of the
-table, then writes exports/<table>-iterations.csv, a row per model, task, depth, split and metric. The weights are those
-that were selected at the trained depth: no depth is chosen on a test split.
+table, then writes exports/<table>-iterations.csv, a row per model, task, depth, split and metric, and the curves as
+exports/figures/<table>/iterations-<task>.png and .pdf. The weights are those that were selected at the trained depth:
+no depth is chosen on a test split.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments import atomic
@@ -80,6 +82,37 @@ def curve_rows(records: Sequence[Record], confidence: float = 0.95) -> list[dict
     return rows
 
 
+def draw(rows: Sequence[dict[str, Any]], folder: Path) -> list[Path]:
+    """The curves of `rows` as PNG and PDF, a picture per task; a ring stands at the depth of training.
+
+    Args:
+        rows: of one split and the primary metrics, see `curve_rows`.
+        folder: made if need be.
+    """
+    import pandas as pd
+
+    from experiments.draw import Pen
+
+    frame = pd.DataFrame(rows)
+    pen = Pen(list(dict.fromkeys(frame["model"])), folder)
+    files = []
+    for task, part in frame.groupby("task", sort=False):
+
+        def paint(axes: Any, part: pd.DataFrame = part) -> None:
+            pen.lines(axes, part, "depth")
+            trained = part[part["depth"] == part["trained_depth"]]
+            axes.plot(trained["depth"], trained["mean"], "o", ms=11, mfc="none", color="#66707b", label="as trained")
+            axes.set_xticks(sorted(set(part["depth"])))
+            axes.set_xlabel("depth at test (blocks applied)")
+            axes.set_ylabel(str(part["metric"].iloc[0]))
+            axes.legend(frameon=False, fontsize=8)
+
+        name = f"iterations-{task}"
+        pen.panel(name, f"{task}, by depth at test", "The metric by depth, a line per model.", paint)
+        files += [folder / f"{name}.{kind}" for kind in ("png", "pdf")]
+    return files
+
+
 def iterations(arguments: Sequence[str]) -> int:
     """Run what is missing, write and print the curves; 1 if a run has no result.
 
@@ -101,7 +134,8 @@ def iterations(arguments: Sequence[str]) -> int:
     shown = [row for row in rows if row["primary"] and row["split"] == "test/id"]
     columns = ["model", "task", "metric", "depth", "trained_depth", "flops_per_token", "n", "mean", "sd"]
     show_rows(shown, columns, f"{plan.table.name}: test/id against depth")
-    print(f"written: {target}")
+    drawn = draw(shown, store.root / "exports" / "figures" / plan.table.name) if shown else []
+    print("written: " + ", ".join(map(str, [target, *drawn])))
     return 0 if all(store.state(spec.id) == "done" for spec in plan.unique()) else 1
 
 

@@ -43,18 +43,34 @@ def ledger(arguments: Sequence[str]) -> int:
     body, known = VERBS[verb]
     flags = [word for word in rest if word.startswith("-")]
     for flag in flags:
-        if flag not in known:
+        if flag.partition("=")[0] not in known:
             raise UserError(unknown(f"option of {verb}", flag, list(known)))
     return body([word for word in rest if word not in flags], set(flags))
 
 
 def _plan(words: list[str], flags: set[str]) -> int:
-    from experiments.estimate import show_estimate
+    from experiments.estimate import Gpu, show_estimate
 
+    assumed = Gpu()
+    gpu = Gpu(
+        flops=_number(flags, "--gpu-flops", assumed.flops),
+        step_seconds=_number(flags, "--gpu-step-ms", assumed.step_seconds * 1e3) / 1e3,
+    )
     plan, path, store, launcher = _asked(words)
-    show_estimate(plan, store, launcher, measure="--no-measure" not in flags)
+    show_estimate(plan, store, launcher, measure="--no-measure" not in flags, gpu=gpu)
     print(f"frozen: {path}")
     return 0
+
+
+def _number(flags: set[str], option: str, default: float) -> float:
+    given = [flag.partition("=")[2] for flag in flags if flag.partition("=")[0] == option]
+    try:
+        value = float(given[-1]) if given else default
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise UserError(f"{option} takes a number above 0, e.g. {option}={default:g}; got {given[-1]!r}")
+    return value
 
 
 def _run(words: list[str], flags: set[str]) -> int:
@@ -105,7 +121,7 @@ def _prune(words: list[str], flags: set[str]) -> int:
 
 
 VERBS: dict[str, tuple[Callable[[list[str], set[str]], int], tuple[str, ...]]] = {
-    "plan": (_plan, ("--no-measure",)),
+    "plan": (_plan, ("--no-measure", "--gpu-flops", "--gpu-step-ms")),
     "run": (_run, ()),
     "status": (_status, ("--watch",)),
     "resume": (_resume, ()),

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from experiments import atomic
 from experiments.cli import unknown
-from experiments.compose import CONF, composed, composer, options, override_key, plain, require_option
+from experiments.compose import CONF, Cells, composed, composer, options, override_key, plain, require_option
 from experiments.errors import NoData, UserError
 from experiments.provenance import source_fingerprint
 from experiments.records import RunSpec
@@ -184,7 +184,7 @@ def make_plan(request: Request) -> Plan:
         raise UserError(f"table {table.name}: labels of models must differ, got {', '.join(labels)}")
     runs: list[RunSpec] = []
     absent: list[str] = []
-    pricer = Pricer()
+    pricer, cells = Pricer(), Cells()
     with composer():
         require_option("budget", table.budget)
         for group, names in (("model", [e.model for e in table.entries()]), ("task", table.tasks)):
@@ -192,7 +192,7 @@ def make_plan(request: Request) -> Plan:
                 require_option(group, name)
         for task in table.tasks:
             try:
-                runs += task_specs(request, task, pricer)
+                runs += task_specs(request, task, pricer, cells)
             except NoData as error:
                 if task not in table.optional:
                     raise
@@ -203,12 +203,12 @@ def make_plan(request: Request) -> Plan:
     return Plan(table=table, code_fingerprint=source_fingerprint(), runs=runs)
 
 
-def task_specs(request: Request, task: str, pricer: Pricer) -> list[RunSpec]:
+def task_specs(request: Request, task: str, pricer: Pricer, cells: Cells) -> list[RunSpec]:
     """The runs of one task, every model of the table with every seed."""
     table, runs = request.table, []
     for entry in table.entries():
         overrides = run_overrides(table, entry, task, request.overrides)
-        config, pinned = composed(overrides), given_dials(overrides)
+        config, pinned = cells.config(overrides), given_dials(overrides)
         runs += [run_spec(config, entry.label, task, seed, pricer, pinned) for seed in table.seeds]
     return runs
 

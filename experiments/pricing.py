@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from functools import lru_cache
 from typing import Any
 
 from experiments import atomic
@@ -14,7 +15,6 @@ from experiments.errors import UserError
 from experiments.records import BudgetInfo, CostInfo, RunSpec, TaskInfo
 from experiments.runs import identity
 from ressformer.cost import Shape, model_cost
-from ressformer.count import counted_flops
 from ressformer.decoder import ModelConfig
 from tasks.base import Task
 
@@ -25,6 +25,7 @@ class Pricer:
     def __init__(self) -> None:
         self._tasks: dict[str, tuple[Task, TaskInfo, str]] = {}
         self._solved: dict[str, tuple[Solution, CostInfo]] = {}
+        self._references: dict[str, ModelConfig] = {}
 
     def spec(self, config: dict[str, Any], *, model: str, task: str, pinned: frozenset[str] = frozenset()) -> RunSpec:
         """The frozen spec of the run that `config` describes, under the labels `model` and `task`.
@@ -81,9 +82,12 @@ class Pricer:
         return self._solved[key]
 
     def _reference(self, budget: Budget, allow: list[str]) -> ModelConfig:
-        require_option("model", budget.reference)
-        section = composed([f"model={budget.reference}"]).model
-        return build_model_config({str(key): value for key, value in section.items()}, allow)
+        name = budget.reference
+        if name not in self._references:
+            require_option("model", name)
+            section = composed([f"model={name}"]).model
+            self._references[name] = build_model_config({str(key): value for key, value in section.items()}, allow)
+        return self._references[name]
 
 
 def require_order(model: ModelConfig, task: Task) -> None:
@@ -133,9 +137,8 @@ def budget_info(budget: Budget, solution: Solution, pinned: frozenset[str] = fro
 
 
 def cost_info(solution: Solution, shape: Shape) -> CostInfo:
-    """The solution's cost, and the count on the meta device beside it."""
+    """The solution's cost; `with_count` puts torch's count beside it where the model is built."""
     cost = solution.cost
-    counted = counted_flops(solution.config, shape)
     at_evaluation = solution.config.at_depth(solution.config.eval_depth)
     return CostInfo(
         params_total=cost.params_total,
@@ -145,9 +148,30 @@ def cost_info(solution: Solution, shape: Shape) -> CostInfo:
         flops_forward_executed=cost.flops_forward_executed,
         flops_per_token=cost.flops_forward / shape.length,
         flops_train=solution.train_flops,
-        counted_forward=counted[0],
-        counted_train=counted[1],
+        counted_forward=None,
+        counted_train=None,
         bytes_moved=cost.bytes_total,
         eval_depth=solution.config.eval_depth or None,
         flops_eval=model_cost(at_evaluation, shape).flops_forward if at_evaluation else cost.flops_forward,
     )
+
+
+def with_count(spec: RunSpec, task: Task) -> RunSpec:
+    """The spec with torch's count of its FLOPs, which takes half a second: too long for each cell of a large plan.
+
+    Raises:
+        ValueError: an operator of the model has no FLOP formula; the message names it.
+    """
+    if spec.cost.counted_train is not None:
+        return spec
+    forward, train = _counted(build_model_config(spec.sizes, spec.allow_targets), model_shape(task))
+    return spec.model_copy(
+        update={"cost": spec.cost.model_copy(update={"counted_forward": forward, "counted_train": train})}
+    )
+
+
+@lru_cache(maxsize=256)
+def _counted(config: ModelConfig, shape: Shape) -> tuple[float, float]:
+    from ressformer.count import counted_flops  # torch: a plan does without it
+
+    return counted_flops(config, shape)

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 from experiments.budget import PAIRS, Budget, Solution
+from experiments.header import WORDS
 from ressformer.cost import Shape
 
-WORDS = {
-    "params": "non-embedding parameters",
-    "flops_per_token": "training FLOPs per token",
-    "train_flops": "training FLOPs",
-    "depth": "block applications",
-}
 # What a regime's neighbour asks for instead, when one of two targets cannot be met.
 HONEST = {
     "matched": "params or train_flops",

@@ -17,7 +17,7 @@ The figures are computed for whole grids at once from the corners of each box (t
 by itself), so a solve takes milliseconds; the winner is measured for real, and a dial that is not affine after all
 is found out there. The answer is deterministic.
 
-Letters: A affine dials but the fill, G points of their grid, C candidate values of the fill.
+Letters: G points of the grid of the affine dials.
 """
 
 from __future__ import annotations
@@ -26,28 +26,18 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
+from experiments.box import EXACT, TRIES, Box, Candidate, Goal
 from experiments.grids import Array, ends, limits, strangeness, weights
 from ressformer.dials import DEPTH, LAST, TRIM, Dial
 
+__all__ = ["Found", "Goal", "search"]
+
 M = TypeVar("M")
-EXACT = 1e-6  # Relative error that a computed figure may have against the measured one.
-TRIES = 32  # Best candidates looked at before a box is given up: a model may refuse some combinations.
-SOFT = 0.015  # Soft residuals below it count as none, and above it in steps of a quarter doubling: shape wins ties.
-
-
-class Goal(NamedTuple):
-    """A figure to meet, and the largest relative residual that counts as met."""
-
-    value: float
-    tolerance: float
-
-    def residual(self, figure: float) -> float:
-        """(figure - value) / value."""
-        return figure / self.value - 1
+KEPT = 4 * TRIES  # Best candidates of all boxes that are tried.
 
 
 @dataclass(frozen=True)
@@ -71,14 +61,6 @@ class Found(Generic[M]):
     met: bool
     at_limit: list[str]
     dials: list[Dial] = field(default_factory=list)
-
-
-class Candidate(NamedTuple):
-    """One point of a box with its rank among all: the smaller `key` wins."""
-
-    key: tuple[float, ...]
-    values: dict[str, int]
-    figures: dict[str, float]
 
 
 def search(
@@ -138,8 +120,11 @@ class Question(Generic[M]):
 
     def best(self, start: M, rank: int) -> Found[M] | None:
         """The best candidate with the dials up to `rank` free; None if no combination is valid."""
-        found = [c for model, values in self.boxes(start, rank) for c in self.points(start, model, values, rank)]
-        for candidate in sorted(found, key=lambda c: c.key)[: 4 * TRIES]:
+        found: list[Candidate] = []
+        for box in self.boxes(start, rank):
+            cut = found[-1].key[0] if len(found) == KEPT else math.inf
+            found = sorted([*found, *box.best(cut)], key=lambda c: c.key)[:KEPT]
+        for candidate in found:
             try:
                 model = self.turn(start, candidate.values)
             except ValueError:
@@ -154,73 +139,34 @@ class Question(Generic[M]):
         high = (d for d in self.dials(model) if d.rank <= rank and d.name not in self.pinned)
         return [d for d in high if rank < DEPTH or d.rank != TRIM]
 
-    def boxes(self, start: M, rank: int) -> Iterator[tuple[M, dict[str, int]]]:
-        """Every combination of the dials that have to be tried out one by one."""
+    def boxes(self, start: M, rank: int) -> Iterator[Box]:
+        """A box for every combination of the dials that have to be tried out one by one."""
         outer = [dial for dial in self.free(start, rank) if not dial.affine]
         for combination in itertools.product(*(dial.values for dial in outer)):
-            values = dict(zip((dial.name for dial in outer), combination, strict=True))
+            held = dict(zip((dial.name for dial in outer), combination, strict=True))
+            strange = sum(float(strangeness(dial, np.array(float(held[dial.name])))) for dial in outer)
             try:
-                yield self.turn(start, values) if values else start, values
+                model = self.turn(start, held) if held else start
+                free = [dial for dial in self.free(model, rank) if dial.affine]
+                fill = next((dial for dial in free if dial.fills), None)
+                affine = [dial for dial in free if not dial.fills]
+                low, high = self.grids(model, affine, fill)
             except ValueError:
                 continue
-
-    def points(self, start: M, model: M, outer: dict[str, int], rank: int) -> list[Candidate]:
-        """The best few candidates of a box: `model` is `start` with the `outer` dials set."""
-        free = self.free(model, rank)
-        affine = [dial for dial in free if dial.affine and not dial.fills]
-        fill = next((dial for dial in free if dial.affine and dial.fills), None)
-        try:
-            low_G, high_G = self.grids(model, affine, fill)
-        except ValueError:
-            return []
-        axes_G = np.meshgrid(*(np.asarray(d.values, dtype=float) for d in affine), indexing="ij")
-        fill_GC = self.fillings(low_G, high_G, fill)
-        share_GC = np.zeros_like(fill_GC)
-        if fill is not None and fill.values[-1] > fill.values[0]:
-            share_GC = (fill_GC - fill.values[0]) / (fill.values[-1] - fill.values[0])
-        figures = {key: low_G[key][..., None] + (high_G[key] - low_G[key])[..., None] * share_GC for key in low_G}
-        strange_GC = sum(
-            (strangeness(dial, axis_G[..., None]) for dial, axis_G in zip(affine, axes_G, strict=True)),
-            strangeness(fill, fill_GC) if fill else np.zeros_like(fill_GC),
-        )
-        for dial in self.free(start, rank):
-            if dial.name in outer:
-                strange_GC = strange_GC + strangeness(dial, np.array(float(outer[dial.name])))
-        places = {dial.name: axis_G for dial, axis_G in zip(affine, axes_G, strict=True)}
-        for dial in affine:
-            if dial.at_least in places:  # too strange to be chosen, and refused if it is all the same
-                wrong_G = places[dial.name] < places[dial.at_least]
-                figures = {key: np.where(wrong_G[..., None], math.inf, value) for key, value in figures.items()}
-        columns = self.keys(figures, strange_GC, rank)
-        order = np.lexsort([column.ravel() for column in reversed(columns)])[:TRIES]
-        found = []
-        for flat in order:
-            at = np.unravel_index(flat, fill_GC.shape)
-            values = {dial.name: round(float(axis_G[at[:-1]])) for dial, axis_G in zip(affine, axes_G, strict=True)}
-            if fill is not None:
-                values[fill.name] = round(float(fill_GC[at]))
-            key = tuple(float(column[at]) for column in columns)
-            found.append(Candidate(key, {**outer, **values}, {k: float(v[at]) for k, v in figures.items()}))
-        return found
-
-    def keys(self, figures: dict[str, Array], strange: Array, rank: int) -> list[Array]:
-        """What candidates are compared by, the weightiest first: distance beyond tolerance, soft gap, strangeness.
-
-        From depth on, strangeness outweighs the soft gap: what a family is does not bend to come near to a figure.
-        """
-        worst = np.zeros_like(strange)
-        for key, goal in self.goals.items():
-            worst = np.maximum(worst, np.abs(figures[key] / goal.value - 1) / goal.tolerance)
-        beyond = np.where(worst <= 1, 0.0, worst)
-        gap = np.zeros_like(strange)
-        for key, value in self.near.items():
-            off = np.abs(figures[key] / value - 1)
-            gap = np.maximum(gap, np.round(4 * np.log2(np.maximum(off / SOFT, 1.0))))
-        shape = np.round(strange, 6)
-        return [beyond, *((gap, shape) if rank < DEPTH else (shape, gap)), np.round(worst, 6)]
+            yield Box(
+                affine=affine,
+                fill=fill,
+                low=low,
+                high=high,
+                goals=self.goals,
+                near=self.near,
+                held=held,
+                strange=strange,
+                deep=rank >= DEPTH,
+            )
 
     def grids(self, model: M, affine: list[Dial], fill: Dial | None) -> tuple[dict[str, Array], dict[str, Array]]:
-        """The figures over the grid of the affine dials, with the fill at its lowest and at its highest."""
+        """The figures [G] over the grid of the affine dials, with the fill at its lowest and at its highest."""
         corner_values = [ends(dial) for dial in ([fill] if fill else []) + affine]
         names = [dial.name for dial in ([fill] if fill else []) + affine]
         corners: list[Mapping[str, float]] = []
@@ -235,44 +181,8 @@ class Question(Generic[M]):
                 for dial in affine:
                     # Contracts the first axis and appends the dial's: after all of them the order is as it was.
                     grid = np.tensordot(grid, weights(dial), axes=([0], [1]))
-                found[side][key] = np.asarray(grid)
+                found[side][key] = np.asarray(grid).ravel()
         return found[0], found[1]
-
-    def fillings(self, low_G: dict[str, Array], high_G: dict[str, Array], fill: Dial | None) -> Array:
-        """Values of the fill worth a look: the round ones within what all goals allow, and where they are missed alike.
-
-        Each goal allows a stretch of the fill; in what they share, the end points and the point nearest to what is
-        wanted softly are tried at every roundness.
-        """
-        shape = next(iter(low_G.values())).shape
-        if fill is None:
-            return np.zeros((*shape, 1))
-        first, last = fill.values[0], fill.values[-1]
-        step = fill.values[1] - first if len(fill.values) > 1 else 1
-        low, high = np.full(shape, float(first)), np.full(shape, float(last))
-        exact_sum, weight_total = np.zeros(shape), np.full(shape, 1e-300)
-        wished = np.full(shape, float(fill.ordinary)) if fill.ordinary else None
-        for key in (*self.near, *self.goals):
-            value = self.goals[key].value if key in self.goals else self.near[key]
-            slope = (high_G[key] - low_G[key]) / max(last - first, 1)
-            moves = np.abs(slope) * (last - first) > EXACT * value
-            rise = np.where(moves, slope, 1.0)
-            exact = np.where(moves, first + (value - low_G[key]) / rise, float(fill.ordinary or first))
-            if key not in self.goals:
-                wished = exact
-                continue
-            room = np.where(moves, 0.999 * self.goals[key].tolerance * value / np.abs(rise), math.inf)
-            weight = np.where(moves, 1 / room, 0.0)
-            low, high = np.maximum(low, exact - room), np.minimum(high, exact + room)
-            exact_sum, weight_total = exact_sum + weight * exact, weight_total + weight
-        between = exact_sum / weight_total
-        best = np.clip(between if wished is None else wished, np.minimum(low, high), np.maximum(low, high))
-        values = [np.floor(between / step) * step, np.ceil(between / step) * step]
-        for multiple in sorted({step, *(m for m in (2 * step, 4 * step, 8 * step) if m <= fill.smooth)}):
-            values += [np.ceil(low / multiple) * multiple, np.floor(high / multiple) * multiple]
-            values.append(np.round(best / multiple) * multiple)
-        rows = np.clip(np.stack(values, axis=-1), first, last)
-        return np.asarray(first + np.round((rows - first) / step) * step)
 
     def checked(self, model: M, candidate: Candidate, free: list[Dial]) -> Found[M]:
         """The candidate, measured."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from experiments.errors import UserError
 
@@ -109,6 +109,14 @@ class TableSettings(Section):
     @classmethod
     def _word(cls, value: Any) -> Any:
         return "off" if value is False else value  # YAML reads the bare word as a boolean
+
+    @field_validator("groups")
+    @classmethod
+    def _members(cls, groups: dict[str, list[str]], info: ValidationInfo) -> dict[str, list[str]]:
+        """Less what `table.models=[...]` left out: Hydra merges mappings, so a command line cannot empty this."""
+        labels = {m.label if isinstance(m, Entry) else m for m in info.data.get("models", [])}
+        kept = {name: [label for label in members if label in labels] for name, members in groups.items()}
+        return {name: members for name, members in kept.items() if members}
 
     @model_validator(mode="after")
     def _layout(self) -> TableSettings:

@@ -18,6 +18,7 @@ from experiments import atomic, render
 from experiments.aggregate import aggregate_frame
 from experiments.errors import UserError
 from experiments.frame import Column, Runs, cells_frame, primary_by_seed, timing_frame
+from experiments.header import by_regime, header
 from experiments.plan import Plan
 from experiments.records import Record, RunSpec
 from experiments.render import Cell, Grid, number, span
@@ -58,8 +59,8 @@ def from_records(plan: Plan, records: dict[str, Record]) -> Report:
     """The report of a plan from records by id."""
     runs: Runs = [(spec, records.get(spec.id)) for spec in plan.runs]
     settings = plan.table
-    if settings.regime not in (None, plan.runs[0].budget.regime):
-        has = plan.runs[0].budget.regime
+    if settings.regime and set(by_regime(plan.runs)) != {settings.regime}:
+        has = ", ".join(by_regime(plan.runs))
         raise UserError(
             f"table {settings.name} is for regime {settings.regime}, its budget {settings.budget} has {has}"
         )
@@ -68,7 +69,7 @@ def from_records(plan: Plan, records: dict[str, Record]) -> Report:
     timing, aggregate = timing_frame(settings.name, runs), aggregate_frame(runs, settings)
     labels = [entry.label for entry in settings.entries()]
     return Report(
-        header=_header(plan),
+        header=header(plan),
         results=results_grid(cells, columns, settings.groups),
         costs=_costs(labels, cells),
         measured=_measured(labels, timing),
@@ -122,7 +123,12 @@ def markdown(report: Report, name: str) -> str:
 def winners(
     runs: Runs, settings: TableSettings, columns: Sequence[Column] | dict[Column, str | None]
 ) -> dict[Column, str | None]:
-    """Per column, the model that is significantly best in a table of all columns, and on budget; else None."""
+    """Per column, the model that is significantly best in a table of all columns, and on budget; else None.
+
+    Rows that were matched in different ways are not ranked against each other.
+    """
+    if len(by_regime([spec for spec, _ in runs])) > 1:
+        return dict.fromkeys(columns)
     higher = {spec.task: spec.task_info.higher_is_better for spec, _ in runs}
     by_key = {"\0".join(c): (primary_by_seed(runs, *c), higher[c[0]]) for c in columns}
     found = verdicts(by_key, settings.alpha)
@@ -132,24 +138,6 @@ def winners(
         verdict = found["\0".join(column)]
         chosen[column] = verdict.best if verdict.significant and (column[0], verdict.best) not in off else None
     return chosen
-
-
-def _header(plan: Plan) -> list[str]:
-    budget = plan.runs[0].budget
-    parts = []
-    for key, target in budget.target.items():
-        found = {spec.budget.target.get(key, target) for spec in plan.runs}  # a task may have FLOPs of its own
-        tolerance = budget.tolerance.get(key, 0)
-        parts.append(f"{span(pd.Series(sorted(found)))} {_WORDS.get(key, key)} (within {100 * tolerance:g} %)")
-    n = len(plan.table.seeds)
-    interval = f"mean ± {plan.table.confidence:.0%} t-interval over seeds" if n >= MIN_SEEDS else "mean"
-    return [
-        f"Budget {budget.name}, regime {budget.regime}: {', '.join(parts)}.",
-        f"{n} seed{'s' if n > 1 else ''}; {interval}; split test/id.",
-    ]
-
-
-_WORDS = {"params": "non-embedding parameters", "train_flops": "training FLOPs"}
 
 
 def results_grid(
@@ -269,7 +257,9 @@ def _notes(plan: Plan, runs: Runs, cells: pd.DataFrame) -> list[str]:
             found = ", ".join(above) or "no model"
             notes.append(f"{task}: better than chance by more than the interval: {found}.")
         verdict = f"at p <= {plan.table.alpha:g}, paired over seeds, Holm over the columns"
-        if any(row["best"] for row in rows):
+        if len(by_regime(plan.runs)) > 1:
+            notes.append("No bold: rows of different regimes are not ranked against each other.")
+        elif any(row["best"] for row in rows):
             notes.append(f"Bold: best {verdict}, and on budget.")
         else:
             notes.append(f"No bold: no model on budget is best {verdict}.")

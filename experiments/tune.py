@@ -11,7 +11,8 @@ lies in <results_dir>/sweeps; a sweep that was killed goes on where it stopped, 
 one adds what is missing.
 
 Written: exports/<name>.csv (trials), <name>-best.csv (the chosen trial of each model and task, with the FLOPs that
-tuning took), <name>-best-of-k.csv (what fewer trials would have found).
+tuning took), <name>-best-of-k.csv (what fewer trials would have found) and its curves, exports/figures/<name>/*.png and
+.pdf; `python -m experiments.report table=NAME` shows those of `table=NAME` sweeps.
 """
 
 from __future__ import annotations
@@ -253,8 +254,11 @@ def _tell(study: optuna.Study, rows: Sequence[Mapping[str, Any]]) -> None:
 def _write(
     rows: list[dict[str, Any]], plan: Plan, points: Sequence[Mapping[str, Any]], name: str, store: Store
 ) -> None:
+    import pandas as pd
+
     from experiments.export import to_csv
     from experiments.sweep import show_rows
+    from experiments.tuning_figure import write
 
     better = {spec.task: spec.task_info.higher_is_better for spec in plan.runs}
     best, curve = chosen(rows, better, list(points[0])), curve_rows(rows, better)
@@ -262,5 +266,6 @@ def _write(
     files = (("", [*TRIALS, *points[0]], rows), ("-best", BEST, best), ("-best-of-k", CURVE, curve))
     for suffix, columns, content in files:
         atomic.write_text(folder / f"{name}{suffix}.csv", to_csv(columns, content))
+    drawn = write(pd.DataFrame(curve, columns=CURVE), name, folder / "figures" / name, better)
     show_rows(best, BEST, f"{name}: the best of {len(points)} trials each, selected on validation")
-    print("written: " + ", ".join(str(folder / f"{name}{suffix}.csv") for suffix, _, _ in files))
+    print("written: " + ", ".join(map(str, [*(folder / f"{name}{suffix}.csv" for suffix, _, _ in files), *drawn])))

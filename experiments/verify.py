@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from experiments import atomic
 from experiments.plan import Plan
 from experiments.records import RunSpec, content_hash, result_hash
 from experiments.runs import Store
@@ -37,9 +38,10 @@ def verify(plan: Plan, path: Path, store: Store) -> int:
 
 
 def frozen_as_named(plan: Plan, path: Path) -> Iterator[str]:
-    """The name of a plan file ends in the hash of its content."""
-    if plan.file_name != path.name:
-        yield f"the plan {path.name} is not as it was frozen: its content is that of {plan.file_name}"
+    """The name of a plan file ends in the hash of its content as it was written: fields may have come since."""
+    name = f"{plan.table.name}-{atomic.digest(json.loads(path.read_bytes()), 12)}.json"
+    if name != path.name:
+        yield f"the plan {path.name} is not as it was frozen: its content is that of {name}"
 
 
 def record_faults(spec: RunSpec, store: Store) -> Iterator[str]:
@@ -57,12 +59,15 @@ def record_faults(spec: RunSpec, store: Store) -> Iterator[str]:
     yield from _hash_faults(values)
     if values.get("id") != spec.id:
         yield f"the record is that of run {values.get('id')}"
-    planned = spec.model_dump(mode="json")
+    planned, cost = spec.model_dump(mode="json"), values["spec"].get("cost")
+    if isinstance(cost, dict):  # counted when the run is made
+        planned["cost"] |= {key: cost.get(key) for key in COUNTED if planned["cost"][key] is None}
     differ = [key for key in MATTERS if values["spec"].get(key) != planned[key]]
     if differ:
         yield f"what was run is not what was planned: {', '.join(differ)} differ"
 
 
+COUNTED = ("counted_forward", "counted_train")
 MATTERS = ("id", "seed", "sizes", "steps", "data_fingerprint", "task_info", "budget", "cost")
 
 

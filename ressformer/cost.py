@@ -16,7 +16,9 @@ Shapes: B batch, n length, d width, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -67,6 +69,8 @@ class Row(NamedTuple):
 class Cost:
     """A node of the cost tree. Own figures are those of one application; `repeats` multiplies compute, not weights.
 
+    Sums are kept once asked for, so layers that share their children cost one sum.
+
     Attributes:
         params: weights held by this node itself (children apart).
         embedding: how many of `params` are look-up tables (token and position embeddings).
@@ -94,44 +98,44 @@ class Cost:
     repeats: int = 1
     children: tuple[Cost, ...] = ()
 
-    @property
+    @cached_property
     def params_total(self) -> int:
         """All weights, each counted once however often it is used."""
         return self.params + sum(c.params_total for c in self.children)
 
-    @property
+    @cached_property
     def params_embedding(self) -> int:
         return self.embedding + sum(c.params_embedding for c in self.children)
 
-    @property
+    @cached_property
     def params_non_embedding(self) -> int:
         """All weights less token and position tables (a tied head counts as embedding)."""
         return self.params_total - self.params_embedding
 
-    @property
+    @cached_property
     def params_active(self) -> int:
         """Non-embedding weights that one token passes through, each once."""
         own = self.params - self.embedding if self.active is None else self.active
         return own + sum(c.params_active for c in self.children)
 
-    @property
+    @cached_property
     def flops_forward(self) -> float:
         """Useful forward FLOPs per sequence."""
         return self.repeats * (self.flops + sum(c.flops_forward for c in self.children))
 
-    @property
+    @cached_property
     def flops_forward_executed(self) -> float:
         """Forward FLOPs per sequence as handed to the kernels."""
         own = self.flops if self.executed is None else self.executed
         return self.repeats * (own + sum(c.flops_forward_executed for c in self.children))
 
-    @property
+    @cached_property
     def flops_train(self) -> float:
         """Useful FLOPs of one training step, forward and backward, per sequence."""
         own = self.flops + (2 * self.flops if self.backward is None else self.backward)
         return self.repeats * (own + sum(c.flops_train for c in self.children))
 
-    @property
+    @cached_property
     def flops_train_executed(self) -> float:
         """FLOPs of one training step as handed to the kernels, per sequence."""
         own = self.flops if self.executed is None else self.executed
@@ -139,7 +143,7 @@ class Cost:
         again = self.flops_forward_executed if self.recomputed else 0.0
         return again + self.repeats * (own + sum(c.flops_train_executed for c in self.children))
 
-    @property
+    @cached_property
     def bytes_total(self) -> float:
         """Bytes moved by sort, gather and top-k, forward, per sequence."""
         return self.repeats * (self.bytes_moved + sum(c.bytes_total for c in self.children))
@@ -147,6 +151,12 @@ class Cost:
     def times(self, repeats: int) -> Cost:
         """The same node run `repeats` times per forward pass with the same weights (a loop)."""
         return replace(self, repeats=self.repeats * repeats)
+
+    def named(self, name: str) -> Cost:
+        """The same node under another name; what was added up for it stays known."""
+        twin = copy(self)
+        object.__setattr__(twin, "name", name)
+        return twin
 
     def rows(self, depth: int = 0, factor: int = 1) -> Iterator[Row]:
         """The tree, depth first, parents before children; a parent's figures include its children's."""

@@ -1,9 +1,8 @@
 """FLOPs counted by torch, as a check on the closed forms of `ressformer.cost`.
 
-`FlopCounterMode` runs on the meta device in train mode: on CPU torch scores scaled-dot-product attention as 0. It also
-scores elementwise products as 0, so models must express their arithmetic as matrix products or as operators that
-carry a formula; operators that a model brings register theirs beside their definition. Composite attention is charged
-for the full n x n matrix, which is what `Cost` calls executed.
+`FlopCounterMode` runs on the meta device in train mode. It scores elementwise products as 0, so models must express
+their arithmetic as matrix products or as operators that carry a formula; operators that a model brings register theirs
+beside their definition. Attention is charged for the full n x n matrix, which is what `Cost` calls executed.
 """
 
 from __future__ import annotations
@@ -15,17 +14,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from ressformer.cost import Shape
-from ressformer.decoder import Decoder, ModelConfig
+from ressformer.decoder import Decoder, ModelConfig, ModelOutput
 
 # Operators that are known to do no matrix arithmetic: look-ups, moves, reductions, elementwise functions.
 FREE_PREFIXES = ("aten.", "prim.", "prims.", "profiler.", "_operator")
 # Arithmetic that torch 2.13 has no formula for: meeting one is an error, never a silent 0.
 UNCOUNTED = (
-    "_scaled_dot_product_flash_attention_for_cpu",
-    "_grouped_mm",
     "_cdist_forward",
     "mv",
     "dot",
@@ -43,8 +41,34 @@ def _convolution_backward(grad: Any, x: Any, weight: Any, *args: Any, **kwargs: 
     return int(2 * sum(mask[:2]) * grad[0] * math.prod(grad[2:]) * math.prod(weight))
 
 
+def _attention(q: Any, k: Any, v: Any, *args: Any, **kwargs: Any) -> int:
+    """All pairs, masked ones included, as torch counts its other fused attentions."""
+    return int(sdpa_flop_count(q, k, v))
+
+
+def _attention_backward(grad: Any, q: Any, k: Any, v: Any, *args: Any, **kwargs: Any) -> int:
+    return int(sdpa_backward_flop_count(grad, q, k, v))
+
+
+def _grouped_product(a: Any, b: Any, *args: Any, **kwargs: Any) -> int:
+    """Every row (or, of two matrices, every column) belongs to one group; two stacks multiply pair by pair."""
+    stacks = a[0] if len(a) == len(b) == 3 else 1
+    return int(2 * stacks * a[-2] * a[-1] * b[-1])
+
+
+# What torch 2.13 counts as 0, or wrongly.
+FORMULAS: dict[Any, Any] = {
+    torch.ops.aten.convolution_backward: _convolution_backward,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
+    torch.ops.aten._grouped_mm: _grouped_product,
+}
+
+
 class _Watch(torch.utils._python_dispatch.TorchDispatchMode):
     """Notes every operator that runs, so that arithmetic without a formula is found."""
+
+    supports_higher_order_operators = True
 
     def __init__(self, known: set[object]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -52,7 +76,7 @@ class _Watch(torch.utils._python_dispatch.TorchDispatchMode):
         self.unknown: set[str] = set()
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-        packet = func._overloadpacket
+        packet = getattr(func, "_overloadpacket", func)
         name = str(packet)
         free = name.startswith(FREE_PREFIXES) and name.split(".")[-1] not in UNCOUNTED
         if packet not in self.known and not free:
@@ -101,19 +125,20 @@ def count(module: nn.Module, *inputs: Any, loss: Callable[[Any], Tensor] | None 
     Args:
         module: in the mode to be counted, as a rule `train()`: some fast paths of evaluation hide their arithmetic.
         inputs: what it is called with.
-        loss: a scalar from the module's output; None = the sum of a tensor, or of `ModelOutput`'s logits and losses.
+        loss: a scalar from the module's output; None = the sum of `ModelOutput`'s logits and losses, or of all the
+            tensors in it that have a gradient. A frozen module has no backward pass.
 
     Raises:
         ValueError: an operator has no FLOP formula; the message names it.
     """
-    forward = FlopCounterMode(display=False)
+    forward = FlopCounterMode(display=False, custom_mapping=FORMULAS)
     watch, kept = _Watch(set(forward.flop_registry)), _Kept(module)
     with watch, forward, torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda tensor: tensor):
         scalar = (loss or _scalar)(module(*inputs))
-    formulas: dict[Any, Any] = {torch.ops.aten.convolution_backward: _convolution_backward}
-    backward = FlopCounterMode(display=False, custom_mapping=formulas)
-    with watch, backward:
-        scalar.backward()
+    backward = FlopCounterMode(display=False, custom_mapping=FORMULAS)
+    if scalar.requires_grad:
+        with watch, backward:
+            scalar.backward()
     if watch.unknown:
         raise ValueError(
             f"no FLOP formula for {', '.join(sorted(watch.unknown))}: register one with "
@@ -124,9 +149,10 @@ def count(module: nn.Module, *inputs: Any, loss: Callable[[Any], Tensor] | None 
 
 
 def _scalar(out: Any) -> Tensor:
-    if isinstance(out, Tensor):
-        return out.sum()
-    return out.logits_BnV.sum() + sum(out.aux_losses.values(), out.logits_BnV.new_zeros(()))  # type: ignore[no-any-return]
+    if isinstance(out, ModelOutput):
+        return out.logits_BnV.sum() + sum(out.aux_losses.values(), out.logits_BnV.new_zeros(()))
+    sums = [leaf.sum() for leaf in tree_leaves(out) if isinstance(leaf, Tensor) and leaf.requires_grad]
+    return sum(sums[1:], sums[0]) if sums else torch.zeros(())
 
 
 def counted(config: ModelConfig, shape: Shape) -> Count:

@@ -65,7 +65,8 @@ class StackConfig(ModelConfig):
     def dials(self) -> tuple[Dial, ...]:
         fill, width = super().dials()
         depths = range(2 if self.looped else 1, 4 * self.n_layers + 1)
-        layers = Dial(name="n_layers", values=depths, rank=2, affine=True, ordinary=self.n_layers)
+        few = (depths[0], depths[0] + 1)  # the cost of two layers is quicker to measure than that of many
+        layers = Dial(name="n_layers", values=depths, rank=2, affine=True, anchors=few, ordinary=self.n_layers)
         return replace(fill, ordinary=4 * self.d_model), layers, width
 
     def keys_kept(self, shape: Shape) -> int:
@@ -100,7 +101,7 @@ class StackConfig(ModelConfig):
         if self.shared:
             layers: tuple[Cost, ...] = (layer.times(self.n_layers),)
         else:
-            layers = tuple(replace(layer, name=f"layer_{i}") for i in range(self.n_layers))
+            layers = tuple(layer.named(f"layer_{i}") for i in range(self.n_layers))
         return group("core", Cost(name="positions", params=table, embedding=table), *layers)
 
 

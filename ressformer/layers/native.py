@@ -51,10 +51,18 @@ def library(name: str) -> ctypes.CDLL | None:
 
 
 def usable(*tensors: Tensor | None) -> bool:
-    """Whether kernels may read these: plain fp32 CPU tensors (not meta, fake or traced)."""
-    return _enabled and all(
-        t is None or (type(t) in (Tensor, torch.nn.Parameter) and t.device.type == "cpu" and t.dtype == torch.float32)
-        for t in tensors
+    """Whether kernels may read these: plain fp32 CPU tensors (not meta, fake or traced).
+
+    Not under autocast: products of such tensors are in bf16 there, and a kernel would read past their ends.
+    """
+    return (
+        _enabled
+        and not torch.is_autocast_enabled("cpu")
+        and all(
+            t is None
+            or (type(t) in (Tensor, torch.nn.Parameter) and t.device.type == "cpu" and t.dtype == torch.float32)
+            for t in tensors
+        )
     )
 
 

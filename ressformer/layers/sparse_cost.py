@@ -84,6 +84,7 @@ def pairs(n: int, config: SelectionConfig, causal: bool) -> Pairs:
     )
 
 
+@lru_cache(maxsize=1024)
 def sparse_attention_cost(
     shape: Shape, d_model: int, config: SelectionConfig, *, edge_rank: int, slots: int, segment: int
 ) -> Cost:

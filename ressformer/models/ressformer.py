@@ -157,11 +157,9 @@ class ReSSFormerConfig(ModelConfig):
             parts = [self._step_cost("block", shape, memory[0] if memory else None).times(self.steps)]
         else:
             # The memory's weights are there once, whoever runs them.
-            pools = [
-                replace(memory[0], params=memory[0].params if i == 0 else 0) if memory else None
-                for i in range(self.steps)
-            ]
-            parts = [self._step_cost(f"block_{i + 1}", shape, pool) for i, pool in enumerate(pools)]
+            first = self._step_cost("block_1", shape, memory[0] if memory else None)
+            later = self._step_cost("block", shape, replace(memory[0], params=0)) if memory else first
+            parts = [first, *(later.named(f"block_{i + 1}") for i in range(1, self.steps))]
         if memory:
             # The gate mixes with the step before: K - 1 runs.
             parts.append(replace(memory[1], flops=memory[1].flops * (self.steps - 1)))
@@ -229,7 +227,8 @@ class ReSSFormerConfig(ModelConfig):
         each = Dial(name="top_e", values=with_own(range(1, 5), self.top_e), affine=True, ordinary=self.top_e)
         ranks = with_own(range(self.edge_rank // 2, 2 * self.edge_rank + 1, 4), self.edge_rank)
         edges = Dial(name="edge_rank", values=ranks, rank=1, affine=True, ordinary=self.edge_rank, smooth=8)
-        steps = Dial(name="steps", values=range(2, 4 * self.steps + 1), rank=2, affine=True, ordinary=self.steps)
+        turns = range(2, 4 * self.steps + 1)  # the cost of two blocks is quicker to measure than that of many
+        steps = Dial(name="steps", values=turns, rank=2, affine=True, anchors=(2, 3), ordinary=self.steps)
         read = {"token": ("top_k", self.top_k), "block": ("blocks", self.blocks)}.get(self.selection)
         keys = (Dial(name=read[0], values=around(read[1]), rank=4, ordinary=read[1]),) if read else ()
         experts = (routed, each) if self.moe.n_experts > 1 else ()

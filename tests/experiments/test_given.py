@@ -11,12 +11,6 @@ from experiments.plan import given_dials, make_plan, read_request
 from experiments.records import RunSpec
 
 
-@pytest.fixture(autouse=True)
-def uncounted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The count on the meta device has its own tests and takes most of the time of a plan."""
-    monkeypatch.setattr("experiments.pricing.counted_flops", lambda config, shape: (1.0, 3.0))
-
-
 def runs(models: list[Any], budget: Any = "mini", extra: tuple[str, ...] = ()) -> list[RunSpec]:
     table = {"name": "given", "models": models, "tasks": ["chain"], "seeds": [0], "budget": budget}
     return make_plan(read_request(list(extra), table)).runs

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from toy import make_record, make_spec
 
 from experiments.errors import UserError
-from experiments.iterations import curve_rows, iterations
+from experiments.iterations import curve_rows, draw, iterations
 from experiments.records import DepthPoint
 from experiments.runs import Store
 from experiments.train import execute
@@ -82,7 +84,15 @@ def test_rows_of_a_curve_are_means_over_seeds() -> None:
     assert rows[0]["flops_per_token"] == 6400.0 / records[0].spec.task_info.length
 
 
-def test_a_table_without_depths_is_refused(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("experiments.pricing.counted_flops", lambda config, shape: (1.0, 3.0))
+def test_the_curves_are_drawn(tmp_path: Path) -> None:
+    record = make_record(make_spec())
+    points = [DepthPoint(depth=d, flops_forward=64.0 * d, metrics={"test/id": {"accuracy": d / 9}}) for d in (1, 2, 4)]
+    rows = curve_rows([record.model_copy(update={"depths": points})])
+    files = draw(rows, tmp_path)
+    assert [path.name for path in files] == ["iterations-chain.png", "iterations-chain.pdf"]
+    assert all(path.stat().st_size > 1000 for path in files)
+
+
+def test_a_table_without_depths_is_refused(tmp_path: object) -> None:
     with pytest.raises(UserError, match="eval_depths"):
         iterations(["table=smoke", "table.tasks=[chain]", f"results_dir={tmp_path}"])

@@ -12,6 +12,8 @@ from toy import make_record, make_spec
 
 from experiments import atomic, estimate, ledger
 from experiments.cli import main
+from experiments.errors import UserError
+from experiments.estimate import Gpu
 from experiments.lease import STALE_SECONDS
 from experiments.ledger import frozen
 from experiments.plan import Plan
@@ -19,6 +21,7 @@ from experiments.records import RunSpec
 from experiments.runs import Progress, Store
 from experiments.settings import LauncherSettings, TableSettings
 from experiments.table import build, write
+from experiments.throughput import SLOWEST, sequences, time_cell
 
 BASIC = LauncherSettings(name="basic", n_jobs=2)
 
@@ -82,14 +85,14 @@ def test_the_estimate_of_a_finished_cell_is_its_own_time(store: Store, monkeypat
     monkeypatch.setattr(estimate, "cpu_model", lambda: "cpu")
     found = estimate.estimates(plan, store, measure=False)
     assert [found[spec.id].seconds for spec in specs] == [2.0, 2.0, 2.0]
-    assert estimate.sums(plan, store, BASIC, found)[2].startswith("time: 0.00 h at 2 runs at a time")
+    assert estimate.sums(plan, store, BASIC, found, estimate.Gpu())[2].startswith("time: 0.00 h at 2 runs at a time")
 
 
 def test_beyond_the_time_for_measuring_it_is_scaled(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     one, other = make_spec(), make_spec(steps=24)
     other = other.model_copy(update={"cost": other.cost.model_copy(update={"flops_train": 3e9})})
     plan, _ = frozen_plan(store, [one, other])
-    monkeypatch.setattr(estimate, "time_cell", lambda spec: 10.0)
+    monkeypatch.setattr(estimate, "time_cell", lambda spec, seconds: 10.0)
     clock = iter([0.0, 0.0, 1000.0])
     monkeypatch.setattr("time.monotonic", lambda: next(clock, 1000.0))
     found = estimate.estimates(plan, store, measure=True)
@@ -101,10 +104,32 @@ def test_the_time_of_a_cell_is_about_the_time_of_its_run(store: Store) -> None:
     from experiments.train import execute
 
     spec = make_spec(steps=60)
-    guess = estimate.time_cell(spec)
+    guess = time_cell(spec, 60.0)
+    assert guess is not None
     assert execute(spec, store) == "done"
     record = store.record(spec.id)
     assert record is not None and 0.1 < guess / record.measured.wall_seconds < 10
+
+
+def test_a_step_too_large_for_the_bound_is_timed_in_part_or_not_at_all() -> None:
+    spec = make_spec(steps=10)
+    batch = spec.task_info.batch_size
+    for each, part in ((1e5, batch), (SLOWEST / 8, 2), (SLOWEST * 2, 0)):
+        cost = spec.cost.model_copy(update={"flops_train": each * batch * spec.steps})
+        assert sequences(spec.model_copy(update={"cost": cost}), 1.0) == part
+    huge = spec.model_copy(update={"cost": spec.cost.model_copy(update={"flops_train": 1e20})})
+    assert time_cell(huge, 60.0) is None
+
+
+def test_what_is_assumed_of_a_gpu_is_said_and_can_be_changed(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = make_spec(steps=10)
+    assert Gpu(1e9, 1e-9).seconds(spec) == pytest.approx(spec.cost.flops_train / 1e9)
+    assert Gpu(1e30, 0.02).seconds(spec) == pytest.approx(0.2)
+    _, where = frozen_plan(store, [spec])
+    text = said(capsys, "plan", where, "--no-measure", "--gpu-flops=2e13", "--gpu-step-ms=5")[1]
+    assert "if it does 2e+13 FLOP/s and a step takes 5 ms" in text and "assumed, not measured" in text
+    with pytest.raises(UserError, match="--gpu-flops takes a number above 0"):
+        ledger.ledger(["plan", where, "--gpu-flops=many"])
 
 
 def test_the_newest_frozen_plan_of_a_name_is_meant(store: Store) -> None:

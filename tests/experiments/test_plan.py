@@ -11,7 +11,9 @@ import pytest
 from toy import make_record
 
 from experiments import plan as planning
+from experiments.build import build_task
 from experiments.plan import Plan, load_plan, plan_for, read_request, run_overrides
+from experiments.pricing import with_count
 from experiments.runs import Store
 from experiments.settings import Entry, TableSettings
 
@@ -35,7 +37,9 @@ def test_the_plan_is_complete(planned: tuple[Plan, Path, Store]) -> None:
     for spec in plan.runs:
         assert spec.config["seed"] == spec.seed and spec.steps >= 1
         assert spec.cost.flops_train == pytest.approx(4e10, rel=0.1)
-        assert spec.cost.counted_forward == pytest.approx(spec.cost.flops_forward_executed, rel=0.005)
+        assert spec.cost.counted_forward is None
+        counted = with_count(spec, build_task(spec.config["task"])).cost.counted_forward
+        assert counted == pytest.approx(spec.cost.flops_forward_executed, rel=0.005)
         assert abs(spec.budget.residual["params"]) <= 0.02 and spec.budget.on_budget
         assert "results_dir" not in spec.config and "launcher" not in spec.config
 

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from toy import make_record
 
 from experiments import tune as tuning
+from experiments import tuning_figure
 from experiments.bestof import best_of_k
+from experiments.draw import Pen
 from experiments.errors import UserError
 from experiments.launch import LaunchError
 from experiments.runs import Store
@@ -51,7 +53,7 @@ def carried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
                 if len(seen) == 3:
                     raise LaunchError("killed")
 
-    monkeypatch.setattr("experiments.pricing.counted_flops", lambda config, shape: (1.0, 3.0))
+    monkeypatch.setattr("experiments.pricing._counted", lambda config, shape: (1.0, 3.0))
     monkeypatch.setattr(tuning, "carry", carry)
     return seen
 
@@ -115,3 +117,20 @@ def test_a_dial_that_is_given_is_not_tuned() -> None:
 def test_a_wrong_axis_is_refused(axis: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words):
         tuning.distributions({"x": tuning.Axis(**axis)})
+
+
+def test_the_best_of_k_is_drawn_for_the_sweep_and_in_the_report_of_its_table(tmp_path: Path) -> None:
+    rows = [
+        {"model": model, "task": "chain", "k": k, "metric": "accuracy", "expected_best": best, "p_none": 0.0}
+        for model, best_of in (("ours", [0.3, 0.5, 0.6]), ("theirs", [0.4, 0.45, None]))
+        for k, best in enumerate(best_of, 1)
+    ]
+    name, exports = "sweep-lr-quick-abc123", tmp_path / "exports"
+    files = tuning_figure.write(pd.DataFrame(rows), name, exports / "figures", {"chain": True})
+    assert [path.suffix for path in files] == [".png", ".pdf"] and all(path.stat().st_size > 1000 for path in files)
+    pd.DataFrame(rows).to_csv(exports / f"{name}-best-of-k.csv", index=False)
+    pen, labels = Pen(["theirs", "ours"]), {"chain": "accuracy ↑"}
+    (panel,) = tuning_figure.tuning(pen, labels, "quick", Store(tmp_path)).panels
+    assert "validation accuracy ↑" in panel.svg and panel.svg.count('class="series') >= 2
+    for models, table in ((["other"], "quick"), (["ours"], "cpu")):
+        assert not tuning_figure.tuning(Pen(models), labels, table, Store(tmp_path)).panels
