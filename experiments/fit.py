@@ -86,14 +86,14 @@ def train(run: Run | Peer, place: Place, checkpoint: Path | None) -> Trained:
     evaluate = Evaluator(task, metric, run.settings.eval_batch_size, lambda: _evaluation_beat(run))
     module = build_module(run.spec, run.settings, task)
     log = MetricsLog(run.folder / "metrics.jsonl" if place.first else None, run.mirror())
-    loader = StepLoader(task, run.spec.seed, run.spec.steps, place)
+    loader = StepLoader(task, run.spec.data_seed, run.spec.steps, place, run.spec.order_seed)
     keeper = Keeper(run.folder / "checkpoint.ckpt", run.settings, run.stop, run.spec.steps, place)
     account = Account(loader, log, run.beat, run.settings.log_every, keeper)
     selector = Selector(run.spec, run.settings, evaluate, log, place)
     if checkpoint is None:
         log.rewind(0)
     if not place.first:
-        seed_all(run.spec.seed + 7919 * place.rank)  # the same weights, but draws of its own
+        seed_all(run.spec.model_seed + 7919 * place.rank)  # the same weights, but draws of its own
     trainer = make_trainer(run, [account, selector, keeper], place)
     # Lightning's own handler of SIGTERM broadcasts inside the handler, and the other ranks do not answer.
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
@@ -117,7 +117,7 @@ def quiet_lightning() -> None:
 
 def build_module(spec: RunSpec, settings: TrainerSettings, task: Task) -> SequenceModule:
     """The run's model, initialised by its seed, inside the LightningModule."""
-    seed_all(spec.seed)
+    seed_all(spec.model_seed)
     try:
         optim = OptimConfig(**settings.optim)
     except (TypeError, ValueError) as error:

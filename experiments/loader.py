@@ -21,8 +21,8 @@ class StepLoader:
     trained; what is saved here is what the training loop reported through `trained`.
     """
 
-    def __init__(self, task: Task, seed: int, steps: int, place: Place = ALONE) -> None:
-        self._loader = TrainLoader(task, task.batch_size, seed, steps)
+    def __init__(self, task: Task, seed: int, steps: int, place: Place = ALONE, order: int | None = None) -> None:
+        self._loader = TrainLoader(task, task.batch_size, seed, steps, order)
         self._steps, self._place = steps, place
         self.trained = 0
 

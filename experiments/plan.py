@@ -28,6 +28,7 @@ from experiments.settings import (
     Entry,
     LauncherSettings,
     LoggerSettings,
+    SeedSettings,
     TableSettings,
     TrainerSettings,
     section,
@@ -252,6 +253,9 @@ def run_spec(
     values = {key: value for key, value in plain(config).items() if key not in OUTER}
     if not isinstance(values["seed"], int) or isinstance(values["seed"], bool) or values["seed"] < 0:
         raise UserError(f"seed must be an integer of 0 or more, got {values['seed']!r}")
+    seeds = section(SeedSettings, values.pop("seeds"), "seeds").apart_from(values["seed"])
+    if seeds:
+        values["seeds"] = seeds  # without it a run is named as it always was
     values["trainer"] = section(TrainerSettings, values["trainer"], "trainer").model_dump(mode="json")
     if not values["trainer"]["eval_depths"]:
         del values["trainer"]["eval_depths"]  # without it a run is named as it always was

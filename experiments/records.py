@@ -68,7 +68,7 @@ class RunSpec(Strict):
     id: str = Field(description="Identity: hash of the config less cosmetic keys, data and seed.")
     model: str = Field(description="Label of the model, a row of the table.")
     task: str = Field(description="Label of the task, a column of the table.")
-    seed: int = Field(description="Seed of initialisation and of the order of training items.")
+    seed: int = Field(description="Seed of the model and of the training items; `config.seeds` holds exceptions.")
     config: dict[str, Any] = Field(description="Resolved run config, plain.")
     sizes: dict[str, Any] = Field(description="The model's config after the budget was solved.")
     steps: int = Field(description="Training steps after the budget was solved.", ge=1)
@@ -77,6 +77,22 @@ class RunSpec(Strict):
     cost: CostInfo = Field(description="Cost, analytic and counted.")
     data_fingerprint: str = Field(description="Hash of the task's data.")
     allow_targets: list[str] = Field(default=[], description="Packages that _target_ may also come from.")
+
+    @property
+    def data_seed(self) -> int:
+        """Which training items are drawn."""
+        return int(self.config.get("seeds", {}).get("data", self.seed))
+
+    @property
+    def model_seed(self) -> int:
+        """Initial weights, and the model's own draws."""
+        return int(self.config.get("seeds", {}).get("model", self.seed))
+
+    @property
+    def order_seed(self) -> int | None:
+        """The order of the training items; None: as drawn."""
+        order: int | None = self.config.get("seeds", {}).get("order")
+        return order
 
 
 class Provenance(Strict):

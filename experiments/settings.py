@@ -25,6 +25,19 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class SeedSettings(Section):
+    """`seeds`: what is seeded apart from the run's `seed`."""
+
+    data: int | None = Field(default=None, ge=0, strict=True, description="Which training items are drawn.")
+    model: int | None = Field(default=None, ge=0, strict=True, description="Initial weights, and draws in training.")
+    order: int | None = Field(default=None, ge=0, strict=True, description="Order of the items drawn; null: as drawn.")
+
+    def apart_from(self, seed: int) -> dict[str, int]:
+        """Those that make another run than `seed` alone does."""
+        given = self.model_dump(exclude_none=True)
+        return {part: value for part, value in given.items() if part == "order" or value != seed}
+
+
 class TrainerSettings(Section):
     """conf/trainer: how a run trains, selects and checkpoints."""
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tasks.shortcuts import Rule, fitted_rules, measure_shortcuts
-from tasks.stream import partition
+from tasks.stream import Form, partition
 
 IGNORE = -100
 EVAL_SEED = 0  # every evaluation split is drawn with this seed, so that items are paired across models and seeds
@@ -240,17 +240,22 @@ class Task(ABC):
         items.extend(self.item(split, EVAL_SEED, index) for index in range(len(items), total))
         return items[:total]
 
-    def draw(self, split: str, propose: Callable[[], Item | None]) -> Item:
-        """The first proposal that belongs to the split; None is a proposal that failed.
+    def owns(self, split: str, canonical: str) -> bool:
+        """Whether an item of this canonical form may be in the split.
 
-        Splits "test/ood_..." take any proposal: their sizes, which no other split has, keep them apart.
+        Splits "test/ood_..." take any: their sizes, which no other split has, keep them apart.
+        """
+        return split.startswith("test/ood") or partition(canonical) == split.partition("/")[0]
+
+    def draw(self, split: str, propose: Callable[[], Form | None]) -> Form:
+        """The first proposal that belongs to the split by its canonical form; None is a proposal that failed.
+
         Raises ValueError after REDRAWS refusals in a row (the configuration leaves the split empty).
         """
-        owner, outside = split.partition("/")[0], split.startswith("test/ood")
         for _ in range(REDRAWS):
-            item = propose()
-            if item is not None and (outside or partition(item.canonical) == owner):
-                return item
+            proposal = propose()
+            if proposal is not None and self.owns(split, proposal.canonical):
+                return proposal
         raise ValueError(
             f"task {self.name}: no item for split '{split}' in {REDRAWS} draws: "
             "this configuration has too few different items; widen its ranges or its length"

@@ -32,22 +32,21 @@ class Codec:
         self.alphabets, self.kinds, self.order_free = dict(alphabets), dict(kinds), order_free
         self.first: dict[str, int] = {}
         self.kind_first: dict[str, int] = {}
+        self._radix = {kind: [self.alphabets[name] for name in names] for kind, names in self.kinds.items()}
         size = 1
         for name, count in self.alphabets.items():
             self.first[name] = size
             size += count
+        self._firsts = {kind: [self.first[name] for name in names] for kind, names in self.kinds.items()}
         for kind in self.kinds:
             self.kind_first[kind] = size
-            size += math.prod(self._radices(kind)) if order_free else 1
+            size += math.prod(self._radix[kind]) if order_free else 1
         self.size = size
         if size > LARGEST:
             raise ValueError(
                 f"order_free=true needs {size} tokens, one per possible fact, and {LARGEST} is the most: "
                 "use fewer names, relations or values"
             )
-
-    def _radices(self, kind: str) -> list[int]:
-        return [self.alphabets[name] for name in self.kinds[kind]]
 
     def token(self, alphabet: str, symbol: int) -> int:
         """The token of a symbol."""
@@ -61,15 +60,14 @@ class Codec:
         """Tokens of facts in the order given."""
         tokens: list[int] = []
         for kind, arguments in facts:
-            names = self.kinds[kind]
             if self.order_free:
                 code = 0
-                for name, argument in zip(names, arguments, strict=True):
-                    code = code * self.alphabets[name] + argument
+                for radix, argument in zip(self._radix[kind], arguments, strict=True):
+                    code = code * radix + argument
                 tokens.append(self.kind_first[kind] + code)
             else:
                 tokens.append(self.kind_first[kind])
-                tokens += [self.first[name] + argument for name, argument in zip(names, arguments, strict=True)]
+                tokens += [first + argument for first, argument in zip(self._firsts[kind], arguments, strict=True)]
         return tokens
 
     def read(self, tokens: Sequence[int]) -> list[Fact]:
@@ -80,7 +78,7 @@ class Codec:
             kind = self._kind(int(tokens[place]))
             if self.order_free:
                 code, arguments = int(tokens[place]) - self.kind_first[kind], []
-                for radix in reversed(self._radices(kind)):
+                for radix in reversed(self._radix[kind]):
                     code, symbol = divmod(code, radix)
                     arguments.append(symbol)
                 arguments.reverse()

@@ -8,7 +8,7 @@ question's last token, and no answer is fed back, so that questions do not depen
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import ClassVar
@@ -105,12 +105,15 @@ class FactTask(ProbedTask):
         """Sizes of an item, drawn anew only now and then, so that refusals do not skew their mix."""
 
     @abstractmethod
-    def puzzle(self, stream: Stream, sizes: tuple[int, ...], room: int) -> Puzzle | None:
-        """A puzzle of these sizes that fits into `room` tokens; None is a failed proposal."""
+    def puzzle(self, stream: Stream, sizes: tuple[int, ...], split: str) -> Puzzle | None:
+        """A puzzle of these sizes that fits into an item of the split; None is a failed proposal.
 
-    def seats(self, facts: Sequence[Fact], kinds: Sequence[str], room: int) -> int:
+        One that the split does not own may be given up early, before questions are drawn.
+        """
+
+    def seats(self, facts: Sequence[Fact], kinds: Sequence[str], split: str) -> int:
         """Questions of these kinds that certainly fit behind the facts, at most `n_questions`."""
-        spare = room - len(self.write(facts))
+        spare = self.length_of(split) - self.space(facts)
         return min(self.config.n_questions, spare // max(self.codec.width(kind) for kind in kinds))
 
     def generate(self, split: str, seed: int, index: int) -> Item:
@@ -120,14 +123,14 @@ class FactTask(ProbedTask):
         attempts = count()
         sizes: tuple[int, ...] = ()
 
-        def propose() -> Item | None:
+        def propose() -> Puzzle | None:
             nonlocal sizes
             if next(attempts) % RESIZE == 0:
                 sizes = self.sizes(stream, level)
-            puzzle = self.puzzle(stream, sizes, self.length_of(split))
-            return self.build(stream, puzzle) if puzzle and puzzle.questions else None
+            puzzle = self.puzzle(stream, sizes, split)
+            return puzzle if puzzle and puzzle.questions else None
 
-        return self.draw(split, propose)
+        return self.build(stream, self.draw(split, propose))
 
     def build(self, stream: Stream, puzzle: Puzzle) -> Item:
         """The item: names drawn, facts shuffled."""
@@ -137,11 +140,8 @@ class FactTask(ProbedTask):
         for kind, _, answer in puzzle.questions:
             alphabet = self.answers[kind]
             labels.append(self.codec.token(alphabet, names[alphabet][answer] if alphabet in names else answer))
-        ids_n, labels_n = self.laid_out(
-            [self._named(fact, names) for fact in facts],
-            [self._named((kind, arguments), names) for kind, arguments, _ in puzzle.questions],
-            labels,
-        )
+        named = self._named([*facts, *[(kind, arguments) for kind, arguments, _ in puzzle.questions]], names)
+        ids_n, labels_n = self.laid_out(named[: len(facts)], named[len(facts) :], labels)
         return Item(
             input_ids=ids_n,
             labels=labels_n,
@@ -151,21 +151,26 @@ class FactTask(ProbedTask):
 
     def laid_out(self, facts: Sequence[Fact], questions: Sequence[Fact], labels: Sequence[int]) -> tuple[Ints, Ints]:
         """Inputs and labels [n] of facts and questions; `labels` are one token per question."""
-        tokens = self.write(facts)
-        marks = [IGNORE] * len(tokens)
-        for question, label in zip(questions, labels, strict=True):
-            words = self.codec.write([question])
-            tokens += words
-            marks += [*[IGNORE] * (len(words) - 1), label]
-        return np.array(tokens, dtype=np.int64), np.array(marks, dtype=np.int64)
+        tokens = [*self.write(facts), *self.codec.write(questions)]
+        widths = [self.codec.width(kind) for kind, _ in questions]
+        labels_n = np.full(len(tokens), IGNORE, dtype=np.int64)
+        labels_n[len(tokens) - sum(widths) - 1 + np.cumsum(widths)] = labels
+        return np.array(tokens, dtype=np.int64), labels_n
 
-    def _named(self, fact: Fact, names: dict[str, list[int]]) -> Fact:
-        kind, arguments = fact
-        alphabets = self.codec.kinds[kind]
-        return kind, tuple(
-            names[name][argument] if name in names else argument
-            for name, argument in zip(alphabets, arguments, strict=True)
-        )
+    def _named(self, facts: Sequence[Fact], names: Mapping[str, Sequence[int]]) -> list[Fact]:
+        """The facts with the symbols of the alphabets in `names` replaced."""
+        codec = self.codec
+        same = {name: names[name] if name in names else range(size) for name, size in codec.alphabets.items()}
+        maps = {kind: [same[name] for name in alphabets] for kind, alphabets in codec.kinds.items()}
+        return [
+            (kind, tuple([new[old] for new, old in zip(maps[kind], arguments, strict=True)]))
+            for kind, arguments in facts
+        ]
+
+    def space(self, facts: Sequence[Fact]) -> int:
+        """Tokens that the facts take."""
+        width = self.codec.width
+        return sum([width(kind) for kind, _ in facts])
 
     def write(self, facts: Sequence[Fact]) -> list[int]:
         """Tokens of the facts."""
@@ -235,8 +240,8 @@ class FactTask(ProbedTask):
         back[forth] = np.arange(len(forth))
         facts, questions = self.parts(item)
         ids_n, labels_n = self.laid_out(
-            [self._named(fact, names) for fact in facts],
-            [self._named((kind, arguments), names) for kind, arguments, _ in questions],
+            self._named(facts, names),
+            self._named([(kind, arguments) for kind, arguments, _ in questions], names),
             forth[item.labels[item.labels != IGNORE]].tolist(),
         )
         return replace(item, input_ids=ids_n, labels=labels_n, back=back)

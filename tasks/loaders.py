@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from torch import Tensor
 
 from tasks.base import Task, collate
+from tasks.stream import permutation
 
 
 class TrainLoader:
     """Training batches without end. Batch s holds items s * batch_size ... of the run's data seed.
 
     With `steps` it ends there and has a length; Lightning fetches one batch ahead from a loader of unknown
-    length and would then save a step that is one too high, so hand it `steps`.
+    length and would then save a step that is one too high, so hand it `steps`. With `order` the items of these
+    steps, all in all the same, come in an order of that seed's.
     """
 
-    def __init__(self, task: Task, batch_size: int, seed: int, steps: int | None = None) -> None:
+    def __init__(
+        self, task: Task, batch_size: int, seed: int, steps: int | None = None, order: int | None = None
+    ) -> None:
+        if order is not None and steps is None:
+            raise ValueError("this TrainLoader is endless; give it steps=... for an order of its items")
         self.task, self.batch_size, self.seed, self.steps = task, batch_size, seed, steps
         self.step = 0
+        self._order = None if order is None or steps is None else permutation(steps * batch_size, "order", order)
 
     def batch(self, step: int) -> dict[str, Tensor]:
         """The batch of a step, by itself."""
-        indices = range(step * self.batch_size, (step + 1) * self.batch_size)
+        first = step * self.batch_size
+        indices: Sequence[int] = range(first, first + self.batch_size)
+        if self._order is not None:
+            indices = self._order[first : first + self.batch_size].tolist()
         items = [self.task.generate("train", self.seed, index) for index in indices]
         return collate(items, indices, self.task.length, self.task.pad_id)
 

@@ -9,31 +9,33 @@ here.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 T = TypeVar("T")
-Ints = NDArray[np.int64]
 
-_BLOCK = 256  # raw words fetched at once: about one item's worth, so that a stream costs about 20 microseconds
+_BLOCK = 64  # raw words fetched at once: most items need one or two blocks
+
+
+def _philox(key: Iterable[object]) -> np.random.Philox:
+    digest = hashlib.sha256("\x1f".join(map(str, key)).encode()).digest()
+    return np.random.Philox(key=np.frombuffer(digest[:16], "<u8"))
+
+
+def _words(bits: np.random.Philox) -> Iterator[int]:
+    while True:
+        yield from bits.random_raw(_BLOCK).tolist()
 
 
 class Stream:
     """Uniform draws from one keyed stream. Parts of the key may be anything with a stable `str`."""
 
     def __init__(self, *key: object) -> None:
-        digest = hashlib.sha256("\x1f".join(map(str, key)).encode()).digest()
-        self._bits = np.random.Philox(key=np.frombuffer(digest[:16], "<u8"))
-        self._words: list[int] = []
-
-    def _word(self) -> int:
-        if not self._words:
-            self._words = self._bits.random_raw(_BLOCK).tolist()
-            self._words.reverse()
-        return self._words.pop()
+        # A bound `__next__`, since draws are most of what generating an item costs.
+        self._word = _words(_philox(key)).__next__
 
     def below(self, bound: int) -> int:
         """Uniform integer in [0, bound); the bias is below bound / 2**64."""
@@ -41,36 +43,50 @@ class Stream:
 
     def between(self, low: int, high: int) -> int:
         """Uniform integer in [low, high], both ends included."""
-        return low + self.below(high - low + 1)
+        return low + (self._word() * (high - low + 1) >> 64)
 
     def uniform(self) -> float:
         """Uniform float in [0, 1) with 53 random bits."""
         return (self._word() >> 11) * 2.0**-53
 
-    def many(self, bound: int, count: int) -> Ints:
-        """`count` uniform integers in [0, bound) at once; bound is at most 2**32, the bias below bound / 2**32."""
-        words = self._bits.random_raw(count)
-        return ((words >> np.uint64(32)) * np.uint64(bound) >> np.uint64(32)).astype(np.int64)
-
     def choice(self, options: Sequence[T]) -> T:
         """One of `options`, uniformly."""
-        return options[self.below(len(options))]
+        return options[(self._word() * len(options)) >> 64]
 
-    def sample(self, options: Sequence[T], count: int) -> list[T]:
+    def sample(self, options: Iterable[T], count: int) -> list[T]:
         """`count` different members of `options` in random order."""
-        pool = list(options)
-        return [self.pop(pool) for _ in range(count)]
+        pool, word = list(options), self._word
+        left = len(pool)
+        for _ in range(count):
+            chosen = (word() * left) >> 64
+            left -= 1
+            pool[chosen], pool[left] = pool[left], pool[chosen]
+        return pool[left:][::-1]
 
     def pop(self, pool: list[T]) -> T:
         """Take one member out of `pool`, uniformly; the order of the rest changes."""
-        last = len(pool) - 1
-        chosen = self.below(last + 1)
-        pool[chosen], pool[last] = pool[last], pool[chosen]
+        chosen = (self._word() * len(pool)) >> 64
+        pool[chosen], pool[-1] = pool[-1], pool[chosen]
         return pool.pop()
 
     def shuffled(self, options: Sequence[T]) -> list[T]:
         """All of `options` in random order."""
         return self.sample(options, len(options))
+
+
+def permutation(count: int, *key: object) -> NDArray[np.int64]:
+    """0 ... count - 1 in an order that depends on the key alone: int64 [count]."""
+    return np.argsort(_philox(key).random_raw(count), kind="stable")
+
+
+class HasForm(Protocol):
+    """An item, or what one can be made of: `canonical` decides which split it belongs to."""
+
+    @property
+    def canonical(self) -> str: ...
+
+
+Form = TypeVar("Form", bound=HasForm)
 
 
 def partition(canonical: str) -> str:

@@ -11,8 +11,10 @@ Sentences follow each other without a sign in between; a window begins with a se
 from __future__ import annotations
 
 import math
+from bisect import bisect
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -61,6 +63,7 @@ class PCFG(ProbedTask):
         self.vocab_size = FIRST + self.config.n_terminals
         self.max_length = 4 * self.length
         self.grammar = self._grammar()
+        self._rules = [_cumulative(options) for options in self.grammar]
 
     def _grammar(self) -> Grammar:
         c = self.config
@@ -84,7 +87,6 @@ class PCFG(ProbedTask):
         """See `Task.generate`. Inputs and labels [length_of(split)]; the last position has no label."""
         size = self.length_of(split) - 1
         stream = Stream(self.name, self.version, split, seed, index)
-        rules = [(list(options), [p for p, _ in options.values()]) for options in self.grammar]
 
         def propose() -> Item:
             tokens: list[int] = []
@@ -94,15 +96,12 @@ class PCFG(ProbedTask):
                 if not stack:
                     stack.append(0)
                     sentences += 1
-                here = stack.pop()
-                starts, chances = rules[here]
-                draw, place = stream.uniform(), 0
-                while place < len(chances) - 1 and draw >= chances[place]:
-                    draw -= chances[place]
-                    place += 1
-                tokens.append(starts[place])
-                bits -= math.log2(chances[place])
-                stack += reversed(self.grammar[here][starts[place]][1])
+                draw = stream.uniform()
+                bounds, options = self._rules[stack.pop()]
+                token, cost, children = options[bisect(bounds, draw)]
+                tokens.append(token)
+                bits += cost
+                stack += children
             return Item(
                 input_ids=np.array([BOS, *tokens], dtype=np.int64),
                 labels=np.array([*tokens, IGNORE], dtype=np.int64),
@@ -213,3 +212,10 @@ class PCFG(ProbedTask):
     def text(self, item: Item) -> str:
         """The window, a letter per token."""
         return "".join(chr(ord("a") + token - FIRST) for token in item.input_ids[1:].tolist())
+
+
+def _cumulative(options: dict[int, tuple[float, list[int]]]) -> tuple[list[float], list[tuple[int, float, list[int]]]]:
+    """Per rule: upper bounds of the draws that choose it; its terminal, bits, and non-terminals, the last first."""
+    bounds = [*accumulate(probability for probability, _ in options.values())]
+    rules = [(token, -math.log2(probability), rest[::-1]) for token, (probability, rest) in options.items()]
+    return bounds[:-1], rules

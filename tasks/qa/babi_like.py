@@ -47,7 +47,7 @@ class BabiLike(FactTask):
     """The task `qa/babi_like`, see the module. Keyword arguments: the fields of `StoryConfig`."""
 
     name = "babi_like"
-    version = 1
+    version = 2
     answers: ClassVar[dict[str, str]] = {"person": "place", "object": "place", "before": "place"}
     renamed = ("who", "what", "place")
     shuffled = False
@@ -82,7 +82,7 @@ class BabiLike(FactTask):
         c = self.config
         return stream.between(*self.events(level)), stream.between(1, c.n_persons - 1), stream.between(1, c.n_objects)
 
-    def puzzle(self, stream: Stream, sizes: tuple[int, ...], room: int) -> Puzzle | None:
+    def puzzle(self, stream: Stream, sizes: tuple[int, ...], split: str) -> Puzzle | None:
         """See `FactTask.puzzle`: told forwards."""
         events, persons, objects = sizes
         at: dict[int, int] = {}
@@ -112,7 +112,7 @@ class BabiLike(FactTask):
                     been[what].append(at[who])
         left = _questions(at, been)
         asked: list[Asked] = []
-        for _ in range(self.seats(facts, list(self.answers), room)):
+        for _ in range(self.seats(facts, list(self.answers), split)):
             kinds = [kind for kind, some in left.items() if some]
             if kinds:
                 asked.append(stream.pop(left[stream.choice(kinds)]))

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import pairwise
 from typing import ClassVar
 
@@ -24,7 +25,7 @@ import numpy as np
 from tasks.base import Item, TaskCard, require
 from tasks.codec import Fact
 from tasks.facts import Asked, FactConfig, FactTask, Puzzle
-from tasks.graphs import canonical_graph
+from tasks.graphs import graph_name
 from tasks.shortcuts import Rule
 from tasks.stream import Stream
 
@@ -110,7 +111,7 @@ class Kinship(FactTask):
     """The task `qa/kinship`, see the module. Keyword arguments: the fields of `KinshipConfig`."""
 
     name = "kinship"
-    version = 1
+    version = 2
     answers: ClassVar[dict[str, str]] = {"ask": "relation"}
     renamed = ("person",)
     buckets = ("hops", "distractors")
@@ -141,42 +142,38 @@ class Kinship(FactTask):
         low, high = self.hops(level)
         return stream.between(low, high), low, stream.between(0, self.config.distractors_max)
 
-    def puzzle(self, stream: Stream, sizes: tuple[int, ...], room: int) -> Puzzle | None:
+    def puzzle(self, stream: Stream, sizes: tuple[int, ...], split: str) -> Puzzle | None:
         """See `FactTask.puzzle`."""
         hops, fewest, distractors = sizes
         family = Family()
         family.person(stream.below(2), -1, -1)
         facts: list[Fact] = []
-        letters = ""
-        for _ in range(hops):
-            here = len(family.sex) - 1
+        letters = walked = ""
+        for here in range(hops):
             letter = stream.choice("UBDS")
-            if shortened(letters + letter) not in NAMED or family.step(stream, here, letter) is None:
+            walked = longer(walked, letter)
+            if walked not in NAMED or family.step(stream, here, letter) is None:
                 return None
             letters += letter
             facts.append((STEPS[letter][family.sex[-1]], (here + 1, here)))
-        pairs = [(i, j) for i in range(hops + 1) for j in range(i + fewest, hops + 1)]
-        pairs = [(i, j) for i, j in pairs if shortened(letters[i:j]) in NAMED]
+        ways = named_ways(letters, fewest)
         for _ in range(distractors):
             here, letter = stream.below(len(family.sex)), stream.choice("UBDS")
             if family.step(stream, here, letter) is not None:
                 facts.append((STEPS[letter][family.sex[-1]], (len(family.sex) - 1, here)))
-        left: dict[int, list[tuple[int, int]]] = {}
-        for i, j in pairs:
-            left.setdefault(j - i, []).append((i, j))
-        chosen: list[tuple[int, int]] = []
-        for _ in range(min(len(pairs), self.seats(facts, ["ask"], room))):
-            apart = stream.choice([apart for apart, some in left.items() if some])
-            chosen.append(stream.pop(left[apart]))
+        left: dict[int, list[tuple[int, int, str]]] = {}
+        for way in ways:
+            left.setdefault(way[1] - way[0], []).append(way)
         asked: list[Asked] = []
-        for i, j in chosen:
-            asked.append(("ask", (i, j), RELATIONS.index(NAMED[shortened(letters[i:j])][family.sex[j]])))
+        for _ in range(min(len(ways), self.seats(facts, ["ask"], split))):
+            i, j, short = stream.pop(left[stream.choice([apart for apart, some in left.items() if some])])
+            asked.append(("ask", (i, j), RELATIONS.index(NAMED[short][family.sex[j]])))
         edges = [(args[0], RELATIONS.index(kind), args[1]) for kind, args in facts]
         return Puzzle(
             facts=facts,
             questions=asked,
-            difficulty={"hops": max(j - i for i, j in chosen), "distractors": len(facts) - hops},
-            canonical=canonical_graph([*edges, *((i, len(RELATIONS), j) for i, j in chosen)], []),
+            difficulty={"hops": max([j - i for _, (i, j), _ in asked]), "distractors": len(facts) - hops},
+            canonical=graph_name([*edges, *[(i, len(RELATIONS), j) for _, (i, j), _ in asked]]),
         )
 
     def solve(self, facts: list[Fact], questions: list[Fact]) -> list[int]:
@@ -246,14 +243,25 @@ class Kinship(FactTask):
         return RELATIONS[index] if alphabet == "relation" else super().symbol(alphabet, index)
 
 
-def shortened(letters: str) -> str:
-    """The walk without detours, letter by letter."""
-    short = ""
-    for letter in letters:
-        short += letter
-        while short[-2:] in SHORTER:
-            short = short[:-2] + SHORTER[short[-2:]]
+@cache
+def longer(short: str, letter: str) -> str:
+    """A walk without detours and one more step, without detours again."""
+    short += letter
+    while short[-2:] in SHORTER:
+        short = short[:-2] + SHORTER[short[-2:]]
     return short
+
+
+def named_ways(letters: str, fewest: int) -> list[tuple[int, int, str]]:
+    """Parts of a walk, of `fewest` steps or more, that have a name: first person, last person, shortened letters."""
+    ways = []
+    for i in range(len(letters)):
+        short = ""
+        for j in range(i, len(letters)):
+            short = longer(short, letters[j])
+            if j + 1 - i >= fewest and short in NAMED:
+                ways.append((i, j + 1, short))
+    return ways
 
 
 def _relation(

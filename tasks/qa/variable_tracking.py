@@ -46,7 +46,7 @@ class VariableTracking(FactTask):
     """The task `qa/variable_tracking`, see the module. Keyword arguments: the fields of `VariableConfig`."""
 
     name = "variable_tracking"
-    version = 1
+    version = 2
     answers: ClassVar[dict[str, str]] = {"ask": "value"}
     renamed = ("variable",)
     shuffled = False
@@ -81,7 +81,7 @@ class VariableTracking(FactTask):
         most = max(2, min(lines, self.config.n_variables * 3 // 4))
         return lines, stream.between(max(2, most // 2), most)
 
-    def puzzle(self, stream: Stream, sizes: tuple[int, ...], room: int) -> Puzzle | None:
+    def puzzle(self, stream: Stream, sizes: tuple[int, ...], split: str) -> Puzzle | None:
         """See `FactTask.puzzle`: run forwards."""
         lines, variables = sizes
         state: dict[int, tuple[int, int]] = {}  # value and hops
@@ -104,7 +104,7 @@ class VariableTracking(FactTask):
         for name in sorted(state):
             by_hops.setdefault(state[name][1], []).append(name)
         asked: list[int] = []
-        for _ in range(min(len(state), self.seats(told, ["ask"], room))):
+        for _ in range(min(len(state), self.seats(told, ["ask"], split))):
             hops = stream.choice([hops for hops, names in by_hops.items() if names])
             asked.append(stream.pop(by_hops[hops]))
         questions: list[Asked] = [("ask", (order[name],), state[name][0]) for name in asked]

@@ -53,7 +53,7 @@ class MQAR(FactTask):
     """The task `recall/mqar`, see the module. Keyword arguments: the fields of `MQARConfig`."""
 
     name = "mqar"
-    version = 1
+    version = 2
     answers: ClassVar[dict[str, str]] = {"ask": "value"}
     probe_renames = ("key", "value")
     buckets = ("pairs",)
@@ -83,12 +83,12 @@ class MQAR(FactTask):
         """Pairs."""
         return (stream.between(*self.pairs(level)),)
 
-    def puzzle(self, stream: Stream, sizes: tuple[int, ...], room: int) -> Puzzle | None:
+    def puzzle(self, stream: Stream, sizes: tuple[int, ...], split: str) -> Puzzle | None:
         """See `FactTask.puzzle`."""
         c = self.config
         pairs = [(key, stream.below(c.n_values)) for key in stream.sample(range(c.n_keys), sizes[0])]
         facts: list[Fact] = [("pair", pair) for pair in pairs]
-        asked = stream.sample(pairs, min(len(pairs), self.seats(facts, ["ask"], room)))
+        asked = stream.sample(pairs, min(len(pairs), self.seats(facts, ["ask"], split)))
         return Puzzle(
             facts=facts,
             questions=[("ask", (key,), value) for key, value in asked],

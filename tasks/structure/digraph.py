@@ -16,8 +16,8 @@ import numpy as np
 
 from tasks.base import Item, require
 from tasks.codec import Fact
-from tasks.facts import Asked, FactConfig, FactTask
-from tasks.graphs import canonical_graph
+from tasks.facts import FactConfig, FactTask
+from tasks.graphs import graph_name
 from tasks.stream import Stream
 
 Edge = tuple[int, int]
@@ -112,10 +112,21 @@ def random_edges(stream: Stream, nodes: int, edges: int) -> list[Edge]:
 
 
 def pairs_by_distance(edges: list[Edge], nodes: int) -> tuple[list[dict[int, int]], dict[int, list[Edge]]]:
-    """For each node what it reaches and how far; and the pairs of nodes at each distance from 1."""
-    reached = [distances(edges, node) for node in range(nodes)]
+    """For each node what it reaches and how far; and the pairs of nodes at each distance from 1.
+
+    Edges lead to larger nodes, so what a node reaches is known once that is known of all larger ones.
+    """
+    after: list[list[int]] = [[] for _ in range(nodes)]
+    for u, v in edges:
+        after[u].append(v)
+    reached: list[dict[int, int]] = [{node: 0} for node in range(nodes)]
     pairs: dict[int, list[Edge]] = {}
-    for start, found in enumerate(reached):
+    for start in reversed(range(nodes)):
+        found = reached[start]
+        for v in after[start]:
+            for node, length in reached[v].items():
+                if found.get(node, nodes) > length + 1:
+                    found[node] = length + 1
         for node, length in found.items():
             if length:
                 pairs.setdefault(length, []).append((start, node))
@@ -151,6 +162,6 @@ def walk_lengths(facts: list[Fact], questions: list[Fact]) -> list[int]:
     return [int(lengths_NN[pair[0], pair[1]]) for _, pair in questions]
 
 
-def canonical(edges: list[Edge], questions: list[Asked]) -> str:
-    """The same for every naming of the nodes and every order of edges and questions."""
-    return canonical_graph([*((u, 0, v) for u, v in edges), *((q[0], 1, q[1]) for _, q, _ in questions)], [])
+def canonical(edges: list[Edge]) -> str:
+    """The same for every naming of the nodes and every order of edges."""
+    return graph_name([(u, 0, v) for u, v in edges])

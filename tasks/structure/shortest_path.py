@@ -42,7 +42,7 @@ class ShortestPath(GraphTask):
     """The task `structure/shortest_path`, see the module. Keyword arguments: the fields of `PathConfig`."""
 
     name = "shortest_path"
-    version = 1
+    version = 2
     answers: ClassVar[dict[str, str]] = {"ask": "distance"}
     Config = PathConfig
     config: PathConfig
@@ -51,26 +51,29 @@ class ShortestPath(GraphTask):
         """See `FactTask.alphabets`."""
         return {"node": self.config.n_names, "distance": self.config.distance_max + 1}
 
-    def puzzle(self, stream: Stream, sizes: tuple[int, ...], room: int) -> Puzzle | None:
+    def puzzle(self, stream: Stream, sizes: tuple[int, ...], split: str) -> Puzzle | None:
         """See `FactTask.puzzle`."""
         nodes, n_edges = sizes
         edges = random_edges(stream, nodes, n_edges)
+        name = canonical(edges)
+        if not self.owns(split, name):
+            return None
         facts: list[Fact] = [("edge", edge) for edge in edges]
         _, pairs = pairs_by_distance(edges, nodes)
-        left = {length: found for length, found in pairs.items() if length <= self.config.distance_max}
+        lengths = [length for length in sorted(pairs) if length <= self.config.distance_max]
         questions: list[Asked] = []
-        seats = self.seats(facts, ["ask"], room)
-        while left and len(questions) < seats:
-            length = stream.choice(sorted(left))
-            pair = stream.pop(left[length])
+        seats = self.seats(facts, ["ask"], split)
+        while lengths and len(questions) < seats:
+            length = stream.choice(lengths)
+            pair = stream.pop(pairs[length])
             questions.append(("ask", pair, length))
-            if not left[length]:
-                del left[length]
+            if not pairs[length]:
+                lengths.remove(length)
         return Puzzle(
             facts=facts,
             questions=questions,
             difficulty={"nodes": nodes, "edges": n_edges, "longest": max(answer for *_, answer in questions)},
-            canonical=canonical(edges, questions),
+            canonical=name,
         )
 
     def solve(self, facts: list[Fact], questions: list[Fact]) -> list[int]:
@@ -93,7 +96,7 @@ class ShortestPath(GraphTask):
             summary="Length of the shortest directed path from u to v in a shuffled edge list",
             family="structure",
             train=f"{low} to {high} nodes, 1 to 1.25 edges per node, distances 1 to {self.config.distance_max}",
-            in_distribution="as train; graphs and questions of no training item, up to renaming and order",
+            in_distribution="as train; graphs of no training item, up to renaming and order",
             out_of_distribution={
                 "test/ood_near": f"{near[0]} to {near[1]} nodes, same distances",
                 "test/ood_far": f"{far[0]} to {far[1]} nodes (2 to 3 times the largest in training), same distances",

@@ -23,7 +23,6 @@ import numpy as np
 from tasks.base import Item, TaskCard, require
 from tasks.codec import Fact
 from tasks.facts import Asked, FactConfig, FactTask, Puzzle
-from tasks.graphs import canonical_graph
 from tasks.shortcuts import Rule
 from tasks.stream import Stream
 
@@ -62,7 +61,7 @@ class TableQA(FactTask):
     """The task `structure/table_qa`, see the module. Keyword arguments: the fields of `TableConfig`."""
 
     name = "table_qa"
-    version = 1
+    version = 2
     answers: ClassVar[dict[str, str]] = {"lookup": "value", "count": "number", "argmax": "row", "join": "value"}
     renamed = ("row", "column")
     buckets = ("rows",)
@@ -100,18 +99,21 @@ class TableQA(FactTask):
         """Rows and columns."""
         return stream.between(*self.rows(level)), stream.between(1, self.config.columns_max)
 
-    def puzzle(self, stream: Stream, sizes: tuple[int, ...], room: int) -> Puzzle | None:
+    def puzzle(self, stream: Stream, sizes: tuple[int, ...], split: str) -> Puzzle | None:
         """See `FactTask.puzzle`."""
         rows, columns = sizes
         # Few different values per column, so that counts above 1 are common.
         palettes = [stream.sample(range(VALUES), stream.between(2, min(rows + 1, VALUES))) for _ in range(columns)]
         grid = [[stream.choice(palette) for palette in palettes] for _ in range(rows)]
         refs = [(row + stream.between(1, rows - 1)) % rows for row in range(rows)]
+        name = table_name(grid, refs)
+        if not self.owns(split, name):
+            return None
         facts: list[Fact] = [("cell", (r, c, v)) for r, line in enumerate(grid) for c, v in enumerate(line)]
         facts += [("ref", pair) for pair in enumerate(refs)]
         left = self._questions(stream, grid, refs)
         asked: list[Asked] = []
-        for _ in range(self.seats(facts, list(self.answers), room)):
+        for _ in range(self.seats(facts, list(self.answers), split)):
             open_kinds = [kind for kind, some in left.items() if some]
             if open_kinds:
                 asked.append(stream.pop(left[stream.choice(open_kinds)]))
@@ -119,7 +121,7 @@ class TableQA(FactTask):
             facts=facts,
             questions=asked,
             difficulty={"rows": rows, "columns": columns},
-            canonical=_canonical(facts, asked),
+            canonical=name,
         )
 
     def _questions(self, stream: Stream, grid: Grid, refs: list[int]) -> dict[str, list[Asked]]:
@@ -141,6 +143,13 @@ class TableQA(FactTask):
             if counts[max(values)] == 1:
                 found["argmax"].append(("argmax", (column,), values.index(max(values))))
         return found
+
+    def space(self, facts: Sequence[Fact]) -> int:
+        """See `FactTask.space`: the header, and per row a marker, a name and the cells."""
+        if self.order_free:
+            return len(facts)
+        rows = sum([kind == "ref" for kind, _ in facts])
+        return len(facts) // rows + len(facts) + 2 * rows
 
     def write(self, facts: Sequence[Fact]) -> list[int]:
         """See `FactTask.write`; as a sequence: the header, then rows, both in the order the facts mention them."""
@@ -231,7 +240,7 @@ class TableQA(FactTask):
             summary="Look-up, count, argmax and join over a table in any order of rows and columns",
             family="structure",
             train=f"{low} to {high} rows, 1 to {self.config.columns_max} columns and one of references",
-            in_distribution="as train; tables and questions of no training item, up to names and order",
+            in_distribution="as train; tables of no training item, up to names and order",
             out_of_distribution={
                 "test/ood_near": f"{near[0]} to {near[1]} rows",
                 "test/ood_far": f"{far[0]} to {far[1]} rows",
@@ -249,14 +258,8 @@ def _values(facts: list[Fact], axis: int, args: tuple[int, ...]) -> list[int]:
     return [cell[2] for kind, cell in facts if kind == "cell" and cell[axis] == args[0]]
 
 
-def _canonical(facts: list[Fact], questions: list[Asked]) -> str:
-    """The same for every naming and order of rows and columns: values are labels of edges, questions are edges."""
-    edges = []
-    for kind, args in facts:
-        edges.append((args[0], 10 + args[2], -1 - args[1]) if kind == "cell" else (args[0], 0, args[1]))
-    for kind, args, _ in questions:
-        if kind in ("lookup", "join"):
-            edges.append((args[0], 1 if kind == "lookup" else 2, -1 - args[1]))
-        else:
-            edges.append((-1 - args[0], 3 if kind == "argmax" else 20 + args[1], -1 - args[0]))
-    return canonical_graph(edges, [])
+def table_name(grid: Grid, refs: list[int]) -> str:
+    """The same for every naming and order of rows and columns: values by row with those referred to, and by column."""
+    rows = [sorted(line) for line in grid]
+    columns = sorted([sorted(column) for column in zip(*grid, strict=True)])
+    return repr((sorted([(row, rows[ref]) for row, ref in zip(rows, refs, strict=True)]), columns))

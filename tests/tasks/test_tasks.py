@@ -6,7 +6,7 @@ from dataclasses import fields
 
 import pytest
 import torch
-from generated import GENERATED
+from generated import GENERATED, within_bounds
 from hubdata import HUB
 from omegaconf import OmegaConf
 
@@ -151,6 +151,13 @@ def test_card_is_complete_and_chance_is_the_best_trivial_rule(task: Task) -> Non
     assert set(card.chance) == tests and set(card.out_of_distribution) == tests - {"test/id"}
     best = max if card.higher_is_better else min
     assert card.shortcuts and best([*card.shortcuts.values(), card.chance["test/id"]]) in card.shortcuts.values()
+
+
+def test_shortcuts_stay_within_their_bounds(task: Task) -> None:
+    if task.name not in GENERATED:
+        pytest.skip("real text: its card says what a look at the words gives")
+    assert within_bounds(task.name, task.levels["test/id"], 0.1), task.levels["test/id"]  # 60 items: 3 standard errors
+    assert not within_bounds(task.name, task.levels["test/id"] | {"unknown": 0.0}, 0.1)
 
 
 def test_fingerprint_follows_the_data_and_not_the_batch(task: Task) -> None:
