@@ -241,10 +241,7 @@ class Task(ABC):
         return items[:total]
 
     def owns(self, split: str, canonical: str) -> bool:
-        """Whether an item of this canonical form may be in the split.
-
-        Splits "test/ood_..." take any: their sizes, which no other split has, keep them apart.
-        """
+        """Whether an item of this canonical form may be in the split; "test/ood_..." are kept apart by their sizes."""
         return split.startswith("test/ood") or partition(canonical) == split.partition("/")[0]
 
     def draw(self, split: str, propose: Callable[[], Form | None]) -> Form:
