@@ -41,7 +41,14 @@ class Sample:
 
 
 def keep_graph(fitted: Fitted, folder: Path) -> None:
-    """Write the graph of the run's model into its folder, if the model has one."""
+    """Write the graph of the run's model into its folder, if the model has one. No failure of it harms the run."""
+    try:
+        _keep(fitted, folder)
+    except Exception as error:
+        print(f"no graph kept: {type(error).__name__}: {error}; the run goes on", flush=True)
+
+
+def _keep(fitted: Fitted, folder: Path) -> None:
     from tasks.loaders import EvalLoader
 
     task = fitted.evaluate.task

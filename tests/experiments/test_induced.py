@@ -57,6 +57,13 @@ def test_the_strongest_edges_by_hand() -> None:
     assert edges == [(0, 0, 1.0), (1, 0, pytest.approx(0.99)), (2, 1, pytest.approx(0.7)), (2, 0, pytest.approx(0.3))]
 
 
+def test_a_failure_of_it_is_said_and_harms_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, _ = fitted("ressformer.ReSSFormerConfig")
+    run.module.predict = None
+    keep_graph(run, tmp_path)
+    assert "no graph kept: TypeError" in capsys.readouterr().out and not list(tmp_path.iterdir())
+
+
 def test_a_model_without_a_graph_leaves_no_file(tmp_path: Path) -> None:
     run, _ = fitted("transformer.TransformerConfig", n_layers=1)
     keep_graph(run, tmp_path)
