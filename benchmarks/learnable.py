@@ -36,7 +36,9 @@ from tasks.loaders import TrainLoader
 WARM = 50  # steps
 CHECKS = 20  # validations in a cell's time
 ENOUGH, LEARNED = 0.99, 0.9
-SUITED = {"chain": "ressformer", "state_tracking": "looped"}  # what was worth trying first; transformer_rope elsewhere
+# What was worth trying first: who looks facts up is let to recall by content; transformer_rope elsewhere.
+RECALL = "chain kinship variable_tracking table_qa reachability shortest_path mqar induction"
+SUITED = {**dict.fromkeys(RECALL.split(), "ressformer"), "state_tracking": "looped"}
 MODELS = "transformer,transformer_rope,transformer_nope,looped,longformer,bigbird,reformer,ressformer"
 
 
