@@ -65,7 +65,9 @@ def test_bf16_is_close_to_fp32(name: str) -> None:
         rounded = logits(model, ids)
     # Choices (blocks, buckets, experts) may flip on a rounding, at few positions: the typical one is compared.
     error = (rounded - exact).norm(dim=-1) / exact.norm(dim=-1)
-    assert error.median() < (0.3 if "reformer" in name else 0.05)  # an untrained model's hashes flip more often
+    # Reformer, untrained, on a CPU: 0.4 % of the first layer's buckets flip and 10 % of the fourth's, which moves
+    # logits by 9 % in the median; with the buckets of fp32 it is 0.8 %, as for the others.
+    assert error.median() < (0.3 if "reformer" in name else 0.05)
 
 
 @pytest.mark.parametrize("name", NAMES)
