@@ -9,6 +9,7 @@ Shapes: B batch, n length, d width, T = B * n tokens, E experts, e experts per t
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -68,7 +69,8 @@ class MixtureOfExperts(nn.Module):
         if self.router is None:
             y_Td = gelu(x_Td @ self.up_Edf[0]) @ self.down_Efd[0]
             return y_Td.view_as(x_Bnd), {}, x_Td.new_ones(1)
-        logits_TE = nn.functional.linear(x_Td.float(), self.router.weight.float())
+        with exact(x_Td.device.type):
+            logits_TE = nn.functional.linear(x_Td.float(), self.router.weight.float())
         if (lib := eager_kernels("parts", x_Td, self.up_Edf, logits_TE)) is not None:
             mask_T = None if mask_Bn is None else mask_Bn.flatten()
             gate_Te, expert_Te, balance, z, load_E = Route.apply(lib, logits_TE, mask_T, self.config.top_e)  # type: ignore[no-untyped-call]
@@ -111,6 +113,11 @@ class MixtureOfExperts(nn.Module):
 
     def _weighted(self, balance: Tensor, z: Tensor) -> dict[str, Tensor]:
         return {"balance": self.config.balance * balance, "router_z": self.config.router_z * z}
+
+
+def exact(device: str) -> AbstractContextManager[object]:
+    """Autocast off, where the device has it: it takes products to bf16 whatever their operands are."""
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
 
 
 def moe_cost(tokens: int, d_model: int, config: MoEConfig) -> Cost:

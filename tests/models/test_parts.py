@@ -38,6 +38,16 @@ def test_one_expert_is_its_feed_forward_network() -> None:
     assert torch.allclose(layer(x, None)[0], gelu(x @ layer.up_Edf[0]) @ layer.down_Efd[0])
 
 
+def test_router_scores_in_fp32_under_autocast() -> None:
+    torch.manual_seed(0)
+    layer, x = moe(4, 2), torch.randn(2, 40, 16)
+    with torch.autocast("cpu", torch.bfloat16):
+        under = layer(x, None)
+    assert torch.equal(under[2], layer(x, None)[2])
+    for key, value in layer(x, None)[1].items():
+        torch.testing.assert_close(under[1][key], value, rtol=1e-5, atol=0)
+
+
 @pytest.mark.parametrize("top_e", [1, 2, 4])
 def test_experts_equal_a_loop_over_tokens(top_e: int) -> None:
     torch.manual_seed(0)
