@@ -109,6 +109,9 @@ class TableSettings(Section):
     overrides: list[str] = Field(default_factory=list)
     per_task: dict[str, list[str]] = Field(default_factory=dict)
     per_model: dict[str, list[str]] = Field(default_factory=dict)
+    per_cell: dict[str, dict[str, list[str]]] = Field(
+        default_factory=dict, description="Task, then model: what equal tuning chose for the cell."
+    )
     confidence: float = Field(default=0.95, gt=0, lt=1)
     alpha: float = Field(default=0.05, gt=0, lt=1)
     columns: list[ColumnSettings] = Field(default_factory=list, description="Default: the primary metric of each task.")
@@ -143,7 +146,7 @@ class TableSettings(Section):
     @model_serializer(mode="wrap")
     def _as_frozen(self, dump: Handler) -> dict[str, Any]:
         """Without the settings that older plans lack, where they are the default: those plans keep their hash."""
-        plain = {"optional": [], "bold_seeds": 5}
+        plain = {"optional": [], "bold_seeds": 5, "per_cell": {}}
         found: dict[str, Any] = dump(self)
         return {key: value for key, value in found.items() if key not in plain or value != plain[key]}
 

@@ -87,11 +87,12 @@ def test_the_more_specific_override_is_the_later() -> None:
         overrides=["a=1"],
         per_task={"k": ["a=2"]},
         per_model={"m": ["a=3"]},
+        per_cell={"k": {"m": ["a=4"], "other": ["a=9"]}, "another": {"m": ["a=9"]}},
     )
-    entry = Entry(label="x", model="m", overrides=["a=4"])
-    assert run_overrides(table, entry, "k", ["a=5"]) == [
+    entry = Entry(label="x", model="m", overrides=["a=5"])
+    assert run_overrides(table, entry, "k", ["a=6"]) == [
         *("model=m", "task=k", "budget=tiny", "++logger.group='t'"),
-        *("a=1", "a=2", "a=3", "a=4", "a=5"),
+        *("a=1", "a=2", "a=3", "a=4", "a=5", "a=6"),
     ]
 
 
