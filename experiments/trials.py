@@ -44,6 +44,25 @@ def trial_rows(plan: Plan, records: Mapping[str, Record], points: Sequence[Mappi
     return rows
 
 
+def points_of(plan: Plan, keys: Sequence[str]) -> list[dict[str, str]]:
+    """The point of each trial, read from the overrides of a tuning's plan; `keys` are those of its space."""
+    points: dict[int, dict[str, str]] = {}
+    for entry in plan.table.entries():
+        given = dict(override.split("=", 1) for override in entry.overrides)
+        points[int(entry.label.rsplit(" #", 1)[1])] = {key: given[key] for key in keys}
+    return [points[number] for number in sorted(points)]
+
+
+def trial_files(
+    plan: Plan, records: Mapping[str, Record], points: Sequence[Mapping[str, Any]]
+) -> dict[str, tuple[list[str], list[dict[str, Any]]]]:
+    """What a tuning exports: the end of each CSV's name, its columns and its rows."""
+    rows = trial_rows(plan, records, points)
+    better = {spec.task: spec.task_info.higher_is_better for spec in plan.runs}
+    best, curve = chosen(rows, better, list(points[0])), curve_rows(rows, better)
+    return {"": ([*TRIALS, *points[0]], rows), "-best": (BEST, best), "-best-of-k": (CURVE, curve)}
+
+
 def _cells(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], list[Mapping[str, Any]]]:
     cells: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for row in rows:

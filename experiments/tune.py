@@ -34,7 +34,7 @@ from experiments.plan import Plan
 from experiments.reproduce import carry, prepare
 from experiments.runs import Store
 from experiments.settings import Section, TableSettings, section
-from experiments.trials import BEST, CURVE, TRIALS, chosen, curve_rows, trial_rows
+from experiments.trials import BEST, CURVE, trial_files
 
 if TYPE_CHECKING:
     import optuna
@@ -169,10 +169,11 @@ def tune(table: dict[str, Any], rest: list[str], settings: Tuning) -> int:
     plan, plan_file, store, launcher = prepare(rest, {**table, "models": _entries(table["models"], first)})
     carry(plan, plan_file, store, launcher)
     records = store.records(spec.id for spec in plan.unique())
-    rows = trial_rows(plan, records, first)
+    files = trial_files(plan, records, first)
+    rows = files[""][1]
     for cell, study in studies.items():
         _tell(study, [row for row in rows if (row["model"], row["task"]) == cell])
-    _write(rows, plan, first, table["name"], store)
+    _write(files, plan, table["name"], store)
     bad = sum(row["status"] != "done" for row in rows)
     if bad:
         print(f"{bad} of {len(rows)} trials have no result; they count as trials all the same", file=sys.stderr)
@@ -251,21 +252,21 @@ def _tell(study: optuna.Study, rows: Sequence[Mapping[str, Any]]) -> None:
             study.tell(row["trial"], state=TrialState.FAIL)
 
 
-def _write(
-    rows: list[dict[str, Any]], plan: Plan, points: Sequence[Mapping[str, Any]], name: str, store: Store
-) -> None:
+def _write(files: Mapping[str, tuple[list[str], list[dict[str, Any]]]], plan: Plan, name: str, store: Store) -> None:
     import pandas as pd
 
     from experiments.export import to_csv
     from experiments.sweep import show_rows
     from experiments.tuning_figure import write
 
-    better = {spec.task: spec.task_info.higher_is_better for spec in plan.runs}
-    best, curve = chosen(rows, better, list(points[0])), curve_rows(rows, better)
     folder = store.root / "exports"
-    files = (("", [*TRIALS, *points[0]], rows), ("-best", BEST, best), ("-best-of-k", CURVE, curve))
-    for suffix, columns, content in files:
-        atomic.write_text(folder / f"{name}{suffix}.csv", to_csv(columns, content))
-    drawn = write(pd.DataFrame(curve, columns=CURVE), name, folder / "figures" / name, better)
-    show_rows(best, BEST, f"{name}: the best of {len(points)} trials each, selected on validation")
-    print("written: " + ", ".join(map(str, [*(folder / f"{name}{suffix}.csv" for suffix, _, _ in files), *drawn])))
+    paths = [folder / f"{name}{suffix}.csv" for suffix in files]
+    for path, (columns, rows) in zip(paths, files.values(), strict=True):
+        atomic.write_text(path, to_csv(columns, rows))
+    better = {spec.task: spec.task_info.higher_is_better for spec in plan.runs}
+    curve = pd.DataFrame(files["-best-of-k"][1], columns=CURVE)
+    drawn = write(curve, name, folder / "figures" / name, better)
+    best = files["-best"][1]
+    trials = max((row["trials"] for row in best), default=0)
+    show_rows(best, BEST, f"{name}: the best of {trials} trials each, selected on validation")
+    print("written: " + ", ".join(map(str, [*paths, *drawn])))

@@ -95,6 +95,14 @@ def table_faults(plan: Plan, store: Store) -> Iterator[str]:
 def derived(plan: Plan, store: Store) -> Iterator[tuple[Path, str]]:
     """The exports of the plan that do not depend on the clock, made from the records."""
     folder = store.root / "exports"
+    if keys := _tuned(folder / f"{plan.table.name}.csv"):
+        from experiments.export import to_csv
+        from experiments.trials import points_of, trial_files
+
+        records = store.records(spec.id for spec in plan.unique())
+        for suffix, (columns, rows) in trial_files(plan, records, points_of(plan, keys)).items():
+            yield folder / f"{plan.table.name}{suffix}.csv", to_csv(columns, rows)
+        return
     if plan.table.name.startswith("sweep-"):
         from experiments.export import to_csv
         from experiments.sweep import COLUMNS, ranking
@@ -105,3 +113,11 @@ def derived(plan: Plan, store: Store) -> Iterator[tuple[Path, str]]:
 
     report = build(plan, store)
     yield folder / f"{plan.table.name}.csv", report.cells.to_csv(index=False, lineterminator="\n")
+
+
+def _tuned(path: Path) -> list[str]:
+    """The keys that a tuning searched, from the head of its trials; empty if the file is of no tuning."""
+    from experiments.trials import TRIALS
+
+    head = path.read_text().partition("\n")[0].split(",") if path.exists() else []
+    return head[len(TRIALS) :] if head[: len(TRIALS)] == TRIALS else []

@@ -18,9 +18,11 @@ from experiments.bestof import best_of_k
 from experiments.draw import Pen
 from experiments.errors import UserError
 from experiments.launch import LaunchError
+from experiments.plan import newest_plan
 from experiments.runs import Store
 from experiments.sweep import sweep
 from experiments.tune import requested
+from experiments.verify import derived
 
 SMALL = ["sweep=lr", "task=chain", "budget.train_flops=1e10", "budget.tolerance_flops=0.1"]
 
@@ -82,6 +84,10 @@ def test_a_sweep_that_was_killed_goes_on_and_its_total_holds(carried: list[str],
     for _, mine in curve.groupby("model"):
         assert mine["expected_best"].is_monotonic_increasing and list(mine["k"]) == [1, 2, 3, 4, 5]
         assert mine["expected_best"].iloc[-1] == pytest.approx(best["validation"].iloc[0])
+    plan = newest_plan(tmp_path / "plans", trials.stem)
+    assert plan is not None
+    text = {path.name: text for path, text in derived(plan, Store(tmp_path))}
+    assert text == {path.name: path.read_text() for path in (tmp_path / "exports").glob("*.csv")} and len(text) == 3
 
 
 def test_a_table_is_tuned_as_it_stands() -> None:
