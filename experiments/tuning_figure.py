@@ -76,7 +76,7 @@ def curves(pen: Pen, curve: pd.DataFrame, name: str, labels: Mapping[str, str], 
             axes.set_xlabel("trials k")
             axes.set_ylabel(f"validation {labels[task]}")
             if legend:
-                axes.legend(frameon=False, fontsize=8)
+                axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=8)
 
         return on
 
