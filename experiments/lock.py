@@ -25,6 +25,7 @@ from experiments.cli import unknown
 from experiments.compose import CONF, composed, composer, options
 from experiments.errors import UserError
 from experiments.pricing import require_order
+from experiments.records import COUNTED
 from experiments.refusal import refusal
 from ressformer.cost import Shape
 from ressformer.count import counted_flops
@@ -34,7 +35,6 @@ from tasks.base import Task
 FOLDER = CONF / "budget"
 SIZES = ("d_model", "n_heads")
 DATA_SETS = "tasks.hub"
-COUNTED = ("counted_forward", "counted_train")
 
 
 def presets() -> list[str]:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from experiments import atomic
 
 SCHEMA = 1
+COUNTED = ("counted_forward", "counted_train")  # of a cost: what torch counts, not a closed form
 Status = Literal["done", "failed", "diverged"]
 
 

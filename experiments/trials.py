@@ -53,12 +53,17 @@ def points_of(plan: Plan, keys: Sequence[str]) -> list[dict[str, str]]:
     return [points[number] for number in sorted(points)]
 
 
+def higher_is_better(plan: Plan) -> dict[str, bool]:
+    """By task of the plan."""
+    return {spec.task: spec.task_info.higher_is_better for spec in plan.runs}
+
+
 def trial_files(
     plan: Plan, records: Mapping[str, Record], points: Sequence[Mapping[str, Any]]
 ) -> dict[str, tuple[list[str], list[dict[str, Any]]]]:
     """What a tuning exports: the end of each CSV's name, its columns and its rows."""
     rows = trial_rows(plan, records, points)
-    better = {spec.task: spec.task_info.higher_is_better for spec in plan.runs}
+    better = higher_is_better(plan)
     best, curve = chosen(rows, better, list(points[0])), curve_rows(rows, better)
     return {"": ([*TRIALS, *points[0]], rows), "-best": (BEST, best), "-best-of-k": (CURVE, curve)}
 

@@ -34,7 +34,7 @@ from experiments.plan import Plan
 from experiments.reproduce import carry, prepare
 from experiments.runs import Store
 from experiments.settings import Section, TableSettings, section
-from experiments.trials import BEST, CURVE, trial_files
+from experiments.trials import BEST, CURVE, higher_is_better, trial_files
 
 if TYPE_CHECKING:
     import optuna
@@ -263,7 +263,7 @@ def _write(files: Mapping[str, tuple[list[str], list[dict[str, Any]]]], plan: Pl
     paths = [folder / f"{name}{suffix}.csv" for suffix in files]
     for path, (columns, rows) in zip(paths, files.values(), strict=True):
         atomic.write_text(path, to_csv(columns, rows))
-    better = {spec.task: spec.task_info.higher_is_better for spec in plan.runs}
+    better = higher_is_better(plan)
     curve = pd.DataFrame(files["-best-of-k"][1], columns=CURVE)
     drawn = write(curve, name, folder / "figures" / name, better)
     best = files["-best"][1]

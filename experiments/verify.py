@@ -9,7 +9,7 @@ from typing import Any
 
 from experiments import atomic
 from experiments.plan import Plan
-from experiments.records import RunSpec, content_hash, result_hash
+from experiments.records import COUNTED, RunSpec, content_hash, result_hash
 from experiments.runs import Store
 
 
@@ -67,7 +67,6 @@ def record_faults(spec: RunSpec, store: Store) -> Iterator[str]:
         yield f"what was run is not what was planned: {', '.join(differ)} differ"
 
 
-COUNTED = ("counted_forward", "counted_train")
 MATTERS = ("id", "seed", "sizes", "steps", "data_fingerprint", "task_info", "budget", "cost")
 
 

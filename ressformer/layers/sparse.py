@@ -194,8 +194,7 @@ class SparseAttention(nn.Module):
         if weight_Bnk is not None:
             attended.graph = Graph(idx_Bnk, weight_Bnk, ascending=True)
         if diagnose:
-            attended.support = (p_BnHc > 0).sum(-1).float().mean()
-            attended.full = (p_BnHc[..., : idx_Bnk.shape[-1]] > 0).all(-1).float().mean()
+            attended.support, attended.full = supports(p_BnHc, idx_Bnk.shape[-1])
         return attended
 
     def _direct(self, heads: _Heads, memory: Memory | None) -> Tensor | None:
@@ -249,9 +248,7 @@ class SparseAttention(nn.Module):
             weight_Bnk = normalise(e_B1nc[:, 0, :, :k], config.activation, cols.valid_Bnc[..., :k])
             attended.graph = Graph(idx_Bnk, weight_Bnk, ascending=True)
         if diagnose:
-            attended.support = (p_BHnc > 0).sum(-1).float().mean()
-            # A full row may have been cut by the top-k; where rows are never full, k could be larger at no effect.
-            attended.full = (p_BHnc[..., :k] > 0).all(-1).float().mean()
+            attended.support, attended.full = supports(p_BHnc, k)
         return attended
 
     def _blocks(self, heads: _Heads, choosing: Factors, direct_Bnc: Tensor | None, want_graph: bool) -> Attended:
@@ -291,6 +288,15 @@ class SparseAttention(nn.Module):
         if weight_BNbL is not None:
             attended.graph = BlockGraph(chosen_BNm, weight_BNbL, ~hidden, n)
         return attended
+
+
+def supports(p: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Mean support of rows [..., c] of weights, and the share of rows that fill their first k, the selected keys.
+
+    A full row may have been cut by the top-k; where rows are never full, k could be larger at no effect.
+    """
+    kept = p > 0
+    return kept.sum(-1).float().mean(), kept[..., :k].all(-1).float().mean()
 
 
 def token_selected_attention(
