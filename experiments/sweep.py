@@ -4,6 +4,7 @@
     python -m experiments.sweep sweep=lr trainer.optim.lr=5e-4,1e-3
 
     python -m experiments.sweep sweep=lr table=quick trials=16      # equal tuning, see experiments.tune
+    python -m experiments.sweep sweep=readings table=quick          # one change at a time, see experiments.arms
 
 The grammar is that of Hydra's multirun (lists, range(), choice()). `sweep=NAME` reads the arguments of
 conf/sweep/NAME.yaml first; later ones win.
@@ -37,8 +38,11 @@ def sweep(arguments: Sequence[str]) -> int:
     Raises:
         UserError: no model or task, or what `reproduce` raises.
     """
+    from experiments.arms import requested_arms, try_arms
     from experiments.tune import requested, tune
 
+    if (arms := requested_arms(arguments)) is not None:
+        return try_arms(*arms)
     if (tuning := requested(arguments)) is not None:
         return tune(*tuning)
     table, rest = grid(arguments)

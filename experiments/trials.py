@@ -12,9 +12,11 @@ from experiments.records import Record, RunSpec
 TRIALS = ["model", "task", "trial", "status", "metric", "validation", "n_ok", "train_flops", "on_budget"]
 BEST = ["model", "task", "trial", "metric", "validation", "trials", "trials_ok", "tuning_flops", "overrides"]
 CURVE = ["model", "task", "k", "metric", "expected_best", "p_none"]
+ARM = "arm"  # the key of the points of a sweep of arms: a trial's overrides in one string
+Points = Mapping[str, Mapping[str, Any]]  # by row label, "MODEL #TRIAL"
 
 
-def trial_rows(plan: Plan, records: Mapping[str, Record], points: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def trial_rows(plan: Plan, records: Mapping[str, Record], points: Points) -> list[dict[str, Any]]:
     """A row for each model, task and trial: what it scored on validation, and what it cost."""
     cells: dict[tuple[str, str], list[RunSpec]] = {}
     for spec in plan.runs:
@@ -38,19 +40,19 @@ def trial_rows(plan: Plan, records: Mapping[str, Record], points: Sequence[Mappi
                 "n_ok": len(values),
                 "train_flops": sum(r.spec.cost.flops_train * r.steps_done / r.spec.steps for r in found),
                 "on_budget": all(spec.budget.on_budget for spec in specs),
-                **points[int(number)],
+                **points[label],
             }
         )
     return rows
 
 
-def points_of(plan: Plan, keys: Sequence[str]) -> list[dict[str, str]]:
-    """The point of each trial, read from the overrides of a tuning's plan; `keys` are those of its space."""
-    points: dict[int, dict[str, str]] = {}
+def points_of(plan: Plan, keys: Sequence[str]) -> dict[str, dict[str, str]]:
+    """The point of each row, read from the overrides of a tuning's plan; `keys` are those of its space, or ARM."""
+    points: dict[str, dict[str, str]] = {}
     for entry in plan.table.entries():
-        given = dict(override.split("=", 1) for override in entry.overrides)
-        points[int(entry.label.rsplit(" #", 1)[1])] = {key: given[key] for key in keys}
-    return [points[number] for number in sorted(points)]
+        given = dict(override.split("=", 1) for override in entry.overrides) | {ARM: " ".join(entry.overrides)}
+        points[entry.label] = {key: given[key] for key in keys}
+    return points
 
 
 def higher_is_better(plan: Plan) -> dict[str, bool]:
@@ -59,13 +61,14 @@ def higher_is_better(plan: Plan) -> dict[str, bool]:
 
 
 def trial_files(
-    plan: Plan, records: Mapping[str, Record], points: Sequence[Mapping[str, Any]]
+    plan: Plan, records: Mapping[str, Record], points: Points
 ) -> dict[str, tuple[list[str], list[dict[str, Any]]]]:
     """What a tuning exports: the end of each CSV's name, its columns and its rows."""
     rows = trial_rows(plan, records, points)
     better = higher_is_better(plan)
-    best, curve = chosen(rows, better, list(points[0])), curve_rows(rows, better)
-    return {"": ([*TRIALS, *points[0]], rows), "-best": (BEST, best), "-best-of-k": (CURVE, curve)}
+    keys = list(next(iter(points.values())))
+    best, curve = chosen(rows, better, keys), curve_rows(rows, better)
+    return {"": ([*TRIALS, *keys], rows), "-best": (BEST, best), "-best-of-k": (CURVE, curve)}
 
 
 def _cells(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], list[Mapping[str, Any]]]:
@@ -92,10 +95,14 @@ def chosen(rows: Sequence[Mapping[str, Any]], better: Mapping[str, bool], keys: 
                 "trials": len(mine),
                 "trials_ok": len(ok),
                 "tuning_flops": sum(row["train_flops"] for row in mine),
-                "overrides": " ".join(f"{key}={best[key]}" for key in keys) if best else "",
+                "overrides": _overrides(best, keys) if best else "",
             }
         )
     return found
+
+
+def _overrides(row: Mapping[str, Any], keys: Sequence[str]) -> str:
+    return str(row[ARM]) if list(keys) == [ARM] else " ".join(f"{key}={row[key]}" for key in keys)
 
 
 def curve_rows(rows: Sequence[Mapping[str, Any]], better: Mapping[str, bool]) -> list[dict[str, Any]]:

@@ -117,11 +117,16 @@ def requested(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str], Tuni
     values = settings.model_dump() | {"space": space} | ({"trials": trials[-1]} if trials else {})
     settings = section(Tuning, values, f"sweep {names[-1]}")
     key = [sorted(given), tables, {k: a.model_dump() for k, a in settings.space.items()}, settings.sampler_seed]
-    name = "-".join(["sweep", names[-1], *tables, atomic.digest(key, 6)])
-    return _table(name, axes, read_axes(given)[0], tables), fixed, settings
+    name = sweep_name(names[-1], tables, key)
+    return tuned_table(name, axes, read_axes(given)[0], tables), fixed, settings
 
 
-def _table(
+def sweep_name(preset: str, tables: Sequence[str], key: Any) -> str:
+    """The name of a sweep's plan and exports: `sweep-PRESET[-TABLE]-DIGEST`; `key` is what it hangs on."""
+    return "-".join(["sweep", preset, *tables, atomic.digest(key, 6)])
+
+
+def tuned_table(
     name: str, axes: Mapping[str, list[str]], given: Mapping[str, list[str]], tables: Sequence[str]
 ) -> dict[str, Any]:
     """The table that is tuned: that of the preset, or a named one, with what was given in its place."""
@@ -168,12 +173,12 @@ def tune(table: dict[str, Any], rest: list[str], settings: Tuning) -> int:
         raise UserError(f"{path.name} holds other trials for some of the models; move it away to begin anew")
     plan, plan_file, store, launcher = prepare(rest, {**table, "models": _entries(table["models"], first)})
     carry(plan, plan_file, store, launcher)
-    records = store.records(spec.id for spec in plan.unique())
-    files = trial_files(plan, records, first)
+    labels = {f"{entry['label']} #{number}": point for entry in table["models"] for number, point in enumerate(first)}
+    files = trial_files(plan, store.records(spec.id for spec in plan.unique()), labels)
     rows = files[""][1]
     for cell, study in studies.items():
         _tell(study, [row for row in rows if (row["model"], row["task"]) == cell])
-    _write(files, plan, table["name"], store)
+    write_trials(files, plan, store)
     bad = sum(row["status"] != "done" for row in rows)
     if bad:
         print(f"{bad} of {len(rows)} trials have no result; they count as trials all the same", file=sys.stderr)
@@ -252,14 +257,15 @@ def _tell(study: optuna.Study, rows: Sequence[Mapping[str, Any]]) -> None:
             study.tell(row["trial"], state=TrialState.FAIL)
 
 
-def _write(files: Mapping[str, tuple[list[str], list[dict[str, Any]]]], plan: Plan, name: str, store: Store) -> None:
+def write_trials(files: Mapping[str, tuple[list[str], list[dict[str, Any]]]], plan: Plan, store: Store) -> None:
+    """Write what `trial_files` made, and the curves; print what was chosen."""
     import pandas as pd
 
     from experiments.export import to_csv
     from experiments.sweep import show_rows
     from experiments.tuning_figure import write
 
-    folder = store.root / "exports"
+    name, folder = plan.table.name, store.root / "exports"
     paths = [folder / f"{name}{suffix}.csv" for suffix in files]
     for path, (columns, rows) in zip(paths, files.values(), strict=True):
         atomic.write_text(path, to_csv(columns, rows))

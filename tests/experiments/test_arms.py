@@ -1,0 +1,94 @@
+"""Arms: as many for every model, the config as it is among them, and none of the test set in the choice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from omegaconf import OmegaConf
+from toy import make_record
+
+from experiments import arms
+from experiments import sweep as sweeping
+from experiments.compose import CONF
+from experiments.errors import UserError
+from experiments.plan import newest_plan
+from experiments.runs import Store
+from experiments.sweep import sweep
+from experiments.verify import derived
+
+SMALL = ["sweep=readings", "model=ressformer,transformer_rope", "task=chain", "budget=tiny"]
+CHEAP = ["budget.train_flops=1e10", "budget.tolerance_flops=0.1"]
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A preset of two arms for two models; a test may change it."""
+    preset: dict[str, Any] = {
+        "overrides": ["seed=0"],
+        "arms": {
+            "ressformer": ["model.top_k=8", "model.selection=block model.block=8"],
+            "transformer_rope": ["model.n_layers=2", "trainer.optim.warmup=0.02"],
+        },
+    }
+    monkeypatch.setattr(sweeping, "preset_file", lambda name: preset)
+    return preset
+
+
+@pytest.fixture
+def carried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A carrier that runs nothing: a trial's score is its warm-up, so 0.1 as it is and 0.02 for one arm."""
+
+    def carry(plan: Any, path: Path, store: Store, launcher: Any) -> None:
+        for spec in plan.unique():
+            store.folder(spec.id).mkdir(parents=True, exist_ok=True)
+            store.write_record(make_record(spec, spec.config["trainer"]["optim"]["warmup"]))
+
+    monkeypatch.setattr("experiments.pricing._counted", lambda config, shape: (1.0, 3.0))
+    monkeypatch.setattr(arms, "carry", carry)
+
+
+def test_every_arm_is_compared_with_the_config_as_it_is(few: dict[str, Any], carried: None, tmp_path: Path) -> None:
+    assert sweep([*SMALL, *CHEAP, f"results_dir={tmp_path}"]) == 0
+    (trials,) = [p for p in (tmp_path / "exports").glob("*.csv") if "best" not in p.name]
+    rows = pd.read_csv(trials, keep_default_na=False)
+    for model, given in few["arms"].items():
+        assert list(rows.loc[rows["model"] == model, "arm"]) == ["", *given]
+    best = pd.read_csv(trials.with_name(f"{trials.stem}-best.csv"), keep_default_na=False)
+    assert list(best["trials"]) == [3, 3]
+    assert list(best["trial"]) == [0, 0] and list(best["overrides"]) == ["", ""]  # of equals, the one as it is
+
+    plan = newest_plan(tmp_path / "plans", trials.stem)
+    assert plan is not None
+    text = {path.name: text for path, text in derived(plan, Store(tmp_path))}
+    assert text == {path.name: path.read_text() for path in (tmp_path / "exports").glob("*.csv")} and len(text) == 3
+    gains = {(row["model"], row["trial"]): row["better_by"] for row in arms.compared(rows.to_dict("records"), plan)}
+    assert gains["transformer_rope", 2] == pytest.approx(0.02 - 0.1) and gains["ressformer", 1] == 0
+
+
+def test_unequal_effort_is_refused(few: dict[str, Any]) -> None:
+    few["arms"]["ressformer"].append("model.cache=0")
+    with pytest.raises(UserError, match="as many arms as the others, not ressformer 3, transformer_rope 2"):
+        arms.requested_arms(SMALL)
+
+
+def test_a_model_without_arms_is_refused(few: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="has no arms for looped; it has them for ressformer, transformer_rope"):
+        arms.requested_arms(["sweep=readings", "model=looped", "task=chain"])
+    with pytest.raises(UserError, match=r"takes no grid beside them; fix model\.steps"):
+        arms.requested_arms([*SMALL, "model.steps=2,4"])
+
+
+def test_the_readings_change_what_they_name_and_fit_the_models_of_quick() -> None:
+    found = arms.requested_arms(["sweep=readings", "table=quick"])
+    assert found is not None
+    table, _, settings = found
+    assert set(settings.arms) == {entry["model"] for entry in table["models"]}
+    for model, given in settings.arms.items():
+        config = OmegaConf.load(CONF / "model" / f"{model}.yaml")
+        for arm in given:
+            assert all(part.count("=") == 1 for part in arm.split())
+            for key, value in (part.split("=") for part in arm.split() if part.startswith("model.")):
+                assert str(OmegaConf.select(config, key.removeprefix("model."))) != value
