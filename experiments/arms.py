@@ -41,7 +41,7 @@ def requested_arms(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str],
         UserError: an unknown preset or table, models of unequal effort, or a model without arms.
     """
     from experiments.sweep import preset_file, read_axes
-    from experiments.tune import sweep_name, tuned_table
+    from experiments.tune import asks, sweep_name, tuned_table
 
     names = [a.removeprefix("sweep=") for a in arguments if a.startswith("sweep=")]
     raw = preset_file(names[-1]) if names else {}
@@ -57,7 +57,7 @@ def requested_arms(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str],
     if grid := [key for key in axes if key not in ("model", "task", "seed", "budget")]:
         raise UserError(f"sweep {names[-1]} tries its arms and takes no grid beside them; fix {', '.join(grid)}")
     tables = [a.removeprefix("table=") for a in arguments if a.startswith("table=")]
-    name = sweep_name(names[-1], tables, [sorted(given), tables, settings.arms])
+    name = sweep_name(names[-1], tables, [asks(given), tables, settings.arms])
     table = tuned_table(name, axes, read_axes(given)[0], tables)
     if lost := [entry["model"] for entry in table["models"] if entry["model"] not in settings.arms]:
         raise UserError(f"sweep {names[-1]} has no arms for {lost[0]}; it has them for {', '.join(settings.arms)}")
@@ -78,7 +78,7 @@ def try_arms(table: dict[str, Any], rest: list[str], settings: Arms) -> int:
     from experiments.sweep import show_rows
     from experiments.tune import write_trials
 
-    plan, path, store, launcher = prepare(rest, {**table, "models": entries(table["models"], settings.arms)})
+    plan, path, store, launcher = prepare(rest, with_arms(table, rest, settings))
     carry(plan, path, store, launcher)
     files = trial_files(plan, store.records(spec.id for spec in plan.unique()), points_of(plan, [ARM]))
     rows = files[""][1]
@@ -90,17 +90,18 @@ def try_arms(table: dict[str, Any], rest: list[str], settings: Arms) -> int:
     return 1 if bad else 0
 
 
-def entries(models: Sequence[Mapping[str, Any]], arms: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
-    """A row of the plan for each model and arm, the config as it is first."""
-    return [
+def with_arms(table: dict[str, Any], rest: list[str], settings: Arms) -> dict[str, Any]:
+    """The table with a row for each model and arm, the config as it is first."""
+    rows = [
         {
             "label": f"{entry['label']} #{number}",
             "model": entry["model"],
             "overrides": [*entry.get("overrides", []), *arm.split()],
         }
-        for entry in models
-        for number, arm in enumerate(["", *arms[entry["model"]]])
+        for entry in table["models"]
+        for number, arm in enumerate(["", *settings.arms[entry["model"]]])
     ]
+    return {**table, "models": rows}
 
 
 def compared(rows: Sequence[Mapping[str, Any]], plan: Plan) -> list[dict[str, Any]]:

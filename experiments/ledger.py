@@ -8,9 +8,10 @@
     python -m experiments.ledger retry --failed table=quick   run failed and diverged runs again
     python -m experiments.ledger verify table=quick           re-hash every record, derive the table again
     python -m experiments.ledger prune [--yes]                drop what no run needs any more
+    python -m experiments.ledger spent results_dir=FOLDER     FLOPs and hours of all records below a folder
 
-What follows the verb is what the table or the sweep is asked for with: `table=NAME` and overrides, or `sweep=NAME`,
-or the axes of a sweep (`model=a,b task=c ...`), or `plan=FILE`. All but `plan` and `run` read the newest frozen plan
+What follows the verb is what the table or the sweep is asked for with: `table=NAME` and overrides, or `sweep=NAME`
+(and `table=NAME`), or the axes of a sweep (`model=a,b task=c ...`), or `plan=FILE`. All but `plan` and `run` read the newest frozen plan
 of that name, so that a config edited meanwhile changes nothing. `--watch` makes `status` follow the launch.
 
 Exit codes: 0, 1 (a run failed, or something is not sound), 2 (input), 130 (interrupted).
@@ -120,6 +121,12 @@ def _prune(words: list[str], flags: set[str]) -> int:
     return prune(Store(results_dir(words)), do="--yes" in flags, orphans="--orphans" in flags)
 
 
+def _spent(words: list[str], flags: set[str]) -> int:
+    from experiments.spent import show_spent
+
+    return show_spent(results_dir(words))
+
+
 VERBS: dict[str, tuple[Callable[[list[str], set[str]], int], tuple[str, ...]]] = {
     "plan": (_plan, ("--no-measure", "--gpu-flops", "--gpu-step-ms")),
     "run": (_run, ()),
@@ -128,6 +135,7 @@ VERBS: dict[str, tuple[Callable[[list[str], set[str]], int], tuple[str, ...]]] =
     "retry": (_retry, ("--failed",)),
     "prune": (_prune, ("--yes", "--orphans")),
     "verify": (_verify, ()),
+    "spent": (_spent, ()),
 }
 
 
@@ -142,7 +150,8 @@ def frozen(words: list[str]) -> tuple[Plan, Path]:
         path = Path(named[-1]).absolute()
         return load_plan(path), path
     others = [w for w in words if not w.startswith(("table=", "sweep=", "results_dir=", "launcher"))]
-    names = _values(words, "table") or [f"sweep-{name}" for name in _values(words, "sweep")]
+    sweeps, tables = _values(words, "sweep"), _values(words, "table")
+    names = ["-".join(["sweep", sweeps[-1], *tables])] if sweeps else tables
     if names and not others:
         name, folder = names[-1], results_dir(words) / "plans"
         have = plan_files(folder)
@@ -167,16 +176,16 @@ def _asked(words: list[str]) -> tuple[Plan, Path, Store, Any]:
     from experiments.reproduce import prepare
 
     if _is_sweep(words):
-        from experiments.sweep import grid
+        from experiments.sweep import asked
 
-        table, rest = grid(words)
+        table, rest = asked(words)
         return prepare(rest, table, read=False)
     return prepare(words, read=False)
 
 
 def _is_sweep(words: list[str]) -> bool:
     keys = {word.split("=", 1)[0] for word in words}
-    return not keys & {"table", "plan"} and bool(keys & set(SWEEP_KEYS))
+    return "sweep" in keys or (not keys & {"table", "plan"} and bool(keys & set(SWEEP_KEYS)))
 
 
 def _values(words: list[str], key: str) -> list[str]:

@@ -61,6 +61,22 @@ def sweep(arguments: Sequence[str]) -> int:
     return 1 if failed else 0
 
 
+def asked(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """The table that `sweep` would run, and the overrides that are the same in every trial; nothing is written.
+
+    Raises:
+        UserError: what `sweep` raises of its arguments.
+    """
+    from experiments.arms import requested_arms, with_arms
+    from experiments.tune import requested, with_points
+
+    if (arms := requested_arms(arguments)) is not None:
+        return with_arms(*arms), arms[1]
+    if (tuning := requested(arguments)) is not None:
+        return with_points(*tuning), tuning[1]
+    return grid(arguments)
+
+
 def grid(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     """The ad-hoc table of a sweep, and the overrides that are the same in every trial.
 

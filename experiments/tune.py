@@ -116,9 +116,14 @@ def requested(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str], Tuni
     trials = [a.removeprefix("trials=") for a in arguments if a.startswith("trials=")]
     values = settings.model_dump() | {"space": space} | ({"trials": trials[-1]} if trials else {})
     settings = section(Tuning, values, f"sweep {names[-1]}")
-    key = [sorted(given), tables, {k: a.model_dump() for k, a in settings.space.items()}, settings.sampler_seed]
+    key = [asks(given), tables, {k: a.model_dump() for k, a in settings.space.items()}, settings.sampler_seed]
     name = sweep_name(names[-1], tables, key)
     return tuned_table(name, axes, read_axes(given)[0], tables), fixed, settings
+
+
+def asks(arguments: Sequence[str]) -> list[str]:
+    """The arguments that say what is run, sorted; not where and by whom, which must not rename a sweep."""
+    return sorted(argument for argument in arguments if not argument.startswith(("launcher", "results_dir=")))
 
 
 def sweep_name(preset: str, tables: Sequence[str], key: Any) -> str:
@@ -185,15 +190,24 @@ def tune(table: dict[str, Any], rest: list[str], settings: Tuning) -> int:
     return 1 if bad else 0
 
 
-def _study(path: Path, name: str, seed: int) -> optuna.Study:
+def with_points(table: dict[str, Any], rest: list[str], settings: Tuning) -> dict[str, Any]:
+    """The table with a row for each model and trial, from a study that is not kept."""
+    space = distributions(settings.space)
+    points = asked(_study(None, "", settings.sampler_seed), space, settings.trials, _start(space, table, rest))
+    return {**table, "models": _entries(table["models"], points)}
+
+
+def _study(path: Path | None, name: str, seed: int) -> optuna.Study:
+    """The study of a cell, kept in the file; without one, in memory."""
     import optuna
 
     optuna.logging.set_verbosity(logging.WARNING)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # since 3.0, and pinned by a test here
         sampler = optuna.samplers.QMCSampler(qmc_type="sobol", scramble=True, seed=seed)
-    url = f"sqlite:///{path}"
+    url = None if path is None else f"sqlite:///{path}"
     return optuna.create_study(storage=url, study_name=name, sampler=sampler, load_if_exists=True)
 
 

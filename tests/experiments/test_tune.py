@@ -99,8 +99,8 @@ def test_a_table_is_tuned_as_it_stands() -> None:
     assert settings.trials == 3 and len(settings.space) == 5 and rest == []
 
 
-def test_the_name_of_a_sweep_does_not_hang_on_its_trials() -> None:
-    names = [requested(["sweep=lr", *more])[0]["name"] for more in ([], ["trials=99"], ["task=listops"])]  # type: ignore[index]
+def test_the_name_of_a_sweep_hangs_on_what_is_run_alone() -> None:
+    names = [requested(["sweep=lr", *more])[0]["name"] for more in ([], ["trials=99", "launcher.n_jobs=1"], ["task=listops"])]  # type: ignore[index]
     assert names[0] == names[1] != names[2]
 
 
