@@ -100,7 +100,8 @@ def test_a_table_is_tuned_as_it_stands() -> None:
 
 
 def test_the_name_of_a_sweep_hangs_on_what_is_run_alone() -> None:
-    names = [requested(["sweep=lr", *more])[0]["name"] for more in ([], ["trials=99", "launcher.n_jobs=1"], ["task=listops"])]  # type: ignore[index]
+    asked = ([], ["trials=99", "launcher.n_jobs=1"], ["task=listops"])
+    names = [requested(["sweep=lr", *more])[0]["name"] for more in asked]  # type: ignore[index]
     assert names[0] == names[1] != names[2]
 
 
