@@ -10,10 +10,10 @@
     python -m experiments.ledger prune [--yes]                drop what no run needs any more
     python -m experiments.ledger spent results_dir=FOLDER     FLOPs and hours of all records below a folder
 
-What follows the verb is what the table or the sweep is asked for with: `table=NAME` and overrides, or `sweep=NAME` with
-or without `table=NAME`, or the axes of a sweep (`model=a,b task=c ...`), or `plan=FILE`. All but `plan` and `run` read the
-newest frozen plan of that name, so that a config edited meanwhile changes nothing. `--watch` makes `status` follow the
-launch.
+What follows the verb is what the table or the sweep is asked for with: `table=NAME` and overrides, or `sweep=NAME`
+with or without `table=NAME`, or the axes of a sweep (`model=a,b task=c ...`), or `plan=FILE`. All but `plan` and `run`
+read the newest frozen plan of that name, so that a config edited meanwhile changes nothing. `--watch` makes `status`
+follow the launch.
 
 Exit codes: 0, 1 (a run failed, or something is not sound), 2 (input), 130 (interrupted).
 """
