@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -153,8 +153,13 @@ def plan_files(folder: Path) -> dict[Path, str]:
 
 def newest_plan(folder: Path, table: str) -> Plan | None:
     """The plan of a table that was made (or asked for) last, or None."""
+    return next(plans_of(folder, table), None)
+
+
+def plans_of(folder: Path, table: str) -> Iterator[Plan]:
+    """The plans of a table, the newest first."""
     fits = [path for path, name in plan_files(folder).items() if name == table]
-    return load_plan(fits[-1]) if fits else None
+    return (load_plan(path) for path in reversed(fits))
 
 
 def load_plan(path: Path) -> Plan:

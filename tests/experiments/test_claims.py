@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,7 +20,7 @@ from experiments.check_claims import COLUMNS, Registration, check, claims_frame,
 from experiments.claims import Claim, Finding, judge, load_claims
 from experiments.compose import composed, composer, plain
 from experiments.errors import UserError
-from experiments.plan import Plan
+from experiments.plan import Plan, newest_plan
 from experiments.provenance import ROOT
 from experiments.runs import Store
 from experiments.settings import TableSettings
@@ -117,6 +118,18 @@ def test_too_few_seeds_and_no_plan_are_not_run(store: Store, tmp_path: Path) -> 
     filled(store, [0.6, 0.61, 0.6, 0.6], [0.5, 0.5, 0.5, 0.5])
     found = judge("X", Claim.model_validate(CLAIM), store, tmp_path)
     assert found.verdict == "not run" and "4 of 5 seeds" in found.why
+
+
+def test_a_newer_plan_of_other_cells_does_not_hide_the_one_that_has_them(store: Store, tmp_path: Path) -> None:
+    filled(store, [0.60, 0.61, 0.59, 0.60, 0.62], [0.50, 0.50, 0.50, 0.51, 0.50])
+    (old,) = (store.root / "plans").glob("*.json")
+    os.utime(old, (1, 1))
+    spec = make_spec(model="a", task="listops", labelled="a")
+    settings = {"name": "toy", "models": ["a"], "tasks": ["listops"], "seeds": [0], "budget": "toy"}
+    part = Plan(table=TableSettings.model_validate(settings), code_fingerprint="code", runs=[spec])
+    atomic.write_text(store.root / "plans" / part.file_name, part.model_dump_json())
+    assert newest_plan(store.root / "plans", "toy") == part
+    assert judge("X", Claim.model_validate(CLAIM), store, tmp_path).verdict == "supported"
 
 
 @pytest.mark.parametrize(("power", "verdict"), [(1.0, "supported"), (1.3, "refuted")])
