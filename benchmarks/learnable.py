@@ -2,12 +2,14 @@
 
     python -m benchmarks.learnable --tasks mqar,dyck --models transformer_rope,ressformer --seconds 300
     python -m benchmarks.learnable --models suited     # one model per task, the likeliest; at most 85 CPU minutes
+    python -m benchmarks.learnable --show              # run nothing, print the table of all cells in --out
 
 Models are sized to budget=tiny (0.2 M non-embedding parameters) and trained by one thread with the default optimiser, a
 warm-up of 50 steps and a learning rate that falls linearly with the CPU time used. The figure is the primary metric on
 the task's validation items, which are in distribution. Training ends early at 0.99. Each cell is one JSON line in
---out; cells that are there already are not run again, so a table can be made in pieces. One process at a time, on a
-machine that does nothing else: CPU time counts no waiting, but shared caches slow it down.
+--out; cells that are there already (task, model, seconds, learning rate) are not run again, so a table can be made in
+pieces. One process at a time, on a machine that does nothing else: CPU time counts no waiting, but shared caches slow
+it down.
 """
 
 from __future__ import annotations
@@ -110,20 +112,16 @@ def models_for(task: str, asked: str) -> list[str]:
 
 
 def markdown(cells: list[dict[str, Any]]) -> str:
-    """Tasks as rows, models as columns: the value, bold from 0.9; the slowest share of generation beside it."""
-    models = list(dict.fromkeys(one["model"] for one in cells))
-    lines = [f"| task | metric | {' | '.join(models)} | generation |", "|---|---|" + "---:|" * (len(models) + 1)]
-    for task in dict.fromkeys(one["task"] for one in cells):
-        row = {one["model"]: one for one in cells if one["task"] == task}
-        metric = next(iter(row.values()))["metric"]
-        shown = []
-        for model in models:
-            one = row.get(model)
-            learned = one is not None and metric != "excess_bits" and one["value"] >= LEARNED
-            text = "" if one is None else f"{one['value']:.3f}"
-            shown.append(f"**{text}**" if learned else text)
-        share = max(one["generation_share"] for one in row.values())
-        lines.append(f"| `{task}` | {metric} | {' | '.join(shown)} | {share:.1%} |")
+    """A row for each cell, tasks in alphabetical order, the best first; bold from 0.9."""
+    head = ["task", "model", "learning rate", "CPU limit", "metric", "value", "0.9 after", "steps", "generation"]
+    lines = [f"| {' | '.join(head)} |", "|---|---|---:|---:|---|---:|---:|---:|---:|"]
+    for one in sorted(cells, key=lambda one: (one["task"], -one["value"])):
+        rising = one["metric"] != "excess_bits"
+        value = f"**{one['value']:.3f}**" if rising and one["value"] >= LEARNED else f"{one['value']:.3f}"
+        reached = f"{one['seconds_to_0.9']:.0f} s" if one["seconds_to_0.9"] else "-"
+        steps, drawn = f"{one['steps']:,}", f"{one['generation_share']:.1%}"
+        row = [f"`{one['task']}`", one["model"], f"{one['lr']:g}", f"{one['seconds']:.0f} s", one["metric"], value]
+        lines.append(f"| {' | '.join([*row, reached, steps, drawn])} |")
     return "\n".join(lines)
 
 
@@ -134,11 +132,15 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--models", default=MODELS)
     parser.add_argument("--seconds", type=float, default=300.0)
     parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--show", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("results/learnable.jsonl"))
     asked = parser.parse_args(arguments)
     torch.set_num_threads(1)
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     known = [json.loads(line) for line in asked.out.read_text().splitlines()] if asked.out.exists() else []
+    if asked.show:
+        print(markdown(known))
+        return 0
     done = {(one["task"], one["model"]) for one in known if (one["seconds"], one["lr"]) == (asked.seconds, asked.lr)}
     try:
         with composer():
@@ -158,7 +160,7 @@ def main(arguments: list[str]) -> int:
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
-    print(markdown([one for one in known if (one["seconds"], one["lr"]) == (asked.seconds, asked.lr)]))
+    print(markdown(known))
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from benchmarks import measure, mixers, models, steps
+from benchmarks import learnable, measure, mixers, models, steps
 from benchmarks.gpt2 import GPT2
 from ressformer.decoder import Decoder
 from ressformer.models.transformer import TransformerConfig
@@ -104,3 +105,24 @@ def test_exponent_and_interleaving() -> None:
     turns: list[str] = []
     measure.interleaved({"a": lambda: turns.append("a"), "b": lambda: turns.append("b")}, 2)
     assert turns == ["a", "b"] * 3
+
+
+def test_learnable_is_made_in_pieces(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "cells.jsonl"
+    words = ["--tasks", "table_lookup", "--seconds", "0.2", "--out", str(out)]
+    threads = torch.get_num_threads()
+    try:
+        assert learnable.main([*words, "--models", "suited"]) == 0
+        assert learnable.main([*words, "--models", "transformer_rope"]) == 0  # the same cell: not run again
+        assert learnable.main([*words, "--models", "perceptron"]) == 2
+    finally:
+        torch.set_num_threads(threads)
+    (line,) = out.read_text().splitlines()
+    assert json.loads(line)["steps"] > 0
+    capsys.readouterr()
+    assert learnable.main(["--show", "--out", str(out)]) == 0
+    assert (
+        capsys.readouterr()
+        .out.splitlines()[-1]
+        .startswith("| `table_lookup` | transformer_rope | 0.002 | 0 s | accuracy |")
+    )
