@@ -1,6 +1,7 @@
 """Lock files: what the solver makes of every preset, model and task, so that a change of it shows in a diff.
 
     python -m experiments.budget lock       # or `make budgets`: write conf/budget/<name>.lock.yaml anew
+    python -m experiments.budget add        # write what they lack, a new model or task, and leave the rest as it is
     python -m experiments.budget check      # name what is stale; 1 if anything is
 
 Nothing reads sizes from a lock file: runs are solved when they are planned. An entry holds the sizes, the closed-form
@@ -132,12 +133,33 @@ def path_of(name: str) -> Path:
     return FOLDER / f"{name}.lock.yaml"
 
 
-def write(name: str) -> Path:
+def write(name: str, content: dict[str, Any]) -> Path:
     """Write a preset's lock file."""
     head = "# Written by `python -m experiments.budget lock`; do not edit.\n"
-    text = yaml.safe_dump(lock_of(name), sort_keys=False, width=120, default_flow_style=None)
+    text = yaml.safe_dump(content, sort_keys=False, width=120, default_flow_style=None)
     atomic.write_text(path_of(name), head + text)
     return path_of(name)
+
+
+def completed(name: str) -> dict[str, Any]:
+    """The content of a preset's lock file with the models and tasks that it lacks (inside `composer`).
+
+    Raises:
+        UserError: there is no file, or it was made for another solver or budget.
+    """
+    known = yaml.safe_load(path_of(name).read_text()) if path_of(name).exists() else {}
+    budget = budget_of(name)
+    if (known.get("solver"), known.get("budget")) != (VERSION, dataclasses.asdict(budget)):
+        raise UserError(f"{path_of(name).name} is not of this solver and budget: make budgets writes it anew")
+    found, chosen = models(), tasks()
+    reference = found[budget.reference]
+
+    def entry(key: str, task: str) -> dict[str, Any]:
+        old: dict[str, Any] | None = known["models"].get(key, {}).get(task)
+        return old or entry_of(found[key], chosen[task], budget, reference, count=True)
+
+    entries = {key: {task: entry(key, task) for task in chosen} for key in found}
+    return {**known, "shapes": {key: _shape(task) for key, task in chosen.items()}, "models": entries}
 
 
 def stale(name: str, *, count: bool = True, only: Sequence[str] = ()) -> Iterator[str]:
@@ -178,12 +200,12 @@ def _same(a: Any, b: Any) -> bool:
 
 
 def entry(arguments: Sequence[str]) -> int:
-    """`lock`, `check`, `table` or `time` for all presets, or for those that are named.
+    """`lock`, `add`, `check`, `table` or `time` for all presets, or for those that are named.
 
     Raises:
         UserError: an unknown verb or preset.
     """
-    verbs = ("lock", "check", "table", "time")
+    verbs = ("lock", "add", "check", "table", "time")
     verb, *names = arguments or [""]
     if verb not in verbs:
         raise UserError(unknown("verb", verb, list(verbs)))
@@ -196,9 +218,10 @@ def entry(arguments: Sequence[str]) -> int:
 
             (show if verb == "table" else times)(names or presets())
             return 0
-        if verb == "lock":
+        if verb in ("lock", "add"):
             for name in names or presets():
-                print(f"written: {write(name).relative_to(CONF.parent)}")
+                content = lock_of(name) if verb == "lock" else completed(name)
+                print(f"written: {write(name, content).relative_to(CONF.parent)}")
             return 0
         lines = [line for name in names or presets() for line in stale(name)]
     print("\n".join(lines) if lines else "all lock files are up to date")

@@ -68,6 +68,22 @@ def test_a_stale_lock_file_is_found_out(
     assert list(lock.stale("tiny")) == ["tiny: there is no lock file"]
 
 
+@pytest.mark.usefixtures("composing")
+def test_what_is_missing_is_added_and_the_rest_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = yaml.safe_load(lock.path_of("tiny").read_text())
+    content["models"] = {key: {"listops": by_task["listops"]} for key, by_task in content["models"].items()}
+    kept = content["models"]["reformer"]["listops"] = {"kept": True}
+    lost = content["models"].pop("transformer_conv")["listops"]
+    monkeypatch.setattr(lock, "path_of", lambda name: tmp_path / f"{name}.lock.yaml")
+    monkeypatch.setattr(lock, "tasks", lambda only=(), whole=lock.tasks: whole(["listops"]))
+    lock.write("tiny", content)
+    found = lock.completed("tiny")
+    assert found["models"]["transformer_conv"]["listops"] == lost and found["models"]["reformer"]["listops"] == kept
+    lock.write("tiny", {**content, "solver": 0})
+    with pytest.raises(UserError, match=r"tiny\.lock\.yaml is not of this solver and budget: make budgets"):
+        lock.completed("tiny")
+
+
 def test_unknown_words_are_refused() -> None:
     with pytest.raises(UserError, match="verb"):
         lock.entry(["knock"])
