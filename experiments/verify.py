@@ -62,9 +62,14 @@ def record_faults(spec: RunSpec, store: Store) -> Iterator[str]:
     planned, cost = spec.model_dump(mode="json"), values["spec"].get("cost")
     if isinstance(cost, dict):  # counted when the run is made
         planned["cost"] |= {key: cost.get(key) for key in COUNTED if planned["cost"][key] is None}
-    differ = [key for key in MATTERS if values["spec"].get(key) != planned[key]]
+    differ = [key for key in MATTERS if _less_notes(values["spec"].get(key)) != _less_notes(planned[key])]
     if differ:
         yield f"what was run is not what was planned: {', '.join(differ)} differ"
+
+
+def _less_notes(value: Any) -> Any:
+    """Without the budget's notes, which say how a plan came to its sizes: two plans may share a run."""
+    return {key: each for key, each in value.items() if key != "notes"} if isinstance(value, dict) else value
 
 
 MATTERS = ("id", "seed", "sizes", "steps", "data_fingerprint", "task_info", "budget", "cost")

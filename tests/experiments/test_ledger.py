@@ -177,6 +177,18 @@ def test_verify_finds_another_run_under_the_planned_name(store: Store, capsys: p
     assert code == 1 and "not what was planned: steps differ" in text
 
 
+def test_a_run_that_another_plan_made_is_sound(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same run may be an arm of one plan (its notes name what was given) and a preset of another."""
+    spec = make_spec()
+    noted = spec.model_copy(update={"budget": spec.budget.model_copy(update={"notes": ["given: short_conv=4"]})})
+    store.write_record(make_record(noted))
+    code, text = said(capsys, "verify", frozen_plan(store, [spec])[1])
+    assert code == 0 and "sound" in text
+    looser = spec.model_copy(update={"budget": spec.budget.model_copy(update={"on_budget": False})})
+    code, text = said(capsys, "verify", frozen_plan(store, [looser], name="other")[1])
+    assert code == 1 and "budget differ" in text
+
+
 def test_prune_shows_first_and_keeps_what_matters(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     over, alive, kept = (make_spec(seed=seed) for seed in range(3))
     kept = make_spec(seed=2, trainer={"keep_checkpoint": True})
