@@ -12,7 +12,6 @@ Written: as for a tuning (experiments.tune); `arm` holds the overrides of a tria
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,7 +21,7 @@ from experiments.errors import UserError
 from experiments.plan import Plan
 from experiments.reproduce import carry, prepare
 from experiments.settings import Section, section
-from experiments.trials import ARM, higher_is_better, points_of, trial_files
+from experiments.trials import ARM, higher_is_better, trial_entries, trial_files
 
 COLUMNS = ["task", "model", "trial", ARM, "metric", "validation", "better_by", "status"]
 
@@ -80,28 +79,16 @@ def try_arms(table: dict[str, Any], rest: list[str], settings: Arms) -> int:
 
     plan, path, store, launcher = prepare(rest, with_arms(table, rest, settings))
     carry(plan, path, store, launcher)
-    files = trial_files(plan, store.records(spec.id for spec in plan.unique()), points_of(plan, [ARM]))
-    rows = files[""][1]
-    show_rows(compared(rows, plan), COLUMNS, f"{plan.table.name}: by task and model, the best first")
-    write_trials(files, plan, store)
-    bad = sum(row["status"] != "done" for row in rows)
-    if bad:
-        print(f"{bad} of {len(rows)} trials have no result; they count as trials all the same", file=sys.stderr)
-    return 1 if bad else 0
+    files = trial_files(plan, store.records(spec.id for spec in plan.unique()), [ARM])
+    title = f"{plan.table.name}: by task and model, the best first"
+    show_rows(compared(files[""][1], plan), COLUMNS, title)
+    return write_trials(files, plan, store)
 
 
 def with_arms(table: dict[str, Any], rest: list[str], settings: Arms) -> dict[str, Any]:
     """The table with a row for each model and arm, the config as it is first."""
-    rows = [
-        {
-            "label": f"{entry['label']} #{number}",
-            "model": entry["model"],
-            "overrides": [*entry.get("overrides", []), *arm.split()],
-        }
-        for entry in table["models"]
-        for number, arm in enumerate(["", *settings.arms[entry["model"]]])
-    ]
-    return {**table, "models": rows}
+    trials = {e["label"]: [arm.split() for arm in ("", *settings.arms[e["model"]])] for e in table["models"]}
+    return {**table, "models": trial_entries(table["models"], trials)}
 
 
 def compared(rows: Sequence[Mapping[str, Any]], plan: Plan) -> list[dict[str, Any]]:

@@ -16,6 +16,21 @@ ARM = "arm"  # the key of the points of a sweep of arms: a trial's overrides in 
 Points = Mapping[str, Mapping[str, Any]]  # by row label, "MODEL #TRIAL"
 
 
+def trial_entries(
+    models: Sequence[Mapping[str, Any]], trials: Mapping[str, Sequence[Sequence[str]]]
+) -> list[dict[str, Any]]:
+    """A row of the plan for each model and trial; `trials` holds the overrides of each, by the model's label."""
+    return [
+        {
+            "label": f"{entry['label']} #{number}",
+            "model": entry["model"],
+            "overrides": [*entry.get("overrides", []), *overrides],
+        }
+        for entry in models
+        for number, overrides in enumerate(trials[entry["label"]])
+    ]
+
+
 def trial_rows(plan: Plan, records: Mapping[str, Record], points: Points) -> list[dict[str, Any]]:
     """A row for each model, task and trial: what it scored on validation, and what it cost."""
     cells: dict[tuple[str, str], list[RunSpec]] = {}
@@ -61,12 +76,11 @@ def higher_is_better(plan: Plan) -> dict[str, bool]:
 
 
 def trial_files(
-    plan: Plan, records: Mapping[str, Record], points: Points
+    plan: Plan, records: Mapping[str, Record], keys: Sequence[str]
 ) -> dict[str, tuple[list[str], list[dict[str, Any]]]]:
-    """What a tuning exports: the end of each CSV's name, its columns and its rows."""
-    rows = trial_rows(plan, records, points)
+    """What a tuning exports: the end of each CSV's name, its columns and its rows; `keys` as in `points_of`."""
+    rows = trial_rows(plan, records, points_of(plan, keys))
     better = higher_is_better(plan)
-    keys = list(next(iter(points.values())))
     best, curve = chosen(rows, better, keys), curve_rows(rows, better)
     return {"": ([*TRIALS, *keys], rows), "-best": (BEST, best), "-best-of-k": (CURVE, curve)}
 

@@ -34,7 +34,7 @@ from experiments.plan import Plan
 from experiments.reproduce import carry, prepare
 from experiments.runs import Store
 from experiments.settings import Section, TableSettings, section
-from experiments.trials import BEST, CURVE, higher_is_better, trial_files
+from experiments.trials import BEST, CURVE, higher_is_better, trial_entries, trial_files
 
 if TYPE_CHECKING:
     import optuna
@@ -178,16 +178,11 @@ def tune(table: dict[str, Any], rest: list[str], settings: Tuning) -> int:
         raise UserError(f"{path.name} holds other trials for some of the models; move it away to begin anew")
     plan, plan_file, store, launcher = prepare(rest, {**table, "models": _entries(table["models"], first)})
     carry(plan, plan_file, store, launcher)
-    labels = {f"{entry['label']} #{number}": point for entry in table["models"] for number, point in enumerate(first)}
-    files = trial_files(plan, store.records(spec.id for spec in plan.unique()), labels)
+    files = trial_files(plan, store.records(spec.id for spec in plan.unique()), list(first[0]))
     rows = files[""][1]
     for cell, study in studies.items():
         _tell(study, [row for row in rows if (row["model"], row["task"]) == cell])
-    write_trials(files, plan, store)
-    bad = sum(row["status"] != "done" for row in rows)
-    if bad:
-        print(f"{bad} of {len(rows)} trials have no result; they count as trials all the same", file=sys.stderr)
-    return 1 if bad else 0
+    return write_trials(files, plan, store)
 
 
 def with_points(table: dict[str, Any], rest: list[str], settings: Tuning) -> dict[str, Any]:
@@ -248,15 +243,8 @@ def _inside(distribution: BaseDistribution, value: Any) -> bool:
 
 def _entries(models: Sequence[Mapping[str, Any]], points: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """A row of the plan for each model and point."""
-    return [
-        {
-            "label": f"{entry['label']} #{number}",
-            "model": entry["model"],
-            "overrides": [*entry.get("overrides", []), *(f"{key}={value}" for key, value in point.items())],
-        }
-        for entry in models
-        for number, point in enumerate(points)
-    ]
+    overrides = [[f"{key}={value}" for key, value in point.items()] for point in points]
+    return trial_entries(models, {entry["label"]: overrides for entry in models})
 
 
 def _tell(study: optuna.Study, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -271,8 +259,8 @@ def _tell(study: optuna.Study, rows: Sequence[Mapping[str, Any]]) -> None:
             study.tell(row["trial"], state=TrialState.FAIL)
 
 
-def write_trials(files: Mapping[str, tuple[list[str], list[dict[str, Any]]]], plan: Plan, store: Store) -> None:
-    """Write what `trial_files` made, and the curves; print what was chosen."""
+def write_trials(files: Mapping[str, tuple[list[str], list[dict[str, Any]]]], plan: Plan, store: Store) -> int:
+    """Write what `trial_files` made, and the curves; print what was chosen; 1 if a trial has no result."""
     import pandas as pd
 
     from experiments.export import to_csv
@@ -290,3 +278,8 @@ def write_trials(files: Mapping[str, tuple[list[str], list[dict[str, Any]]]], pl
     trials = max((row["trials"] for row in best), default=0)
     show_rows(best, BEST, f"{name}: the best of {trials} trials each, selected on validation")
     print("written: " + ", ".join(map(str, [*paths, *drawn])))
+    rows = files[""][1]
+    bad = sum(row["status"] != "done" for row in rows)
+    if bad:
+        print(f"{bad} of {len(rows)} trials have no result; they count as trials all the same", file=sys.stderr)
+    return 1 if bad else 0

@@ -101,10 +101,10 @@ def derived(plan: Plan, store: Store) -> Iterator[tuple[Path, str]]:
     folder = store.root / "exports"
     if keys := _tuned(folder / f"{plan.table.name}.csv"):
         from experiments.export import to_csv
-        from experiments.trials import points_of, trial_files
+        from experiments.trials import trial_files
 
         records = store.records(spec.id for spec in plan.unique())
-        for suffix, (columns, rows) in trial_files(plan, records, points_of(plan, keys)).items():
+        for suffix, (columns, rows) in trial_files(plan, records, keys).items():
             yield folder / f"{plan.table.name}{suffix}.csv", to_csv(columns, rows)
         return
     if plan.table.name.startswith("sweep-"):
