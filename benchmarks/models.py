@@ -182,7 +182,7 @@ def yardstick(asked: argparse.Namespace, report: Report) -> list[dict[str, Any]]
     """The vanilla Transformer, bare and through Lightning, beside a plain GPT-2 of the same sizes."""
     shape = Shape(batch=asked.gpt2_batch, length=asked.length, vocab=GPT["vocab"])
     sizes = {"d_model": GPT["d"], "n_heads": GPT["heads"], "n_layers": GPT["layers"], "d_ff": GPT["d_ff"]}
-    config, batch = TransformerConfig(**sizes), batch_of(shape)  # type: ignore[arg-type]
+    config, batch = TransformerConfig(**sizes, tie_embeddings=True), batch_of(shape)  # type: ignore[arg-type]
     plain_gpt = GPT2(length=shape.length, **GPT)
     adamw = optimizer(plain_gpt)
 

@@ -80,7 +80,7 @@ class ModelConfig(ABC):
     d_model: int = 64
     n_heads: int = 4
     short_conv: int = 0
-    tie_embeddings: bool = True
+    tie_embeddings: bool = False
     embedding_std: float = 0.02
 
     def __post_init__(self) -> None:

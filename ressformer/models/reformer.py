@@ -4,6 +4,8 @@ The LSH attention is a causal-safe variant: which keys a token reads depends on 
 `ressformer.layers.lsh`). Reversible layers (section 3) keep no activations: the backward pass rebuilds each layer's
 input from its output. That saves memory and changes the arithmetic: two residual streams instead of one.
 
+With `positions=rotary` the shared vectors turn before they are hashed: buckets then gather what has a large product.
+
 Shapes: B batch, n length, d width, H heads, h head width.
 """
 
@@ -19,6 +21,7 @@ from ressformer.cost import Cost, Shape, group, linear
 from ressformer.decoder import Core, CoreOutput, init_linear
 from ressformer.layers.conv import merge_heads, split_heads
 from ressformer.layers.lsh import hash_flops, hash_rotations, lsh_attention, lsh_pairs
+from ressformer.layers.rotary import Rotary
 from ressformer.stack import StackConfig, StackCore, StackLayer
 
 
@@ -42,7 +45,6 @@ class ReformerConfig(StackConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.require(self.positions != "rotary", "positions=rotary does not go with hashing; use learned or none")
         self.require(self.rounds >= 1 and self.chunk >= 1, "rounds and chunk must be at least 1")
 
     def buckets(self, length: int) -> int:
@@ -83,6 +85,7 @@ class LSHAttention(nn.Module):
         self.config, self.causal = config, causal
         self.qk_v = nn.Linear(d, 2 * d, bias=False)
         self.out = nn.Linear(d, d, bias=False)
+        self.rotary = Rotary(d // heads) if config.positions == "rotary" else None
         init_linear(self.qk_v.weight)
         init_linear(self.out.weight, scale=out_scale)
         rotations = hash_rotations(heads, d // heads, config.buckets(length), config.rounds, config.hash_seed)
@@ -92,6 +95,8 @@ class LSHAttention(nn.Module):
 
     def forward(self, x_Bnd: Tensor, mask_Bn: Tensor | None) -> Tensor:
         qk_BHnh, v_BHnh = (split_heads(t, self.config.n_heads) for t in self.qk_v(x_Bnd).chunk(2, dim=-1))
+        if self.rotary is not None:
+            qk_BHnh = self.rotary(qk_BHnh)
         y_BHnh = lsh_attention(
             qk_BHnh,
             v_BHnh,

@@ -82,7 +82,7 @@ def test_a_model_without_arms_is_refused(few: dict[str, Any]) -> None:
 
 
 def test_the_readings_change_what_they_name_and_fit_the_models_of_quick() -> None:
-    found = arms.requested_arms(["sweep=readings", "table=quick"])
+    found = arms.requested_arms(["sweep=readings", "table=quick_v1"])
     assert found is not None
     table, _, settings = found
     assert set(settings.arms) == {entry["model"] for entry in table["models"]}

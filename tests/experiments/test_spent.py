@@ -52,7 +52,7 @@ def test_it_is_a_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_a_sweep_is_priced_before_it_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["sweep=lr", "table=quick", "task=listops", "model=longformer", "trials=2", f"results_dir={tmp_path}"]
+    words = ["sweep=lr", "table=quick", "task=chain", "model=longformer", "trials=2", f"results_dir={tmp_path}"]
     assert ledger.ledger(["plan", *words, "--no-measure"]) == 0
     (path,) = (tmp_path / "plans").glob("sweep-lr-quick-*.json")
     assert path.name in capsys.readouterr().out.replace("\n", "")

@@ -29,7 +29,7 @@ SWITCHES: dict[type[ModelConfig], dict[str, tuple[Any, ...]]] = {
     LongformerConfig: {"positions": POSITIONS, "window": (1, 6), "dilation": (1, 3), "n_global": (0, 2)},
     BigBirdConfig: {"positions": POSITIONS, "block": (3,), "window": (1, 3), "global_blocks": (0, 1, 2)}
     | {"random_blocks": (0, 2)},
-    ReformerConfig: {"positions": ("learned", "none"), "rounds": (1, 3), "chunk": (1, 4), "reversible": (False, True)},
+    ReformerConfig: {"positions": POSITIONS, "rounds": (1, 3), "chunk": (1, 4), "reversible": (False, True)},
 }
 SHARED = {"short_conv": (0, 3), "tie_embeddings": (True, False)}
 
@@ -123,6 +123,26 @@ def test_nothing_grows_with_the_square_of_the_length(family: type[ModelConfig], 
         largest.append(seen.elements)
     assert largest[1] <= 2.1 * largest[0]
     assert largest[1] < 8192**2 / 50
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_turned_vectors_of_one_bucket_are_full_attention_by_distance(causal: bool) -> None:
+    """Reformer with rotary positions, by complex numbers: pair i of the token at n is turned by n * 10000^(-2i/h)."""
+    n, heads, h = 13, 2, 8
+    config = ReformerConfig(d_model=heads * h, n_heads=heads, chunk=16, positions="rotary")
+    layer = config.build_mixer(length=n, causal=causal, out_scale=1.0).double()
+    x = torch.randn(3, n, heads * h, dtype=torch.float64)
+    qk, v = (t.unflatten(-1, (heads, h)).transpose(1, 2) for t in (x @ layer.qk_v.weight.T).chunk(2, dim=-1))
+    angle = torch.arange(n)[:, None] * 10_000.0 ** (-2 * torch.arange(h // 2) / h)
+    turned = torch.complex(qk[..., : h // 2], qk[..., h // 2 :]) * torch.polar(torch.ones_like(angle), angle)
+    key = turned / turned.abs().square().sum(-1, keepdim=True).sqrt()
+    scores = (turned[:, :, :, None] * key[:, :, None].conj()).real.sum(-1)
+    seen = ~torch.eye(n, dtype=torch.bool) & (torch.ones(n, n).tril() > 0 if causal else True)
+    seen[0, 0] = causal  # who sees nobody else sees itself
+    expected = scores.masked_fill(~seen, -torch.inf).softmax(-1) @ v
+    torch.testing.assert_close(
+        layer(x, None), expected.transpose(1, 2).flatten(2) @ layer.out.weight.T, rtol=0, atol=1e-5
+    )
 
 
 class Streams(torch.nn.Module):

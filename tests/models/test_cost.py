@@ -57,6 +57,7 @@ def sparse_stacks(draw: st.DrawFn) -> ModelConfig:
                 "chunk": draw(small),
                 "rounds": draw(st.integers(1, 3)),
                 "short_conv": draw(st.sampled_from([0, 3])),
+                "positions": draw(st.sampled_from(["learned", "rotary", "none"])),
             }
             return ReformerConfig(**common, **dials, reversible=draw(st.booleans()))
 

@@ -43,6 +43,7 @@ CONFIGS: list[ModelConfig] = [
     LongformerConfig(d_model=32, d_ff=48, n_layers=2, window=3, dilation=2, n_global=2, positions="rotary"),
     BigBirdConfig(d_model=32, d_ff=48, n_layers=2, block=2),
     ReformerConfig(d_model=32, d_ff=48, n_layers=2, chunk=4),
+    ReformerConfig(d_model=32, d_ff=48, n_layers=2, chunk=4, positions="rotary"),
     ReformerConfig(d_model=32, d_ff=48, n_layers=2, chunk=4, rounds=1, positions="none", reversible=True),
     *(
         ReSSFormerConfig(d_model=32, **{"d_expert": 24, "top_k": 4, "memory_segment": 6} | arm)
