@@ -7,7 +7,7 @@ run: a claim whose table has no plan or too few records is "not run".
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from experiments import atomic
 from experiments.errors import UserError
 from experiments.pace import seconds_saved
-from experiments.plan import Plan, plans_of
+from experiments.plan import plan_with, plans_of
 from experiments.records import Record
 from experiments.runs import Store
 from experiments.stats import holm, one_sided_p, summary
@@ -159,7 +159,8 @@ def judge(name: str, claim: Claim, store: Store, benchmarks: Path) -> Finding:
     base: dict[str, Any] = {"id": name, "statement": claim.statement, "hash": claim.hash}
     if claim.source is not None:
         return _judge_exponent(base, claim, claim.source, benchmarks)
-    plan = fitting_plan(claim, plans_of(store.root / "plans", str(claim.table)))
+    cells = {(model, task) for model in (str(claim.model), *claim.against) for task in claim.tasks}
+    plan = plan_with(plans_of(store.root / "plans", str(claim.table)), cells)
     if plan is None:
         return Finding(**base, verdict="not run", why=_missing(claim, f"no plan of table {claim.table}"))
     wanted = {claim.model, *claim.against}
@@ -177,20 +178,6 @@ def judge(name: str, claim: Claim, store: Store, benchmarks: Path) -> Finding:
         found.append((what, pairs))
     started = min(record.measured.started for record in records.values())
     return Finding(**base, **_verdict(claim, found), runs=sorted(records), started=started)
-
-
-def fitting_plan(claim: Claim, plans: Iterable[Plan]) -> Plan | None:
-    """The first plan (the newest first) that has every cell of the claim; without one, the first.
-
-    A table that takes days is run in parts, and each part is a plan of its own.
-    """
-    wanted = {(model, task) for model in (str(claim.model), *claim.against) for task in claim.tasks}
-    first = None
-    for plan in plans:
-        first = first or plan
-        if wanted <= {(spec.model, spec.task) for spec in plan.runs}:
-            return plan
-    return first
 
 
 Cells = dict[tuple[str, str], dict[int, Record]]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -160,6 +160,19 @@ def plans_of(folder: Path, table: str) -> Iterator[Plan]:
     """The plans of a table, the newest first."""
     fits = [path for path, name in plan_files(folder).items() if name == table]
     return (load_plan(path) for path in reversed(fits))
+
+
+def plan_with(plans: Iterable[Plan], cells: Collection[tuple[str, str]]) -> Plan | None:
+    """The first of `plans` that has every (model, task) of `cells`; without one, the first; None if there are none.
+
+    A table that takes days is run in parts, and each part is a plan of its own.
+    """
+    first = None
+    for plan in plans:
+        first = first or plan
+        if {(spec.model, spec.task) for spec in plan.runs}.issuperset(cells):
+            return plan
+    return first
 
 
 def load_plan(path: Path) -> Plan:

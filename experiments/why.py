@@ -3,7 +3,8 @@
     python -m experiments.why TABLE ROW COLUMN [results_dir=FOLDER]
     python -m experiments.why quick ressformer chain
 
-ROW is a model's label, COLUMN a task. Reads the newest plan of the table in the results folder; runs nothing.
+ROW is a model's label, COLUMN a task. Reads the newest plan of the table in the results folder that has
+the cell; runs nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Sequence
 
 from experiments.cli import main, unknown
 from experiments.errors import UserError
-from experiments.plan import newest_plan, plan_files
+from experiments.plan import plan_files, plan_with, plans_of
 from experiments.records import Record, RunSpec
 from experiments.runs import Store
 from experiments.stats import summary
@@ -33,7 +34,7 @@ def why(arguments: Sequence[str]) -> int:
     table, row, column = names
     store = Store(given[-1] if given else "results")
     folder = store.root / "plans"
-    plan = newest_plan(folder, table)
+    plan = plan_with(plans_of(folder, table), [(row, column)])
     if plan is None:
         have = sorted(set(plan_files(folder).values()))
         raise UserError(unknown(f"table in {store.root.name}/plans", table, have))

@@ -86,7 +86,8 @@ def test_models_refuses_what_is_not_there(capsys: pytest.CaptureFixture[str]) ->
 
 def test_the_yardstick_computes_what_the_vanilla_model_does() -> None:
     torch.manual_seed(0)
-    ours = Decoder(TransformerConfig(d_model=16, n_heads=2, n_layers=2, d_ff=24), vocab_size=11, length=9)
+    config = TransformerConfig(d_model=16, n_heads=2, n_layers=2, d_ff=24, tie_embeddings=True)
+    ours = Decoder(config, vocab_size=11, length=9)
     plain = GPT2(vocab=11, length=9, d=16, heads=2, layers=2, d_ff=24)
     weights: dict[str, Any] = ours.state_dict()
     names = {"tokens": "embedding", "positions": "core.positions", "norm": "norm"}

@@ -81,14 +81,18 @@ def test_a_model_without_arms_is_refused(few: dict[str, Any]) -> None:
         arms.requested_arms([*SMALL, "model.steps=2,4"])
 
 
-def test_the_readings_change_what_they_name_and_fit_the_models_of_quick() -> None:
-    found = arms.requested_arms(["sweep=readings", "table=quick_v1"])
+@pytest.mark.parametrize(("sweep", "of"), [("readings", "quick_v1"), ("shell", "quick")])
+def test_the_arms_change_what_they_name_and_fit_the_models_of_their_table(sweep: str, of: str) -> None:
+    found = arms.requested_arms([f"sweep={sweep}", f"table={of}"])
     assert found is not None
     table, _, settings = found
     assert set(settings.arms) == {entry["model"] for entry in table["models"]}
     for model, given in settings.arms.items():
-        config = OmegaConf.load(CONF / "model" / f"{model}.yaml")
+        as_it_is = {**OmegaConf.load(CONF / "model" / f"{model}.yaml")}
+        for part in [*table["overrides"], *table["per_model"].get(model, [])]:
+            key, value = part.split("=")
+            as_it_is[key.removeprefix("model.")] = value
         for arm in given:
             assert all(part.count("=") == 1 for part in arm.split())
-            for key, value in (part.split("=") for part in arm.split() if part.startswith("model.")):
-                assert str(OmegaConf.select(config, key.removeprefix("model."))) != value
+            for key, value in (part.split("=") for part in arm.split()):
+                assert str(as_it_is.get(key.removeprefix("model."))) != value

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from test_table import fill, make_plan
 
@@ -25,6 +27,17 @@ def test_every_run_of_the_cell_is_named(folder: str, store: Store, capsys: pytes
     ids = [spec.id for spec in make_plan().runs if spec.model == "a"]
     assert len(ids) == 3 and all(f"run {run}," in out for run in ids)
     assert "mean 0.9100 over 3 of 3 runs" in out and "sources code" in out and str(store.root) in out
+
+
+def test_a_newer_plan_of_other_cells_does_not_hide_it(
+    folder: str, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    part = make_plan(models=("b",))
+    atomic.write_text(store.root / "plans" / part.file_name, part.model_dump_json())
+    for path in (store.root / "plans").iterdir():
+        os.utime(path, (1, 2 if path.name == part.file_name else 1))
+    assert why(["toy", "a", "chain", folder]) == 0
+    assert "mean 0.9100 over 3 of 3 runs" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
