@@ -17,6 +17,7 @@ from typing import Any
 
 from pydantic import Field
 
+from experiments.cli import values_of
 from experiments.errors import UserError
 from experiments.plan import Plan
 from experiments.reproduce import carry, prepare
@@ -42,7 +43,7 @@ def requested_arms(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str],
     from experiments.sweep import preset_file, read_axes
     from experiments.tune import asks, sweep_name, tuned_table
 
-    names = [a.removeprefix("sweep=") for a in arguments if a.startswith("sweep=")]
+    names = values_of("sweep", arguments)
     raw = preset_file(names[-1]) if names else {}
     if "arms" not in raw:
         return None
@@ -55,7 +56,7 @@ def requested_arms(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str],
     axes, fixed = read_axes([*settings.overrides, *given])
     if grid := [key for key in axes if key not in ("model", "task", "seed", "budget")]:
         raise UserError(f"sweep {names[-1]} tries its arms and takes no grid beside them; fix {', '.join(grid)}")
-    tables = [a.removeprefix("table=") for a in arguments if a.startswith("table=")]
+    tables = values_of("table", arguments)
     name = sweep_name(names[-1], tables, [asks(given), tables, settings.arms])
     table = tuned_table(name, axes, read_axes(given)[0], tables)
     if lost := [entry["model"] for entry in table["models"] if entry["model"] not in settings.arms]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from experiments.errors import UserError
@@ -73,3 +73,8 @@ def unknown(what: str, name: str, options: list[str]) -> str:
 def one_line(text: str) -> str:
     """The text with its line breaks folded."""
     return " ".join(text.split())
+
+
+def values_of(key: str, arguments: Sequence[str]) -> list[str]:
+    """The values of all arguments `key=VALUE`, in their order."""
+    return [argument.partition("=")[2] for argument in arguments if argument.startswith(f"{key}=")]

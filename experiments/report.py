@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 
 from experiments import atomic
-from experiments.cli import main
+from experiments.cli import main, values_of
 from experiments.draw import Pen, glyph
 from experiments.duel import duels
 from experiments.errors import UserError
@@ -44,7 +44,7 @@ def report(arguments: Sequence[str]) -> int:
     """
     from experiments.reproduce import prepare
 
-    figures = [a.removeprefix("figures=").lower() for a in arguments if a.startswith("figures=")]
+    figures = [value.lower() for value in values_of("figures", arguments)]
     if any(value not in ("true", "false") for value in figures):
         raise UserError(f"figures is true or false, got {figures[-1]}")
     plan, _, store, _ = prepare([a for a in arguments if not a.startswith("figures=")])

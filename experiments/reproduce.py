@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.cli import main
+from experiments.cli import main, values_of
 from experiments.errors import UserError
 from experiments.launch import Launch
 from experiments.plan import Plan, Request, load_plan, plan_for, read_request
@@ -42,7 +42,7 @@ def prepare(
 
     Every record is read once, so that a corrupt one shows before anything starts; `read` False leaves that out.
     """
-    frozen = [a.removeprefix("plan=") for a in arguments if a.startswith("plan=")]
+    frozen = values_of("plan", arguments)
     if frozen:
         others = [a for a in arguments if not a.startswith(("plan=", "launcher", "table="))]
         if others:

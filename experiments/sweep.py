@@ -20,7 +20,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from experiments import atomic
-from experiments.cli import main, unknown
+from experiments.cli import main, unknown, values_of
 from experiments.compose import CONF, plain
 from experiments.errors import UserError
 from experiments.plan import Plan
@@ -98,7 +98,7 @@ def grid(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
         short = [f"{key.rsplit('.', 1)[-1]}={value}" for key, value in trial.items()]
         chosen = [f"{key}={value}" for key, value in trial.items()]
         models.append({"label": " ".join([model, *short]), "model": model, "overrides": chosen})
-    named = [argument.removeprefix("sweep=") for argument in arguments if argument.startswith("sweep=")]
+    named = values_of("sweep", arguments)
     table = {
         "name": "-".join(["sweep", *named, atomic.digest(sorted(arguments), 6)]),
         "models": models,

@@ -28,6 +28,7 @@ from omegaconf import OmegaConf
 from pydantic import Field
 
 from experiments import atomic
+from experiments.cli import values_of
 from experiments.compose import composed, composer, override_key, plain, require_option
 from experiments.errors import UserError
 from experiments.plan import Plan
@@ -92,7 +93,7 @@ def requested(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str], Tuni
     """
     from experiments.sweep import preset_file, read_axes
 
-    names = [a.removeprefix("sweep=") for a in arguments if a.startswith("sweep=")]
+    names = values_of("sweep", arguments)
     raw = preset_file(names[-1]) if names else {}
     if "space" not in raw:
         return None
@@ -112,8 +113,8 @@ def requested(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str], Tuni
         raise UserError(
             f"sweep {names[-1]} tunes {', '.join(space)} and takes no grid beside it; fix {', '.join(grid)}"
         )
-    tables = [a.removeprefix("table=") for a in arguments if a.startswith("table=")]
-    trials = [a.removeprefix("trials=") for a in arguments if a.startswith("trials=")]
+    tables = values_of("table", arguments)
+    trials = values_of("trials", arguments)
     values = settings.model_dump() | {"space": space} | ({"trials": trials[-1]} if trials else {})
     settings = section(Tuning, values, f"sweep {names[-1]}")
     key = [asks(given), tables, {k: a.model_dump() for k, a in settings.space.items()}, settings.sampler_seed]

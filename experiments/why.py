@@ -13,7 +13,7 @@ import json
 import sys
 from collections.abc import Sequence
 
-from experiments.cli import main, unknown
+from experiments.cli import main, unknown, values_of
 from experiments.errors import UserError
 from experiments.plan import plan_files, plan_with, plans_of
 from experiments.records import Record, RunSpec
@@ -27,7 +27,7 @@ def why(arguments: Sequence[str]) -> int:
     Raises:
         UserError: wrong number of names, no such table, row or column, or a corrupt record.
     """
-    given = [a.partition("=")[2] for a in arguments if a.startswith("results_dir=")]
+    given = values_of("results_dir", arguments)
     names = [a for a in arguments if not a.startswith("results_dir=")]
     if len(names) != 3:
         raise UserError("why takes a table, a row (model) and a column (task): why quick ressformer chain")
