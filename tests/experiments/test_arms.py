@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 from omegaconf import OmegaConf
 from toy import make_record
 
 from experiments import arms
 from experiments import sweep as sweeping
-from experiments.compose import CONF
+from experiments.build import build_model_config
+from experiments.compose import composed, composer, plain
 from experiments.errors import UserError
 from experiments.plan import newest_plan
 from experiments.runs import Store
@@ -88,11 +91,11 @@ def test_the_arms_change_what_they_name_and_fit_the_models_of_their_table(sweep:
     table, _, settings = found
     assert set(settings.arms) == {entry["model"] for entry in table["models"]}
     for model, given in settings.arms.items():
-        as_it_is = {**OmegaConf.load(CONF / "model" / f"{model}.yaml")}
-        for part in [*table["overrides"], *table["per_model"].get(model, [])]:
-            key, value = part.split("=")
-            as_it_is[key.removeprefix("model.")] = value
+        with composer():
+            config = plain(composed([f"model={model}", *table["overrides"], *table["per_model"].get(model, [])]))
+        as_it_is = {"model": dataclasses.asdict(build_model_config(config["model"])), "trainer": config["trainer"]}
         for arm in given:
             assert all(part.count("=") == 1 for part in arm.split())
             for key, value in (part.split("=") for part in arm.split()):
-                assert str(as_it_is.get(key.removeprefix("model."))) != value
+                held = OmegaConf.select(OmegaConf.create(as_it_is), key, throw_on_missing=True)
+                assert held is not None and held != yaml.safe_load(value)
