@@ -24,7 +24,7 @@ from experiments.runs import Store
 from experiments.stats import holm, one_sided_p, summary
 
 FILE = Path(__file__).with_name("claims.yaml")
-Verdict = Literal["supported", "refuted", "underpowered", "not run"]
+Verdict = Literal["supported", "refuted", "underpowered", "not run", "withdrawn"]
 
 
 class Strict(BaseModel):
@@ -93,6 +93,7 @@ class Claim(Strict):
     source: Source | None = None
     exponent_below: float | None = None
     needs: str = ""
+    withdrawn: str | None = Field(default=None, min_length=1)  # why it gets no verdict, whatever its records say
 
     @model_validator(mode="after")
     def _whole(self) -> Claim:
@@ -107,7 +108,7 @@ class Claim(Strict):
     @property
     def hash(self) -> str:
         """Twelve hex digits of all that the claim says."""
-        said = self.model_dump(mode="json", by_alias=True, exclude={"needs"})
+        said = self.model_dump(mode="json", by_alias=True, exclude={"needs", "withdrawn"})
         if self.quantity is not None and self.quantity.equal is None:
             del said["quantity"]["equal"]  # without it a claim is named as it always was
         return atomic.digest(said, 12)
@@ -157,6 +158,8 @@ def judge(name: str, claim: Claim, store: Store, benchmarks: Path) -> Finding:
         benchmarks: the folder of the CSV files that benchmarks wrote.
     """
     base: dict[str, Any] = {"id": name, "statement": claim.statement, "hash": claim.hash}
+    if claim.withdrawn:
+        return Finding(**base, verdict="withdrawn", why=claim.withdrawn)
     if claim.source is not None:
         return _judge_exponent(base, claim, claim.source, benchmarks)
     cells = {(model, task) for model in (str(claim.model), *claim.against) for task in claim.tasks}

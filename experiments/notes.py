@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+from functools import lru_cache
+
 import pandas as pd
 
+from experiments import atomic
+from experiments.build import build_task, resolve
+from experiments.errors import UserError
 from experiments.frame import Runs, item_interval, primary_by_seed, primary_rows
 from experiments.header import by_regime
 from experiments.plan import Plan
 from experiments.records import Record, RunSpec
 from experiments.stats import MIN_SEEDS, groups
+from tasks.base import EVAL_SEED
 
 OFF_BUDGET = "!"
+FEW = 100  # different items of a test below which its column says how many there are
 
 
 def footnotes(plan: Plan, runs: Runs, cells: pd.DataFrame, needed: int) -> list[str]:
     """All remarks on a table; `needed` is the number of seeds that bold needs."""
     rows = list(primary_rows(cells).values())
-    notes = []
+    notes = [f"{task}: {text}" for task, text in few_items(plan.runs).items()]
     if len(plan.table.seeds) >= MIN_SEEDS:
         for task in plan.table.tasks:
             above = [row["model"] for row in rows if row["task"] == task and row["above_chance"] is True]
@@ -45,6 +54,39 @@ def _bold(plan: Plan, needed: int, any_bold: bool) -> str:
     if n < needed:
         return f"No bold: {n} seeds are too few for it, it needs {needed}."
     return f"Bold: best {verdict}, and on budget." if any_bold else f"No bold: no model on budget is best {verdict}."
+
+
+def few_items(specs: Sequence[RunSpec]) -> dict[str, str]:
+    """Per task whose planned test/id holds fewer than `FEW` different items: a sentence that says how many."""
+    firsts = {(spec.task, spec.model): spec for spec in reversed(specs)}  # rows of a column may set the task apart
+    counts: dict[str, int] = {}
+    for spec in firsts.values():
+        count = _different(atomic.canonical(spec.config["task"]), tuple(spec.allow_targets))
+        counts[spec.task] = min(counts.get(spec.task, FEW), count)
+    tasks = [task for task in dict.fromkeys(spec.task for spec in specs) if counts[task] < FEW]
+    return {task: f"test/id has {counts[task]} different item{'s' if counts[task] > 1 else ''}." for task in tasks}
+
+
+@lru_cache(maxsize=256)
+def _different(config: str, allow: tuple[str, ...]) -> int:
+    """Different canonical forms in test/id of the task of this config (JSON), at most `FEW`.
+
+    A task that reads files is not counted, nor one that a frozen plan describes and this version cannot build: `FEW`.
+    """
+    values = json.loads(config)
+    try:
+        kind = resolve(str(values.get("_target_")), "task", allow)
+        if hasattr(getattr(kind, "Config", None), "download"):
+            return FEW
+        task = build_task(values, allow)
+    except UserError:
+        return FEW
+    found: set[str] = set()
+    for index in range(task.splits["test/id"]):
+        found.add(task.generate("test/id", EVAL_SEED, index).canonical)
+        if len(found) >= FEW:
+            break
+    return len(found)
 
 
 def _scattered(runs: Runs) -> list[str]:

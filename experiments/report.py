@@ -24,6 +24,7 @@ from experiments.duel import duels
 from experiments.errors import UserError
 from experiments.figures import sections
 from experiments.frame import Runs, item_interval, primary_by_seed, primary_rows, rows_of
+from experiments.notes import few_items
 from experiments.plan import Plan
 from experiments.records import Record, RunSpec
 from experiments.render import Cell, Grid
@@ -128,6 +129,7 @@ def context(plan: Plan, records: dict[str, Record], store: Store, pen: Pen) -> d
 def answers(plan: Plan, runs: Runs, built: Report) -> list[dict[str, Any]]:
     """Per task: who is ahead of whom, and whether that is decided, by the rule of bold and no other."""
     settings = plan.table
+    few = few_items(plan.runs)
     bold = {row["task"]: row["model"] for row in primary_rows(built.cells).values() if row["best"]}
     found: list[dict[str, Any]] = []
     for task in settings.tasks:
@@ -149,6 +151,7 @@ def answers(plan: Plan, runs: Runs, built: Report) -> list[dict[str, Any]]:
             more += f" {row['seeds']} seeds are too few to decide: it needs {row['needed']:.0f}."
         if not won and not pd.isna(row["detectable"]):
             more += f" With {row['seeds']}, a gap of {row['detectable']:.3f} is found four times in five."
+        more += f" {few[task]}" if task in few else ""
         text = f"{first} is best" if won else f"{first} is ahead, not decided"
         found.append({"task": task, "text": text, "more": more, "won": won})
     return found

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
+from pydantic import ValidationError
 from toy import make_record, make_spec
 
 from experiments import atomic
@@ -22,6 +24,7 @@ from experiments.compose import composed, composer, plain
 from experiments.errors import UserError
 from experiments.plan import Plan, newest_plan
 from experiments.provenance import ROOT
+from experiments.report import claims as report_cards
 from experiments.runs import Store
 from experiments.settings import TableSettings
 from experiments.stats import one_sided_p
@@ -165,6 +168,40 @@ def test_a_change_of_any_word_changes_the_hash() -> None:
 
 def test_what_it_takes_to_run_a_claim_is_no_part_of_it() -> None:
     assert Claim.model_validate({**CLAIM, "needs": "a GPU"}).hash == Claim.model_validate(CLAIM).hash
+
+
+def test_a_withdrawn_claim_keeps_its_hash_and_gets_its_reason_for_a_verdict(store: Store, tmp_path: Path) -> None:
+    filled(store, [0.60, 0.61, 0.59, 0.60, 0.62], [0.50, 0.50, 0.50, 0.51, 0.50])
+    asked = Claim.model_validate(CLAIM)
+    assert judge("X", asked, store, tmp_path).verdict == "supported"
+    claim = Claim.model_validate({**CLAIM, "withdrawn": "the test is too small"})
+    found = judge("X", claim, store, tmp_path)
+    assert (found.verdict, found.why, found.hash) == ("withdrawn", "the test is too small", asked.hash)
+    assert found.effect is None and found.runs == []
+    with pytest.raises(ValidationError, match="at least 1 character"):
+        Claim.model_validate({**CLAIM, "withdrawn": ""})
+
+
+def test_what_was_withdrawn_is_printed_and_shown_with_its_reason(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registered = load_claims()
+    gone = {name: claim.withdrawn for name, claim in registered.items() if claim.withdrawn is not None}
+    assert list(gone) == ["C1", "C2", "C5", "R1", "R3"]
+    assert {name: registered[name].hash for name in gone} == {
+        "C1": "1538c6b1594f",
+        "C2": "df69b09e8fe4",
+        "C5": "bcb060d07aaa",
+        "R1": "9809751f14d8",
+        "R3": "3f9f9e01191c",
+    }
+    assert check([f"results_dir={store.root}"]) == 0
+    assert capsys.readouterr().out.count("withdrawn") >= len(gone)
+    rows = pd.read_csv(store.root / "exports" / "claims.csv").set_index("claim")
+    cards = {card["claim"]: card for card in report_cards(store)}
+    for name, reason in gone.items():
+        assert (rows.loc[name, "verdict"], rows.loc[name, "why"]) == ("withdrawn", reason)
+        assert (cards[name]["verdict"], cards[name]["effect"]) == ("withdrawn", reason)
 
 
 def test_claims_that_have_verdicts_keep_their_registration() -> None:

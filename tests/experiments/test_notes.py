@@ -12,9 +12,12 @@ from test_table import fill, make_plan
 from toy import make_record
 
 from experiments.export import export
+from experiments.notes import FEW, few_items
+from experiments.plan import Plan
+from experiments.report import write_html
 from experiments.runs import Store
 from experiments.settings import TableSettings
-from experiments.table import build, write
+from experiments.table import build, markdown, write
 
 
 def test_three_seeds_are_too_few_for_bold_unless_the_table_says_so(store: Store) -> None:
@@ -43,6 +46,33 @@ def test_settings_at_their_default_leave_older_plans_their_hash() -> None:
     assert not {"bold_seeds", "optional"} & set(settings.model_dump())
     assert plan.table.model_dump()["bold_seeds"] == 3
     assert TableSettings.model_validate(plan.table.model_dump()) == plan.table
+
+
+def planned(task: dict[str, object], **more: object) -> Plan:
+    plan = make_plan()
+    runs = [spec.model_copy(update={"config": {**spec.config, "task": {**task, **more}}}) for spec in plan.runs]
+    return plan.model_copy(update={"runs": runs})
+
+
+def test_a_test_of_few_different_items_says_how_many(store: Store) -> None:
+    few = {"_target_": "tasks.qa.chain.Chain", "facts_max": 4, "n_relations": 1, "length": 40, "n_test": 200}
+    plan = planned(few)
+    fill(store, plan)
+    said = "test/id has 4 different items."
+    report = build(plan, store)
+    assert f"chain: {said}" in report.notes and f"- chain: {said}" in markdown(report, "toy")
+    page = write_html(plan, store).read_text()
+    assert page.count(said) >= 2, "under the table and on the card of the task"
+    other = planned({"_target_": "tasks.qa.chain.Chain"}, n_test=200)
+    assert few_items(other.runs) == {}
+    assert few_items([*other.runs[:1], *plan.runs[-1:]]) == {"chain": said}, "one row of the column suffices"
+    assert few_items(planned({"_target_": "tasks.qa.chain.Chain"}, n_test=FEW - 1).runs).keys() == {"chain"}
+
+
+def test_a_task_that_reads_files_is_not_counted() -> None:
+    absent = {"_target_": "tasks.structure.wikitablequestions.WikiTableQuestions", "path": "nowhere"}
+    gone = {"_target_": "tasks.gone.Gone"}
+    assert few_items(planned(absent).runs) == few_items(planned(gone).runs) == {}
 
 
 def test_what_the_items_of_one_run_leave_open(store: Store) -> None:
