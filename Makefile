@@ -44,25 +44,25 @@ reproduce-table: $(STAMP) ## run what is missing of a table and print it (TABLE=
 	$(PY) -m experiments.$(if $(DRY),ledger plan,reproduce) table=$(TABLE) $(ARGS)
 
 sweep: $(STAMP) ## turn one dial on a fixed budget (SWEEP=name)
-	$(PY) -m experiments.sweep $(if $(SWEEP),sweep=$(SWEEP)) $(ARGS)
+	$(PY) -m experiments.studies.sweep $(if $(SWEEP),sweep=$(SWEEP)) $(ARGS)
 
 compare: $(STAMP) ## two models, paired, on one budget (A=model B=model BUDGET=name TASKS=task,task)
-	$(PY) -m experiments.compare $(if $(A),a=$(A)) $(if $(B),b=$(B)) $(if $(BUDGET),budget=$(BUDGET)) $(if $(TASKS),'tasks=[$(TASKS)]') $(ARGS)
+	$(PY) -m experiments.studies.compare $(if $(A),a=$(A)) $(if $(B),b=$(B)) $(if $(BUDGET),budget=$(BUDGET)) $(if $(TASKS),'tasks=[$(TASKS)]') $(ARGS)
 
 check-claims: $(STAMP) ## the registered claims and the records' verdicts on them
-	$(PY) -m experiments.check_claims $(ARGS)
+	$(PY) -m experiments.commands.check_claims $(ARGS)
 
 export: $(STAMP) ## write the table and the raw records as CSV to results/exports (TABLE=quick)
-	$(PY) -m experiments.export table=$(TABLE) $(ARGS)
+	$(PY) -m experiments.reporting.csv_export table=$(TABLE) $(ARGS)
 
 report: $(STAMP) ## build the readable report from the records (TABLE=quick)
-	$(PY) -m experiments.report table=$(TABLE) $(ARGS)
+	$(PY) -m experiments.reporting.html_page table=$(TABLE) $(ARGS)
 
 budgets: $(STAMP)
-	$(PY) -m experiments.budget lock $(ARGS)
+	$(PY) -m experiments.planning.solve lock $(ARGS)
 
 sync: $(STAMP) ## print the commands that upload the offline W&B runs, the report's included
-	@$(PY) -m experiments.sync $(ARGS)
+	@$(PY) -m experiments.commands.sync $(ARGS)
 
 clean: ## remove caches; CONFIRM=1 removes all of results/ but reference, too
 	find . \( -name .venv -o -name .git \) -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +

@@ -23,8 +23,8 @@ sys.path[0:1] = [str(ROOT), str(ROOT / "tests" / "experiments")]
 
 from toy import make_record, make_spec
 
-from experiments.lease import birth
-from experiments.runs import Progress, Store
+from experiments.store.lease import birth
+from experiments.store.store import Progress, Store
 
 DEATH = 0.02
 WIDTH = 40  # runs that are fought for at a time

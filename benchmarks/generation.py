@@ -17,8 +17,8 @@ import time
 import torch
 
 from benchmarks.learnable import build
-from experiments.compose import composer
 from experiments.errors import UserError
+from experiments.planning.hydra_config import composer
 from tasks.figures import generated
 from tasks.loaders import TrainLoader
 

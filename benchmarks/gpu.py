@@ -27,7 +27,7 @@ from benchmarks.contenders import WIDTH, D, H, Mixer, mixers
 from benchmarks.measure import Report, positive, shown
 from benchmarks.mixers import available
 from benchmarks.models import VANILLA, batch_of, module_for, solved, step
-from experiments.compose import composer, options
+from experiments.planning.hydra_config import composer, options
 from ressformer.cost import Shape
 
 MIB = 2**20

@@ -25,12 +25,13 @@ sys.path[0:1] = [str(ROOT), str(ROOT / "tests" / "experiments")]
 
 from toy import make_spec
 
-from experiments import atomic, lease
-from experiments.lease import birth
-from experiments.plan import Plan
-from experiments.records import RunSpec
-from experiments.runs import Store
-from experiments.settings import TableSettings
+from experiments.planning.plan import Plan
+from experiments.planning.settings import TableSettings
+from experiments.store import atomic_files as atomic
+from experiments.store import lease
+from experiments.store.lease import birth
+from experiments.store.records import RunSpec
+from experiments.store.store import Store
 
 OFTEN = {"val_every": 100, "checkpoint_every_steps": 25, "log_every": 10}
 SECONDS = 1800.0
@@ -45,7 +46,7 @@ def sweep(root: Path, runs: int, steps: int) -> tuple[Store, list[RunSpec], list
     path = store.root / "plans" / plan.file_name
     atomic.write_text(path, plan.model_dump_json())
     words = [f"plan={path}", "launcher.n_jobs=2", "launcher.deaths=1000"]
-    return store, specs, [sys.executable, "-m", "experiments.ledger", "run", *words]
+    return store, specs, [sys.executable, "-m", "experiments.commands.ledger", "run", *words]
 
 
 def start(command: list[str]) -> subprocess.Popen[bytes]:

@@ -23,13 +23,13 @@ from typing import Any
 
 import torch
 
-from experiments.budget import Budget, solve
-from experiments.build import build_decoder, build_model_config, build_task, model_shape
-from experiments.callbacks import seed_all
-from experiments.compose import composed, composer, options, plain
 from experiments.errors import UserError
-from experiments.evaluate import Evaluator
-from experiments.pricing import require_order
+from experiments.planning.hydra_config import composed, composer, options, plain
+from experiments.planning.instantiate import build_decoder, build_model_config, build_task, model_shape
+from experiments.planning.run_spec import require_order
+from experiments.planning.solve import Budget, solve
+from experiments.training.callbacks import seed_all
+from experiments.training.evaluate import Evaluator
 from ressformer.module import OptimConfig, SequenceModule
 from tasks.base import Task
 from tasks.figures import generated

@@ -22,10 +22,10 @@ sys.path[0:1] = [str(ROOT), str(ROOT / "tests" / "experiments")]
 
 from toy import make_record, make_spec
 
-from experiments import atomic
-from experiments.plan import Plan
-from experiments.runs import Store
-from experiments.settings import TableSettings
+from experiments.planning.plan import Plan
+from experiments.planning.settings import TableSettings
+from experiments.store import atomic_files as atomic
+from experiments.store.store import Store
 
 MODELS, TASKS = 10, 10
 
@@ -77,10 +77,10 @@ def main() -> None:
         path = fill(Path(folder), asked.records, asked.items)
         print(f"{asked.records} records, plan file {path.stat().st_size / 2**20:.0f} MiB")
         verbs = {
-            "plan": ["experiments.ledger", "plan", f"plan={path}", "--no-measure"],
-            "status": ["experiments.ledger", "status", f"plan={path}"],
-            "table": ["experiments.ledger", "run", f"plan={path}"],
-            "verify": ["experiments.ledger", "verify", f"plan={path}"],
+            "plan": ["experiments.commands.ledger", "plan", f"plan={path}", "--no-measure"],
+            "status": ["experiments.commands.ledger", "status", f"plan={path}"],
+            "table": ["experiments.commands.ledger", "run", f"plan={path}"],
+            "verify": ["experiments.commands.ledger", "verify", f"plan={path}"],
         }
         print("verb      wall s    CPU s  peak MiB")
         for verb, words in verbs.items():

@@ -25,7 +25,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from experiments.launch import ENVIRONMENT
+from experiments.launching.launch import ENVIRONMENT
 
 Row = Mapping[str, Any]
 

@@ -23,19 +23,19 @@ from torch import Tensor
 
 from benchmarks.gpt2 import GPT2, optimizer
 from benchmarks.measure import Report, enter, in_fresh_process, interleaved, machine, peak_kib, positive, shown
-from experiments.budget import Budget, Solution, solve
-from experiments.build import build_model_config
-from experiments.callbacks import Account, Keeper
-from experiments.compose import composed, composer, options, plain
 from experiments.errors import UserError
-from experiments.fit import make_trainer, quiet_lightning
-from experiments.mirror import MetricsLog
-from experiments.place import ALONE
-from experiments.plan import run_spec
-from experiments.pricing import Pricer
-from experiments.runs import Store
-from experiments.signals import StopFlag
-from experiments.train import Run
+from experiments.planning.hydra_config import composed, composer, options, plain
+from experiments.planning.instantiate import build_model_config
+from experiments.planning.plan import run_spec
+from experiments.planning.run_spec import Pricer
+from experiments.planning.solve import Budget, Solution, solve
+from experiments.store.store import Store
+from experiments.training.callbacks import Account, Keeper
+from experiments.training.fit import make_trainer, quiet_lightning
+from experiments.training.loggers import MetricsLog
+from experiments.training.place import ALONE
+from experiments.training.run import Run
+from experiments.training.signals import StopFlag
 from ressformer.cost import Shape
 from ressformer.decoder import Decoder, ModelConfig
 from ressformer.models.transformer import TransformerConfig

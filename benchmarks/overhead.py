@@ -22,15 +22,15 @@ sys.path[0:1] = [str(ROOT)]
 
 import torch
 
-from experiments import callbacks
-from experiments.build import build_task
-from experiments.compose import composed, composer
-from experiments.fit import build_module
-from experiments.plan import run_spec
-from experiments.pricing import Pricer
-from experiments.records import RunSpec
-from experiments.runs import Store
-from experiments.settings import TrainerSettings
+from experiments.planning.hydra_config import composed, composer
+from experiments.planning.instantiate import build_task
+from experiments.planning.plan import run_spec
+from experiments.planning.run_spec import Pricer
+from experiments.planning.settings import TrainerSettings
+from experiments.store.records import RunSpec
+from experiments.store.store import Store
+from experiments.training import callbacks
+from experiments.training.fit import build_module
 from tasks.loaders import TrainLoader
 
 
@@ -83,7 +83,7 @@ def bare(spec: RunSpec, turns: Turns) -> None:
 
 def harness(spec: RunSpec, turns: Turns, folder: Path) -> None:
     """The harness's own training; turns change between its batches."""
-    from experiments.train import execute
+    from experiments.training.run import execute
 
     keeper: Any = callbacks.Keeper
     after = keeper.on_train_batch_end

@@ -22,8 +22,8 @@ from scipy.stats import kendalltau, spearmanr
 
 from benchmarks.measure import Report, shown
 from experiments.errors import UserError
-from experiments.records import Record
-from experiments.runs import Store
+from experiments.store.records import Record
+from experiments.store.store import Store
 
 Means = dict[str, dict[str, float]]  # task -> model -> mean of the primary metric, higher is better
 FEWEST = 3  # models; two agree or disagree by a coin

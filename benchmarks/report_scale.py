@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.plan import Plan
-from experiments.records import BudgetInfo, CostInfo, Measured, Provenance, Record, RunSpec, TaskInfo
-from experiments.runs import Store
-from experiments.settings import TableSettings
+from experiments.planning.plan import Plan
+from experiments.planning.settings import TableSettings
+from experiments.store.records import BudgetInfo, CostInfo, Measured, Provenance, Record, RunSpec, TaskInfo
+from experiments.store.store import Store
 
 MODELS, TASKS, ITEMS, LINES = 10, 10, 256, 60
 COST = dict.fromkeys(("params_total", "params_non_embedding", "params_active"), 200_000) | dict.fromkeys(
@@ -104,9 +104,9 @@ def make(folder: Path, records: int) -> None:
 def measure(what: str, folder: Path) -> None:
     """Do one of the two and print its seconds; to be called in a process of its own."""
     begun, cpu = time.perf_counter(), time.process_time()
-    from experiments.plan import newest_plan
-    from experiments.report import write_html
-    from experiments.table import build, write
+    from experiments.planning.plan import newest_plan
+    from experiments.reporting.html_page import write_html
+    from experiments.reporting.table import build, write
 
     store = Store(folder)
     plan = newest_plan(folder / "plans", "scale")

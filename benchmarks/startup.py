@@ -19,9 +19,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[0:1] = [str(ROOT), str(ROOT / "tests" / "experiments")]
 
 from benchmarks.kills import sweep
-from experiments import atomic
-from experiments.carriers import Job
-from experiments.launch import ENVIRONMENT
+from experiments.launching.job import Job
+from experiments.launching.launch import ENVIRONMENT
+from experiments.store import atomic_files as atomic
 
 
 def worker_seconds(runs: int, folder: Path) -> float:
@@ -31,7 +31,7 @@ def worker_seconds(runs: int, folder: Path) -> float:
     ids = [spec.id for spec in specs]
     job = Job(plan=str(plan), runs=ids, deaths=1, n_jobs=1, environment=ENVIRONMENT, options={}, wait=True)
     atomic.write_text(folder / "job.json", job.model_dump_json())
-    words = [sys.executable, "-m", "experiments.drain", str(folder / "job.json")]
+    words = [sys.executable, "-m", "experiments.launching.queue_worker", str(folder / "job.json")]
     process = subprocess.Popen(words, cwd=ROOT, env={**os.environ, **ENVIRONMENT}, stdout=subprocess.DEVNULL)
     _, _, usage = os.wait4(process.pid, 0)
     if any(store.status(run) != "done" for run in ids):

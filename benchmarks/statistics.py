@@ -21,8 +21,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.robust import iqm, stratified_bootstrap
-from experiments.stats import groups, summary, verdicts
+from experiments.analysis.bootstrap import iqm, stratified_bootstrap
+from experiments.analysis.significance import groups, summary, verdicts
 
 Floats = NDArray[np.float64]
 World = Callable[[np.random.Generator, tuple[int, int, int]], Floats]

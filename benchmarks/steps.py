@@ -17,12 +17,12 @@ import torch
 
 from benchmarks.measure import Report, enter, interleaved, machine, positive
 from benchmarks.models import VANILLA, Batch
-from experiments.build import build_decoder, build_model_config, build_task
-from experiments.compose import composer, require_option
 from experiments.errors import UserError
-from experiments.plan import make_plan, read_request
-from experiments.records import RunSpec
-from experiments.settings import Entry
+from experiments.planning.hydra_config import composer, require_option
+from experiments.planning.instantiate import build_decoder, build_model_config, build_task
+from experiments.planning.plan import make_plan, read_request
+from experiments.planning.settings import Entry
+from experiments.store.records import RunSpec
 from ressformer.module import OptimConfig, SequenceModule
 from tasks.base import Task
 from tasks.loaders import TrainLoader

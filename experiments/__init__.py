@@ -13,16 +13,16 @@ __all__ = ["load"]
 def load(table: str, results_dir: str = "results") -> pd.DataFrame:
     """The tidy frame of a table from the records there are, for a notebook; runs nothing.
 
-    One row per model x task x split x metric; docs/exports.md has the columns. `experiments.table.results_grid` makes
+    One row per model x task x split x metric; docs/exports.md has the columns. `experiments.reporting.table.results_grid` makes
     the printed table of it.
 
     Raises:
         UserError: the results folder has no plan of this table, or a record is corrupt.
     """
     from experiments.errors import UserError
-    from experiments.plan import newest_plan
-    from experiments.runs import Store
-    from experiments.table import build
+    from experiments.planning.plan import newest_plan
+    from experiments.reporting.table import build
+    from experiments.store.store import Store
 
     store = Store(results_dir)
     plan = newest_plan(store.root / "plans", table)

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from experiments.compose import composed, composer, options
-from experiments.settings import TableSettings
+from experiments.planning.hydra_config import composed, composer, options
+from experiments.planning.settings import TableSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("quickstart", "fair-comparison", "add-a-model", "add-a-task", "read-the-report", "footguns", "exports")

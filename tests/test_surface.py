@@ -74,13 +74,13 @@ def test_make_alone_prints_the_verbs() -> None:
 @pytest.mark.parametrize(
     ("words", "command"),
     [
-        (["reproduce-table"], ".venv/bin/python -m experiments.reproduce table=quick"),
-        (["reproduce-table", "TABLE=smoke", "ARGS=a=1 b=2"], "experiments.reproduce table=smoke a=1 b=2"),
-        (["sweep", "SWEEP=k"], "experiments.sweep sweep=k"),
-        (["compare", "A=x", "B=y", "BUDGET=tiny"], "experiments.compare a=x b=y budget=tiny"),
-        (["compare", "TASKS=chain,listops"], "experiments.compare 'tasks=[chain,listops]'"),
-        (["export"], "experiments.export table=quick"),
-        (["report", "TABLE=cpu"], "experiments.report table=cpu"),
+        (["reproduce-table"], ".venv/bin/python -m experiments.studies.reproduce table=quick"),
+        (["reproduce-table", "TABLE=smoke", "ARGS=a=1 b=2"], "experiments.studies.reproduce table=smoke a=1 b=2"),
+        (["sweep", "SWEEP=k"], "experiments.studies.sweep sweep=k"),
+        (["compare", "A=x", "B=y", "BUDGET=tiny"], "experiments.studies.compare a=x b=y budget=tiny"),
+        (["compare", "TASKS=chain,listops"], "experiments.studies.compare 'tasks=[chain,listops]'"),
+        (["export"], "experiments.reporting.csv_export table=quick"),
+        (["report", "TABLE=cpu"], "experiments.reporting.html_page table=cpu"),
     ],
 )
 def test_verb_runs_its_program(words: list[str], command: str) -> None:

@@ -12,7 +12,7 @@ from toy import make_record, make_spec
 
 from benchmarks import rank_stability
 from benchmarks.rank_stability import correlations, means, per_task, read
-from experiments.runs import Store
+from experiments.store.store import Store
 
 ORDERS = {"a": (0.1, 0.2, 0.3, 0.4), "b": (0.2, 0.1, 0.3, 0.4), "c": (0.9, 0.5, 0.3, 0.1)}
 

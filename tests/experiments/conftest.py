@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.runs import Store
+from experiments.store.store import Store
 
 
 @pytest.fixture

@@ -12,15 +12,15 @@ import yaml
 from omegaconf import OmegaConf
 from toy import make_record
 
-from experiments import arms
-from experiments import sweep as sweeping
-from experiments.build import build_model_config
-from experiments.compose import composed, composer, plain
 from experiments.errors import UserError
-from experiments.plan import newest_plan
-from experiments.runs import Store
-from experiments.sweep import sweep
-from experiments.verify import derived
+from experiments.planning.hydra_config import composed, composer, plain
+from experiments.planning.instantiate import build_model_config
+from experiments.planning.plan import newest_plan
+from experiments.store.store import Store
+from experiments.studies import sweep as sweeping
+from experiments.studies import variants as arms
+from experiments.studies.sweep import sweep
+from experiments.studies.verify import derived
 
 SMALL = ["sweep=readings", "model=ressformer,transformer_rope", "task=chain", "budget=tiny"]
 CHEAP = ["budget.train_flops=1e10", "budget.tolerance_flops=0.1"]
@@ -49,7 +49,7 @@ def carried(monkeypatch: pytest.MonkeyPatch) -> None:
             store.folder(spec.id).mkdir(parents=True, exist_ok=True)
             store.write_record(make_record(spec, spec.config["trainer"]["optim"]["warmup"]))
 
-    monkeypatch.setattr("experiments.pricing._counted", lambda config, shape: (1.0, 3.0))
+    monkeypatch.setattr("experiments.planning.run_spec._counted", lambda config, shape: (1.0, 3.0))
     monkeypatch.setattr(arms, "carry", carry)
 
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.budget import Budget, solve
 from experiments.errors import UserError
-from experiments.pricing import budget_info, require_order
-from experiments.search import Goal, search
+from experiments.planning.integer_search import Goal, search
+from experiments.planning.run_spec import budget_info, require_order
+from experiments.planning.solve import Budget, solve
 from ressformer.cost import Shape, model_cost
 from ressformer.decoder import Decoder, ModelConfig
 from ressformer.dials import Dial

@@ -13,14 +13,15 @@ from typing import Any
 import pytest
 from toy import make_record, make_spec
 
-from experiments import atomic, drain
-from experiments.carriers import Job, gpus, slurm
 from experiments.errors import UserError
-from experiments.launch import Launch
-from experiments.plan import Plan
-from experiments.records import RunSpec
-from experiments.runs import Store
-from experiments.settings import LauncherSettings, TableSettings
+from experiments.launching import queue_worker as drain
+from experiments.launching.job import Job, gpus, slurm
+from experiments.launching.launch import Launch
+from experiments.planning.plan import Plan
+from experiments.planning.settings import LauncherSettings, TableSettings
+from experiments.store import atomic_files as atomic
+from experiments.store.records import RunSpec
+from experiments.store.store import Store
 
 
 def make_plan(store: Store, runs: list[RunSpec]) -> tuple[Plan, Path]:
@@ -72,7 +73,7 @@ def test_each_copy_sees_its_gpu_only(store: Store, monkeypatch: pytest.MonkeyPat
 
     class Copy:
         def __init__(self, words: list[str], env: dict[str, str]) -> None:
-            assert words[1:3] == ["-m", "experiments.drain"]
+            assert words[1:3] == ["-m", "experiments.launching.queue_worker"]
             seen.append(env["CUDA_VISIBLE_DEVICES"])
 
         def wait(self) -> int:
@@ -103,7 +104,7 @@ def test_draining_skips_what_is_over_or_claimed(store: Store, monkeypatch: pytes
         done.append(spec.id)
         return "interrupted" if spec is specs[2] or spec.id == specs[2].id else "done"
 
-    monkeypatch.setattr("experiments.isolate.run_isolated", run)
+    monkeypatch.setattr("experiments.launching.run_process.run_isolated", run)
     with store.claim(specs[0].id):
         ends = drain.drain(job_for(path, specs))
     assert done == [specs[1].id, specs[2].id]  # told to stop: it does not begin the fourth
@@ -125,14 +126,14 @@ def test_draining_comes_back_for_what_its_holder_left(store: Store, monkeypatch:
             store.write_record(make_record(spec))
             return "done"
 
-        monkeypatch.setattr("experiments.isolate.run_isolated", run)
+        monkeypatch.setattr("experiments.launching.run_process.run_isolated", run)
         assert drain.drain(job_for(path, specs)) == {"done": 2}
     assert done == [specs[1].id, specs[0].id]
 
 
 def test_a_launcher_carries_no_run_of_several_machines(store: Store) -> None:
     plan, path = make_plan(store, [make_spec(trainer={"strategy": "ddp", "nodes": 2})])
-    with pytest.raises(UserError, match=r"trainer.nodes > 1.*experiments.train on each machine"):
+    with pytest.raises(UserError, match=r"trainer.nodes > 1.*experiments.training.run on each machine"):
         Launch(plan, path, store, LauncherSettings(name="basic")).go()
 
 
@@ -162,17 +163,17 @@ def test_nothing_but_a_path_is_pickled(tmp_path: Path) -> None:
 
     text = pickle.dumps(slurm.Drain("JOB.json"))
     names = [str(arg) for op, arg, _ in pickletools.genops(text) if op.name in ("SHORT_BINUNICODE", "GLOBAL")]
-    assert names == ["experiments.carriers.slurm", "Drain", "path", "JOB.json"]
+    assert names == ["experiments.launching.slurm", "Drain", "path", "JOB.json"]
 
 
 @pytest.mark.parametrize("name", ["local_gpus", "slurm", "ray"])
 def test_the_configs_of_the_launchers_are_sound(name: str, store: Store) -> None:
-    from experiments.plan import read_request
+    from experiments.planning.plan import read_request
 
     request = read_request(["table=smoke", f"launcher={name}", "launcher.n_jobs=3"])
     assert request.launcher.name == name and request.launcher.n_jobs == 3
     plan, path = make_plan(store, [make_spec()])
     launch = Launch(plan, path, store, request.launcher)
     words = launch.command(plan.runs, 1)
-    assert words[:2] == [sys.executable, "-m"] and words[2].startswith("experiments.carriers.")
+    assert words[:2] == [sys.executable, "-m"] and words[2].startswith("experiments.launching.job.")
     assert json.loads(Path(words[3]).read_text())["runs"] == [plan.runs[0].id]

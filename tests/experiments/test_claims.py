@@ -16,18 +16,18 @@ import yaml
 from pydantic import ValidationError
 from toy import make_record, make_spec
 
-from experiments import atomic
-from experiments.build import build_task
-from experiments.check_claims import COLUMNS, Registration, check, claims_frame, registrations, warning
-from experiments.claims import Claim, Finding, judge, load_claims
-from experiments.compose import composed, composer, plain
+from experiments.store import atomic_files as atomic
+from experiments.planning.instantiate import build_task
+from experiments.commands.check_claims import COLUMNS, Registration, check, claims_frame, registrations, warning
+from experiments.analysis.claims import Claim, Finding, judge, load_claims
+from experiments.planning.hydra_config import composed, composer, plain
 from experiments.errors import UserError
-from experiments.plan import Plan, newest_plan
-from experiments.provenance import ROOT
-from experiments.report import claims as report_cards
-from experiments.runs import Store
-from experiments.settings import TableSettings
-from experiments.stats import one_sided_p
+from experiments.planning.plan import Plan, newest_plan
+from experiments.store.provenance import ROOT
+from experiments.reporting.html_page import claims as report_cards
+from experiments.store.store import Store
+from experiments.planning.settings import TableSettings
+from experiments.analysis.significance import one_sided_p
 from tasks.hub.corpus import LONG
 
 CLAIM: dict[str, Any] = {

@@ -23,15 +23,15 @@ import pytest
 from test_carriers import make_plan
 from toy import make_spec
 
-from experiments import lease
-from experiments.provenance import ROOT
-from experiments.records import RunSpec
-from experiments.runs import Store
+from experiments.store import lease
+from experiments.store.provenance import ROOT
+from experiments.store.records import RunSpec
+from experiments.store.store import Store
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 NODE = ROOT / "tools" / "slurm" / "node.py"
 NEEDED = ("munged", "slurmctld", "slurmd", "sbatch")
-LEDGER = [sys.executable, "-m", "experiments.ledger"]
+LEDGER = [sys.executable, "-m", "experiments.commands.ledger"]
 SECONDS = 300.0
 
 
@@ -120,7 +120,7 @@ def at_work(store: Store, specs: list[RunSpec], step: int = 20) -> list[RunSpec]
 
 def complete_and_undisturbed(store: Store, specs: list[RunSpec], whole: Path) -> None:
     """Every run is done, and each result is that of a run that nothing happened to."""
-    from experiments.train import execute
+    from experiments.training.run import execute
 
     calm = Store(whole)
     for spec in specs:

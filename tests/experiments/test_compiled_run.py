@@ -11,8 +11,8 @@ import pytest
 import torch
 from toy import make_spec
 
-from experiments.runs import Store
-from experiments.train import execute
+from experiments.store.store import Store
+from experiments.training.run import execute
 from ressformer.module import SequenceModule
 
 
@@ -50,6 +50,6 @@ def test_a_compiled_run_is_resumed_and_equals_an_eager_one(tmp_path: Path, monke
 def test_compile_is_part_of_the_identity_and_off_by_default() -> None:
     plain, compiled = make_spec(trainer={"compile": False}), make_spec(trainer={"compile": True})
     assert plain.id != compiled.id
-    from experiments.settings import TrainerSettings
+    from experiments.planning.settings import TrainerSettings
 
     assert TrainerSettings().compile is False

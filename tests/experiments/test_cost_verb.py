@@ -1,4 +1,4 @@
-"""`python -m experiments.cost`: a tree that adds up, and CSV of it."""
+"""`python -m experiments.commands.cost`: a tree that adds up, and CSV of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 
 import pytest
 
-from experiments.cost import COLUMNS, cost
+from experiments.commands.cost import COLUMNS, cost
 from experiments.errors import UserError
 
 

@@ -8,9 +8,9 @@ import pytest
 from rich.console import Console
 from toy import make_record, make_spec
 
-from experiments.compare import answer
-from experiments.duel import duels, sentences
-from experiments.frame import Runs
+from experiments.analysis.frames import Runs
+from experiments.analysis.pairwise import duels, sentences
+from experiments.studies.compare import answer
 
 A, B = {0: 0.6, 1: 0.7, 2: 0.8}, {0: 0.5, 1: 0.5, 2: 0.5}
 

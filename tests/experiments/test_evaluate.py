@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 import torch
 
-from experiments.evaluate import Evaluator, Scored
+from experiments.training.evaluate import Evaluator, Scored
 from ressformer.decoder import Decoder
 from ressformer.models.transformer import TransformerConfig
 from ressformer.module import OptimConfig, SequenceModule

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from experiments.errors import UserError
-from experiments.plan import given_dials, make_plan, read_request
-from experiments.records import RunSpec
+from experiments.planning.plan import given_dials, make_plan, read_request
+from experiments.store.records import RunSpec
 
 
 def runs(models: list[Any], budget: Any = "mini", extra: tuple[str, ...] = ()) -> list[RunSpec]:

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from experiments.build import build_decoder, build_model_config, build_task
-from experiments.draw import Pen
-from experiments.induced import STRONGEST, WINDOW, induced, keep_graph, read_graph, strongest
-from experiments.insides import graphs
+from experiments.planning.instantiate import build_decoder, build_model_config, build_task
+from experiments.reporting.model_figures import graphs
+from experiments.reporting.plot_style import Pen
+from experiments.training.graph_sample import STRONGEST, WINDOW, induced, keep_graph, read_graph, strongest
 from ressformer.layers.graph import Graph
 from ressformer.module import OptimConfig, SequenceModule
 from tasks.base import Task

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from experiments import atomic
-from experiments.cli import FULL, main
-from experiments.compare import compare, spelled_out
+from experiments.command_line import FULL, main
 from experiments.errors import UserError
-from experiments.export import entry as export_entry
-from experiments.plan import plan_for, read_request
-from experiments.reproduce import reproduce
-from experiments.runs import Store
-from experiments.sweep import grid, sweep
+from experiments.planning.plan import plan_for, read_request
+from experiments.reporting.csv_export import entry as export_entry
+from experiments.store import atomic_files as atomic
+from experiments.store.store import Store
+from experiments.studies.compare import compare, spelled_out
+from experiments.studies.reproduce import reproduce
+from experiments.studies.sweep import grid, sweep
 
 
 @pytest.fixture(autouse=True)
@@ -161,7 +161,7 @@ def test_our_own_errors_are_not_hidden() -> None:
 )
 def test_train_through_hydra(words: list[str], parts: list[str], tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "experiments.train", *words, f"results_dir={tmp_path}"],
+        [sys.executable, "-m", "experiments.training.run", *words, f"results_dir={tmp_path}"],
         capture_output=True,
         text=True,
         check=False,

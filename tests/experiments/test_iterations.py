@@ -9,10 +9,10 @@ import torch
 from toy import make_record, make_spec
 
 from experiments.errors import UserError
-from experiments.iterations import curve_rows, draw, iterations
-from experiments.records import DepthPoint
-from experiments.runs import Store
-from experiments.train import execute
+from experiments.store.records import DepthPoint
+from experiments.store.store import Store
+from experiments.studies.depth_curves import curve_rows, draw, iterations
+from experiments.training.run import execute
 from ressformer.cost import Shape, model_cost
 from ressformer.decoder import Decoder, ModelConfig
 from ressformer.models.looped import LoopedConfig

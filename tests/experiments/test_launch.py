@@ -12,16 +12,17 @@ from pathlib import Path
 import pytest
 from toy import make_record, make_spec
 
-from experiments import atomic, isolate
-from experiments.display import Display
-from experiments.isolate import run_isolated
-from experiments.launch import Launch, LaunchError
-from experiments.plan import Plan
-from experiments.records import RunSpec
-from experiments.reproduce import conclude
-from experiments.runs import Store
-from experiments.settings import LauncherSettings, TableSettings
-from experiments.train import execute
+from experiments.launching import run_process as isolate
+from experiments.launching.launch import Launch, LaunchError
+from experiments.launching.progress import Display
+from experiments.launching.run_process import run_isolated
+from experiments.planning.plan import Plan
+from experiments.planning.settings import LauncherSettings, TableSettings
+from experiments.store import atomic_files as atomic
+from experiments.store.records import RunSpec
+from experiments.store.store import Store
+from experiments.studies.reproduce import conclude
+from experiments.training.run import execute
 
 JOBLIB = LauncherSettings(name="joblib", n_jobs=2, hydra=["hydra/launcher=joblib"])
 
@@ -101,7 +102,7 @@ def test_a_launcher_that_does_nothing_is_given_up(store: Store, monkeypatch: pyt
 def test_a_run_that_took_its_launcher_along_three_times_has_failed(store: Store) -> None:
     spec = make_spec()
     code = (
-        "import os; from experiments.runs import Store;"
+        "import os; from experiments.store.store import Store;"
         f"claim = Store({str(store.root)!r}).claim({spec.id!r}); claim.__enter__(); os._exit(1)"
     )
     for _ in range(3):
@@ -139,8 +140,8 @@ def test_the_headline(store: Store) -> None:
 
 REPRODUCE = """
 import sys
-from experiments.cli import main
-from experiments.reproduce import reproduce
+from experiments.command_line import main
+from experiments.studies.reproduce import reproduce
 main(lambda: reproduce(sys.argv[1:]))
 """
 

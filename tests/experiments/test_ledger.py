@@ -11,18 +11,20 @@ from pathlib import Path
 import pytest
 from toy import make_record, make_spec
 
-from experiments import atomic, estimate, ledger
-from experiments.cli import main
+from experiments.command_line import main
+from experiments.commands import ledger
+from experiments.commands.ledger import frozen
 from experiments.errors import UserError
-from experiments.estimate import Gpu
-from experiments.lease import STALE_SECONDS
-from experiments.ledger import frozen
-from experiments.plan import Plan
-from experiments.records import RunSpec
-from experiments.runs import Progress, Store
-from experiments.settings import LauncherSettings, TableSettings
-from experiments.table import build, write
-from experiments.throughput import SLOWEST, sequences, time_cell
+from experiments.launching import estimate
+from experiments.launching.estimate import Gpu
+from experiments.planning.plan import Plan
+from experiments.planning.settings import LauncherSettings, TableSettings
+from experiments.reporting.table import build, write
+from experiments.store import atomic_files as atomic
+from experiments.store.lease import STALE_SECONDS
+from experiments.store.records import RunSpec
+from experiments.store.store import Progress, Store
+from experiments.training.throughput import SLOWEST, sequences, time_cell
 
 BASIC = LauncherSettings(name="basic", n_jobs=2)
 
@@ -102,7 +104,7 @@ def test_beyond_the_time_for_measuring_it_is_scaled(store: Store, monkeypatch: p
 
 
 def test_the_time_of_a_cell_is_about_the_time_of_its_run(store: Store) -> None:
-    from experiments.train import execute
+    from experiments.training.run import execute
 
     spec = make_spec(steps=60)
     guess = time_cell(spec, 60.0)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from experiments import lock
-from experiments.compose import composer, options
 from experiments.errors import UserError
+from experiments.planning.hydra_config import composer, options
+from experiments.studies import budget_locks as lock
 
 
 @pytest.fixture

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from toy import make_spec
 
-from experiments.mirror import MetricsLog, Mirror, mirror_for, read_log, summary_of
-from experiments.runs import Lost, Store
-from experiments.sync import sync
-from experiments.train import execute
+from experiments.commands.sync import sync
+from experiments.store.store import Lost, Store
+from experiments.training.loggers import MetricsLog, Mirror, mirror_for, read_log, summary_of
+from experiments.training.run import execute
 from ressformer.module import SequenceModule
 
 

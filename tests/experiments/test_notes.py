@@ -11,13 +11,13 @@ import pytest
 from test_table import fill, make_plan
 from toy import make_record
 
-from experiments.export import export
-from experiments.notes import FEW, few_items
-from experiments.plan import Plan
-from experiments.report import write_html
-from experiments.runs import Store
-from experiments.settings import TableSettings
-from experiments.table import build, markdown, write
+from experiments.reporting.csv_export import export
+from experiments.reporting.notes import FEW, few_items
+from experiments.planning.plan import Plan
+from experiments.reporting.html_page import write_html
+from experiments.store.store import Store
+from experiments.planning.settings import TableSettings
+from experiments.reporting.table import build, markdown, write
 
 
 def test_three_seeds_are_too_few_for_bold_unless_the_table_says_so(store: Store) -> None:

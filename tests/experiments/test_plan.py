@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from toy import make_record
 
-from experiments import plan as planning
-from experiments.build import build_task
-from experiments.plan import Plan, load_plan, plan_for, read_request, run_overrides
-from experiments.pricing import with_count
-from experiments.runs import Store
-from experiments.settings import Entry, TableSettings
+from experiments.planning import plan as planning
+from experiments.planning.instantiate import build_task
+from experiments.planning.plan import Plan, load_plan, plan_for, read_request, run_overrides
+from experiments.planning.run_spec import with_count
+from experiments.planning.settings import Entry, TableSettings
+from experiments.store.store import Store
 
 WORDS = ["table=smoke", "table.tasks=[pydocs]", "table.seeds=[0,1]"]
 
@@ -98,7 +98,7 @@ def test_the_more_specific_override_is_the_later() -> None:
 
 NOTHING_TO_DO = """
 import sys
-from experiments.reproduce import reproduce
+from experiments.studies.reproduce import reproduce
 code = reproduce(sys.argv[1:])
 print(sorted(name for name in ("torch", "lightning", "tasks", "ressformer") if name in sys.modules))
 raise SystemExit(code)

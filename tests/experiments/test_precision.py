@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from experiments.errors import UserError
-from experiments.plan import make_plan, plan_for, read_request
-from experiments.runs import Store
-from experiments.train import execute
+from experiments.planning.plan import make_plan, plan_for, read_request
+from experiments.store.store import Store
+from experiments.training.run import execute
 from ressformer.module import SequenceModule
 
 ASKED = ["table=smoke", "table.models=[transformer]", "table.tasks=[chain]", "trainer.val_every=1"]

@@ -14,20 +14,20 @@ import torch
 from toy import make_spec
 
 from experiments.errors import UserError
-from experiments.place import Place, free_port, own_place
-from experiments.ranks import agree, share
-from experiments.records import Record, RunSpec
-from experiments.runs import Store
-from experiments.settings import TrainerSettings
-from experiments.train import execute
+from experiments.planning.settings import TrainerSettings
+from experiments.store.records import Record, RunSpec
+from experiments.store.store import Store
+from experiments.training.distributed import agree, share
+from experiments.training.place import Place, free_port, own_place
+from experiments.training.run import execute
 
 DDP = {"strategy": "ddp", "devices": 2, "keep_checkpoint": True}
 
 
 def run_apart(spec: RunSpec, store: Store, code: str = "") -> int:
     """Execute in a process of its own, as every launcher does: torch's process group is one per process."""
-    code = f"import sys\nfrom experiments.records import RunSpec\nfrom experiments.runs import Store\n{code}\n" + (
-        "from experiments.train import execute\n"
+    code = f"import sys\nfrom experiments.store.records import RunSpec\nfrom experiments.store.store import Store\n{code}\n" + (
+        "from experiments.training.run import execute\n"
         "print(execute(RunSpec.model_validate_json(sys.stdin.read()), Store(sys.argv[1])))"
     )
     words = [sys.executable, "-W", "ignore", "-c", code, str(store.root)]
@@ -89,9 +89,9 @@ def test_two_processes_stop_and_go_on_together(tmp_path: Path, number: int) -> N
 JOIN = """
 import sys
 from pathlib import Path
-from experiments.place import own_place
-from experiments.ranks import join
-from experiments.settings import TrainerSettings
+from experiments.training.place import own_place
+from experiments.training.distributed import join
+from experiments.planning.settings import TrainerSettings
 place = own_place(TrainerSettings(strategy="ddp", devices=1, nodes=2))
 sys.exit(0 if join(Path(sys.argv[1]), place) else 1)
 """

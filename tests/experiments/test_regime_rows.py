@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from toy import make_record
 
-from experiments.plan import Plan, make_plan, read_request
-from experiments.runs import Store
-from experiments.table import build
+from experiments.planning.plan import Plan, make_plan, read_request
+from experiments.reporting.table import build
+from experiments.store.store import Store
 
 VANILLA, LOOP = "transformer_rope", "looped = {}"
 
@@ -17,7 +17,7 @@ VANILLA, LOOP = "transformer_rope", "looped = {}"
 @pytest.fixture(scope="module")
 def plan() -> Plan:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("experiments.pricing._counted", lambda config, shape: (1.0, 3.0))
+        patch.setattr("experiments.planning.run_spec._counted", lambda config, shape: (1.0, 3.0))
         return make_plan(read_request(["table=regimes"]))
 
 

@@ -13,14 +13,14 @@ import pandas as pd
 import pytest
 from toy import make_record, make_spec
 
-from experiments import atomic
-from experiments.curves import distance, learning, point_curves
-from experiments.figures import front
-from experiments.plan import Plan
-from experiments.records import DepthPoint
-from experiments.report import TEMPLATE, embedded, write_html
-from experiments.runs import Store
-from experiments.settings import TableSettings
+from experiments.analysis.curves import distance, learning, point_curves
+from experiments.planning.plan import Plan
+from experiments.planning.settings import TableSettings
+from experiments.reporting.figures import front
+from experiments.reporting.html_page import TEMPLATE, embedded, write_html
+from experiments.store import atomic_files as atomic
+from experiments.store.records import DepthPoint
+from experiments.store.store import Store
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 BROWSER = next((found for name in NAMES if (found := shutil.which(name))), None)
@@ -79,7 +79,7 @@ def test_every_cell_names_its_runs(page: Path, plan: Plan) -> None:
     mine = cells["b|chain|test/id|accuracy"]
     assert [row[0] for row in mine["runs"]] == [spec.id for spec in plan.runs if spec.model == "b"]
     assert [row[4] for row in mine["runs"]] == ["done", "done", "failed"]
-    assert mine["command"] == "python -m experiments.why toy b chain"
+    assert mine["command"] == "python -m experiments.commands.why toy b chain"
 
 
 def test_figures_as_png_and_pdf(plan: Plan, store: Store) -> None:
@@ -112,7 +112,7 @@ def test_front_by_hand() -> None:
 def test_sections_without_data_say_how_to_make_them(page: Path) -> None:
     text = page.read_text()
     assert "No curve over noise in this table: <code>make reproduce-table TABLE=cpu</code>" in text
-    assert "No curve over depth in this table: <code>python -m experiments.iterations table=iterations</code>" in text
+    assert "No curve over depth in this table: <code>python -m experiments.studies.depth_curves table=iterations</code>" in text
     assert 'id="graph">The graph it induces' in text and "Nothing to draw yet: <code>make" in text
 
 

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats as scipy_stats
 from statsmodels.stats.power import TTestPower
 
-from experiments.robust import (
+from experiments.analysis.bootstrap import (
     iqm,
     minimum_detectable_effect,
     normalised,
@@ -18,7 +18,7 @@ from experiments.robust import (
     stratified_bootstrap,
     wilson,
 )
-from experiments.stats import holm
+from experiments.analysis.significance import holm
 
 
 def test_iqm_is_the_mean_of_the_middle_half() -> None:

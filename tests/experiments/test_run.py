@@ -16,11 +16,11 @@ import pytest
 import torch
 from toy import make_spec
 
-from experiments import atomic
-from experiments.checkpoint import newest, previous
-from experiments.records import Record, RunSpec
-from experiments.runs import Store
-from experiments.train import execute
+from experiments.store import atomic_files as atomic
+from experiments.store.records import Record, RunSpec
+from experiments.store.store import Store
+from experiments.training.checkpoint import newest, previous
+from experiments.training.run import execute
 from ressformer.module import SequenceModule
 
 KEEP = {"keep_checkpoint": True}
@@ -90,10 +90,10 @@ def test_the_record_names_no_path_and_no_host(store: Store) -> None:
 
 KILLED = """
 import os, signal, sys
-from experiments.callbacks import Keeper
-from experiments.records import RunSpec
-from experiments.runs import Store
-from experiments.train import execute
+from experiments.training.callbacks import Keeper
+from experiments.store.records import RunSpec
+from experiments.store.store import Store
+from experiments.training.run import execute
 
 after = Keeper.on_train_batch_end
 

@@ -8,17 +8,17 @@ import pytest
 import torch
 from toy import make_spec
 
-from experiments.build import build_task
-from experiments.compose import composed, composer
 from experiments.errors import UserError
-from experiments.fit import build_module
-from experiments.loader import StepLoader
-from experiments.plan import run_spec
-from experiments.pricing import Pricer
-from experiments.records import RunSpec
-from experiments.runs import Store
-from experiments.settings import TrainerSettings
-from experiments.train import execute
+from experiments.planning.hydra_config import composed, composer
+from experiments.planning.instantiate import build_task
+from experiments.planning.plan import run_spec
+from experiments.planning.run_spec import Pricer
+from experiments.planning.settings import TrainerSettings
+from experiments.store.records import RunSpec
+from experiments.store.store import Store
+from experiments.training.fit import build_module
+from experiments.training.loader import StepLoader
+from experiments.training.run import execute
 
 
 def batches(spec: RunSpec) -> list[list[list[int]]]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.statistics import WORLDS, apart, coverage, coverage_iqm, false_bold, normal
-from experiments.stats import verdicts
+from experiments.analysis.significance import verdicts
 
 
 def test_bold_is_rarely_wrong_where_nothing_differs() -> None:

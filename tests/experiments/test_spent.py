@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from toy import make_record, make_spec
 
-from experiments import ledger
+from experiments.commands import ledger
+from experiments.commands.spent import spent
 from experiments.errors import UserError
-from experiments.plan import load_plan
-from experiments.records import Measured
-from experiments.runs import Store
-from experiments.spent import spent
+from experiments.planning.plan import load_plan
+from experiments.store.records import Measured
+from experiments.store.store import Store
 
 CLOCK = Measured(
     started="2026-01-01T00:00:00+00:00",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from scipy import stats as scipy_stats
 
-from experiments.stats import groups, holm, paired_p, seeds_needed, summary, verdicts
+from experiments.analysis.significance import groups, holm, paired_p, seeds_needed, summary, verdicts
 
 
 def test_interval_of_three_seeds_by_hand() -> None:

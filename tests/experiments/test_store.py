@@ -14,9 +14,10 @@ from typing import Any, BinaryIO
 import pytest
 from toy import make_record, make_spec
 
-from experiments import atomic, lease
 from experiments.errors import UserError
-from experiments.runs import Lost, Progress, Store, identity
+from experiments.store import atomic_files as atomic
+from experiments.store import lease
+from experiments.store.store import Lost, Progress, Store, identity
 
 CONFIG: dict[str, Any] = {
     "model": {"d_model": 8},
@@ -84,7 +85,7 @@ def test_a_kill_before_the_rename_leaves_the_old_file(tmp_path: Path) -> None:
     code = f"""
 import os, signal
 from pathlib import Path
-from experiments import atomic
+from experiments.store import atomic_files as atomic
 os.replace = lambda *a: os.kill(os.getpid(), signal.SIGKILL)
 atomic.write_text(Path({str(target)!r}), "new")
 """
@@ -162,7 +163,7 @@ def test_one_of_two_processes_gets_the_lease(store: Store) -> None:
 def test_a_dead_process_loses_its_lease(store: Store) -> None:
     code = f"""
 import os
-from experiments.runs import Store
+from experiments.store.store import Store
 claim = Store({str(store.root)!r}).claim("run")
 assert claim.__enter__()
 os._exit(9)

@@ -14,10 +14,10 @@ import pytest
 import torch
 from toy import make_record, make_spec
 
-from experiments.callbacks import Keeper
 from experiments.errors import UserError
-from experiments.runs import Store, no_space
-from experiments.train import execute
+from experiments.store.store import Store, no_space
+from experiments.training.callbacks import Keeper
+from experiments.training.run import execute
 from ressformer.module import SequenceModule
 
 # A results folder on a disk of a megabyte; the parent of the process does not see the mount.
@@ -33,9 +33,9 @@ if libc.mount(b"tmpfs", bytes(root), b"tmpfs", 0, sys.argv[2].encode()):
 """
 
 FILL = """
-from experiments.records import RunSpec
-from experiments.runs import Store
-from experiments.train import execute
+from experiments.store.records import RunSpec
+from experiments.store.store import Store
+from experiments.training.run import execute
 store, spec = Store(root), RunSpec.model_validate_json(sys.stdin.read())
 ballast = root / "ballast"
 try:
@@ -84,7 +84,7 @@ def test_a_full_disk_stops_the_run_and_fails_nothing(tmp_path: Path, left: int) 
 READ_ONLY = """
 import os
 from experiments.errors import UserError
-from experiments.runs import Store
+from experiments.store.store import Store
 Store(root)
 libc.mount(b"none", bytes(root), None, 32 | 1, None)
 try:
@@ -129,10 +129,10 @@ def test_other_errors_are_not_taken_for_a_full_disk() -> None:
 
 MEMORY = """
 import resource, sys
-from experiments.records import RunSpec
-from experiments.runs import Store
-from experiments.train import execute
-import experiments.fit
+from experiments.store.records import RunSpec
+from experiments.store.store import Store
+from experiments.training.run import execute
+import experiments.training.fit
 from ressformer.module import SequenceModule
 import torch
 step = SequenceModule.training_step

@@ -13,18 +13,18 @@ import pytest
 from toy import make_record, make_spec
 
 import experiments
-from experiments import atomic
-from experiments.aggregate import AGGREGATE_COLUMNS
+from experiments.analysis.aggregate import AGGREGATE_COLUMNS
+from experiments.analysis.frames import CELL_COLUMNS, TIMING_COLUMNS, helps
 from experiments.errors import UserError
-from experiments.export import COLUMNS, ITEM_COLUMNS, METRIC_COLUMNS, RUN_COLUMNS, export
-from experiments.frame import CELL_COLUMNS, TIMING_COLUMNS, helps
-from experiments.plan import Plan
-from experiments.records import RunSpec
-from experiments.render import latex, wide
-from experiments.report import write_html
-from experiments.runs import Store
-from experiments.settings import TableSettings
-from experiments.table import Report, build, markdown, results_grid, write
+from experiments.planning.plan import Plan
+from experiments.planning.settings import TableSettings
+from experiments.reporting.csv_export import COLUMNS, ITEM_COLUMNS, METRIC_COLUMNS, RUN_COLUMNS, export
+from experiments.reporting.grid import latex, wide
+from experiments.reporting.html_page import write_html
+from experiments.reporting.table import Report, build, markdown, results_grid, write
+from experiments.store import atomic_files as atomic
+from experiments.store.records import RunSpec
+from experiments.store.store import Store
 
 VALUES = {"a": {0: 0.90, 1: 0.91, 2: 0.92}, "b": {0: 0.50, 1: 0.52, 2: 0.51}}
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from toy import make_spec
 
-from experiments.runs import Store
-from experiments.train import execute
+from experiments.store.store import Store
+from experiments.training.run import execute
 from tasks.registry import load
 from tasks.structure.state_tracking import StateTracking
 

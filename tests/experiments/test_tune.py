@@ -12,17 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toy import make_record
 
-from experiments import tune as tuning
-from experiments import tuning_figure
-from experiments.bestof import best_of_k
-from experiments.draw import Pen
+from experiments.analysis.bestof import best_of_k
 from experiments.errors import UserError
-from experiments.launch import LaunchError
-from experiments.plan import newest_plan
-from experiments.runs import Store
-from experiments.sweep import sweep
-from experiments.tune import requested
-from experiments.verify import derived
+from experiments.launching.launch import LaunchError
+from experiments.planning.plan import newest_plan
+from experiments.reporting import tuning_figure
+from experiments.reporting.plot_style import Pen
+from experiments.store.store import Store
+from experiments.studies import tuning
+from experiments.studies.sweep import sweep
+from experiments.studies.tuning import requested
+from experiments.studies.verify import derived
 
 SMALL = ["sweep=lr", "task=chain", "budget.train_flops=1e10", "budget.tolerance_flops=0.1"]
 
@@ -55,7 +55,7 @@ def carried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
                 if len(seen) == 3:
                     raise LaunchError("killed")
 
-    monkeypatch.setattr("experiments.pricing._counted", lambda config, shape: (1.0, 3.0))
+    monkeypatch.setattr("experiments.planning.run_spec._counted", lambda config, shape: (1.0, 3.0))
     monkeypatch.setattr(tuning, "carry", carry)
     return seen
 

@@ -7,10 +7,10 @@ import os
 import pytest
 from test_table import fill, make_plan
 
-from experiments import atomic
+from experiments.commands.why import why
 from experiments.errors import UserError
-from experiments.runs import Store
-from experiments.why import why
+from experiments.store import atomic_files as atomic
+from experiments.store.store import Store
 
 
 @pytest.fixture

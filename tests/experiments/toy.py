@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from experiments import records
-from experiments.records import BudgetInfo, CostInfo, Measured, Provenance, Record, RunSpec, TaskInfo
-from experiments.runs import identity
+from experiments.store import records
+from experiments.store.records import BudgetInfo, CostInfo, Measured, Provenance, Record, RunSpec, TaskInfo
+from experiments.store.store import identity
 
 TASK = {"_target_": "tasks.qa.chain.Chain", "batch_size": 8, "n_validation": 16, "n_test": 16}
 MODEL = {

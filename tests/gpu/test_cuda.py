@@ -10,8 +10,8 @@ import os
 import pytest
 import torch
 
-from experiments.build import build_model_config
-from experiments.compose import composed, composer, options, plain
+from experiments.planning.hydra_config import composed, composer, options, plain
+from experiments.planning.instantiate import build_model_config
 from ressformer.decoder import Decoder, ModelConfig
 from ressformer.module import OptimConfig, SequenceModule
 

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from randomised import randomised
 from torch import Tensor
 
-from experiments.budget import Budget, solve
+from experiments.planning.solve import Budget, solve
 from ressformer.cost import Shape
 from ressformer.decoder import Decoder
 from ressformer.layers import native

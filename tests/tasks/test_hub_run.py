@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from hubdata import hotpot, wikitext
 
-from experiments.build import build_decoder
-from experiments.compose import composed, composer
-from experiments.evaluate import Evaluator
-from experiments.plan import run_spec
-from experiments.pricing import Pricer
-from experiments.records import Record
-from experiments.runs import Store
-from experiments.train import execute
+from experiments.planning.hydra_config import composed, composer
+from experiments.planning.instantiate import build_decoder
+from experiments.planning.plan import run_spec
+from experiments.planning.run_spec import Pricer
+from experiments.store.records import Record
+from experiments.store.store import Store
+from experiments.training.evaluate import Evaluator
+from experiments.training.run import execute
 from ressformer.models.transformer import TransformerConfig
 from ressformer.module import OptimConfig, SequenceModule
 from tasks.hub.corpus import LONG

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 from hubdata import hotpot, wikitext
 
-from experiments.compose import composed, composer, plain
 from experiments.errors import UserError
-from experiments.plan import make_plan, read_request
-from experiments.records import Record, RunSpec
-from experiments.runs import Store
-from experiments.settings import TableSettings
-from experiments.train import execute
+from experiments.planning.hydra_config import composed, composer, plain
+from experiments.planning.plan import make_plan, read_request
+from experiments.planning.settings import TableSettings
+from experiments.store.records import Record, RunSpec
+from experiments.store.store import Store
+from experiments.training.run import execute
 from tasks.hub.corpus import LONG
 
 with composer():

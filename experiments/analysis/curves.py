@@ -1,0 +1,144 @@
+"""What the figures of the report are drawn from: tidy frames of curves, made from records and logs.
+
+A curve is found by name. The last part of a split or of a metric that is a word and a number (`test/length_512`,
+`probe/noise20`, `accuracy/hops3`) gives a point: axis `length`, `noise`, `hops`, and x. The splits `test/len_half`,
+`test/len_2x` and so on are lengths, as multiples of the training length. Depths at evaluation are an axis of their own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from experiments.analysis.frames import Runs
+from experiments.analysis.run_details import flops_of_step, log_lines
+from experiments.analysis.significance import summary
+from experiments.store.records import Record, RunSpec
+from experiments.store.store import Store
+from experiments.training.graph_sample import Sample, read_graph
+
+POINT = re.compile(r"(?:^|[/_])(?P<axis>[a-z]+)[_=]?(?P<x>\d+(?:\.\d+)?)$")
+LENGTHS = {"test/len_eighth": 0.125, "test/len_quarter": 0.25, "test/len_half": 0.5}
+LENGTHS |= {"test/len_2x": 2.0, "test/len_4x": 4.0}
+ORIGIN = {"noise": 0.0, "length": 1.0}  # where test/id stands on the axis of splits that change it
+DEPTH = "depth"
+LOGGED_SEEDS = 10  # runs of a cell whose logs are read; the band of more is no narrower to the eye
+CURVE_COLUMNS = ["task", "model", "axis", "metric", "x", "mean", "low", "high", "n"]
+STEP = re.compile(r"^train/(?P<what>support|support_full|load_max|edge_turnover|cosine)/(?P<step>\d+)$")
+
+
+def _point(text: str) -> tuple[str, float] | None:
+    if text in LENGTHS:
+        return "length", LENGTHS[text]
+    found = POINT.search(text)
+    return (found["axis"], float(found["x"])) if found else None
+
+
+def point_curves(runs: Runs) -> pd.DataFrame:
+    """Quality against length, noise, hops, loops and the like: the curves that have two points or more."""
+    values: dict[tuple[str, str, str, str, float], list[float]] = defaultdict(list)
+    for spec, record in runs:
+        if record is None or record.status != "done":
+            continue
+        for key, value in _points(spec, record).items():
+            values[(spec.task, spec.model, *key)].append(value)
+    frame = _banded(values, ["task", "model", "axis", "metric", "x"])
+    points = frame.groupby(["task", "axis", "metric"])["x"].transform("nunique") if len(frame) else pd.Series(dtype=int)
+    return frame[points > 1].sort_values(["task", "axis", "metric", "model", "x"], kind="stable").reset_index(drop=True)
+
+
+def _points(spec: RunSpec, record: Record) -> dict[tuple[str, str, float], float]:
+    """(axis, metric, x) -> value of one run.
+
+    A metric's point is averaged over the splits that have it. test/id begins the axes of `ORIGIN`, unless the lengths
+    are absolute.
+    """
+    primary = spec.task_info.metric
+    found: dict[tuple[str, str, float], list[float]] = defaultdict(list)
+    for split, metrics in record.metrics.items():
+        if (place := _point(split)) is not None and primary in metrics:
+            found[(place[0], primary, place[1])].append(metrics[primary])
+        elif place is None:
+            for name, value in metrics.items():
+                if name.startswith(primary) and (place_m := _point(name.removeprefix(primary))) is not None:
+                    found[(place_m[0], primary, place_m[1])].append(value)
+    relative = {axis for axis in ORIGIN if any(axis == key[0] for key in found)}
+    relative -= {"length"} - {"length" if set(LENGTHS) & set(record.metrics) else ""}
+    for axis in relative:
+        found[(axis, primary, ORIGIN[axis])].append(record.metrics["test/id"][primary])
+    for point in record.depths:
+        found[(DEPTH, primary, float(point.depth))].append(point.metrics["test/id"][primary])
+    return {key: sum(values) / len(values) for key, values in found.items()}
+
+
+def distance(runs: Runs) -> pd.DataFrame:
+    """The primary metric on test/id and on each out-of-distribution split, in the order of the records."""
+    values: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+    for spec, record in runs:
+        if record is not None and record.status == "done":
+            for split, metrics in record.metrics.items():
+                if spec.task_info.metric in metrics and (split == "test/id" or split.startswith("test/ood")):
+                    values[(spec.task, spec.model, split)].append(metrics[spec.task_info.metric])
+    frame = _banded(values, ["task", "model", "split"])
+    several = frame.groupby("task")["split"].transform("nunique") if len(frame) else pd.Series(dtype=int)
+    return frame[several > 1].reset_index(drop=True)
+
+
+def learning(runs: Runs, store: Store) -> pd.DataFrame:
+    """Validation against training FLOPs, mean and interval over the first `LOGGED_SEEDS` seeds of a cell."""
+    values: dict[tuple[str, str, float], list[float]] = defaultdict(list)
+    for spec, _record in _first(runs):
+        key = f"val/{spec.task_info.metric}"
+        for line in log_lines(store, spec.id, b'"val/'):
+            if key in line:
+                values[(spec.task, spec.model, flops_of_step(spec, line["step"]))].append(line[key])
+    frame = _banded(values, ["task", "model", "flops"])
+    return frame.sort_values(["task", "model", "flops"], kind="stable").reset_index(drop=True)
+
+
+def inner(runs: Runs, store: Store) -> pd.DataFrame:
+    """What the model does at each of its steps: diagnostics over the last fifth of training, mean over seeds."""
+    values: dict[tuple[str, str, str, int], list[float]] = defaultdict(list)
+    for spec, _record in _first(runs):
+        sums: dict[tuple[str, int], list[float]] = defaultdict(list)
+        for line in log_lines(store, spec.id, b'"train/'):
+            if line["step"] >= 0.8 * spec.steps:
+                for key, value in line.items():
+                    if (found := STEP.match(key)) is not None:
+                        sums[(found["what"], int(found["step"]))].append(value)
+        for (what, step), logged in sums.items():
+            values[(spec.task, spec.model, what, step)].append(sum(logged) / len(logged))
+    frame = _banded(values, ["task", "model", "what", "step"])
+    return frame.sort_values(["what", "task", "model", "step"], kind="stable").reset_index(drop=True)
+
+
+def _first(runs: Runs) -> list[tuple[RunSpec, Record]]:
+    """The first runs of each cell that have a record."""
+    seen: dict[tuple[str, str], int] = defaultdict(int)
+    chosen = []
+    for spec, record in runs:
+        if record is not None and seen[spec.model, spec.task] < LOGGED_SEEDS:
+            seen[spec.model, spec.task] += 1
+            chosen.append((spec, record))
+    return chosen
+
+
+def _banded(values: Mapping[Any, list[float]], keys: list[str]) -> pd.DataFrame:
+    rows = []
+    for key, found in values.items():
+        short = summary(found)
+        rows.append([*key, short.mean, short.low, short.high, short.n])
+    return pd.DataFrame(rows, columns=[*keys, "mean", "low", "high", "n"])
+
+
+def samples(runs: Runs, store: Store) -> dict[tuple[str, str], Sample]:
+    """(model, task) -> the graph over a sample that the first run that has one kept."""
+    found: dict[tuple[str, str], Sample] = {}
+    for spec, _record in _first(runs):
+        if (spec.model, spec.task) not in found and (sample := read_graph(store.folder(spec.id))) is not None:
+            found[(spec.model, spec.task)] = sample
+    return found

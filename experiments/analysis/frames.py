@@ -1,0 +1,182 @@
+"""Records as tidy pandas frames: the only thing that tables and exports are made from.
+
+`metrics_frame` has one row per run x split x metric, `cells_frame` one per model x task x split x metric.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from experiments.analysis.bootstrap import ItemInterval, share_interval
+from experiments.analysis.significance import summary
+from experiments.store.records import Record, RunSpec
+
+CELL_COLUMNS = [
+    *("table", "model", "task", "split", "metric", "primary", "higher_is_better", "unit"),
+    *("n_ok", "n_launched", "mean", "sd", "low", "high", "chance", "above_chance", "best"),
+    *("budget", "regime", "on_budget", "params_residual", "train_flops_residual"),
+    *("params", "params_total", "params_active", "flops_per_token", "train_flops", "train_flops_counted"),
+    *("steps", "helps", "data_fingerprint", "eval_depth", "flops_eval_per_token"),
+]
+TIMING_COLUMNS = [
+    *(
+        "table",
+        "model",
+        "task",
+        "n_ok",
+        "tokens_per_second",
+        "peak_memory_mib",
+        "train_seconds",
+        "wall_seconds",
+    ),
+]
+Column = tuple[str, str, str]  # task, split, metric
+Runs = Sequence[tuple[RunSpec, Record | None]]
+
+
+def cells_frame(table: str, runs: Runs, best: Mapping[Column, str | None], confidence: float) -> pd.DataFrame:
+    """One row per model x task x split x metric, in the order of the plan.
+
+    Args:
+        table: its name.
+        runs: (spec, record or None) in the order of the plan; the spec's labels name rows and columns.
+        best: per column (task, split, metric), the model that is significantly best.
+        confidence: of the intervals.
+    """
+    rows: list[dict[str, Any]] = []
+    for (model, task), members in _cells(runs).items():
+        spec, _ = members[0]
+        done = [record for _, record in members if record is not None and record.status == "done"]
+        keys = list(dict.fromkeys((s, m) for r in done for s, values in r.metrics.items() for m in values))
+        primary = ("test/id", spec.task_info.metric)
+        common = _common(table, model, task, members)
+        for split, metric in keys if primary in keys else [primary, *keys]:
+            values = [r.metrics[split][metric] for r in done if metric in r.metrics.get(split, {})]
+            found = {"best": best.get((task, split, metric)) == model}
+            rows.append(common | _figures(spec, split, metric, values, confidence) | found)
+    return pd.DataFrame(rows, columns=CELL_COLUMNS)
+
+
+def timing_frame(table: str, runs: Runs) -> pd.DataFrame:
+    """Wall-clock figures per model x task: means over runs; the peak is the largest."""
+    rows = []
+    for (model, task), members in _cells(runs).items():
+        measured = [r.measured for _, r in members if r is not None and r.status == "done"]
+        row: dict[str, Any] = {"table": table, "model": model, "task": task, "n_ok": len(measured)}
+        for key in ("tokens_per_second", "train_seconds", "wall_seconds"):
+            found = [v for m in measured if (v := getattr(m, key)) is not None]
+            row[key] = sum(found) / len(found) if found else None
+        peaks = [m.peak_memory_mib for m in measured if m.peak_memory_mib is not None]
+        row["peak_memory_mib"] = max(peaks) if peaks else None
+        rows.append(row)
+    return pd.DataFrame(rows, columns=TIMING_COLUMNS)
+
+
+def primary_by_seed(
+    runs: Runs, task: str, split: str = "test/id", metric: str | None = None
+) -> dict[str, dict[int, float]]:
+    """Per model, a metric (default: the primary one) of a task by seed (done runs only)."""
+    found: dict[str, dict[int, float]] = {}
+    for spec, record in runs:
+        if spec.task == task:
+            seeds = found.setdefault(spec.model, {})
+            if record is not None and record.status == "done":
+                value = record.metrics.get(split, {}).get(metric or spec.task_info.metric)
+                if value is not None:
+                    seeds[spec.seed] = value
+    return found
+
+
+def rows_of(cells: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a frame as dicts."""
+    return [{str(key): value for key, value in row.items()} for row in cells.to_dict("records")]
+
+
+def primary_rows(cells: pd.DataFrame) -> dict[tuple[str, str], dict[str, Any]]:
+    """The row of the primary metric on test/id, by (model, task)."""
+    chosen = cells[cells["primary"] & (cells["split"] == "test/id")]
+    return {(row["model"], row["task"]): row for row in rows_of(chosen)}
+
+
+def item_interval(record: Record, split: str, confidence: float = 0.95) -> ItemInterval | None:
+    """What the finite number of items of a split leaves open in the run's primary metric; None if it is no share."""
+    values = record.items.get(split)
+    if not record.spec.task_info.higher_is_better or not values or any(value is None for value in values):
+        return None
+    return share_interval(values, record.item_weights.get(split), confidence)
+
+
+def helps(sizes: Mapping[str, Any]) -> str:
+    """The helps a model uses that its faithful arm does without, e.g. `short_conv=4`."""
+    found = []
+    for key, value in sizes.items():
+        if isinstance(value, Mapping):
+            found.append(helps(value))
+        elif key == "short_conv" and value:
+            found.append(f"{key}={value}")
+    return " ".join(sorted(text for text in found if text))
+
+
+def _cells(runs: Runs) -> dict[tuple[str, str], list[tuple[RunSpec, Record | None]]]:
+    cells: dict[tuple[str, str], list[tuple[RunSpec, Record | None]]] = {}
+    for spec, record in runs:
+        cells.setdefault((spec.model, spec.task), []).append((spec, record))
+    return cells
+
+
+def _common(table: str, model: str, task: str, members: Runs) -> dict[str, Any]:
+    spec, _ = members[0]
+    # Records have torch's count of the FLOPs; plans do not.
+    cost = next(
+        (record.spec.cost for _, record in members if record is not None and record.status == "done"), spec.cost
+    )
+    info, budget = spec.task_info, spec.budget
+    step = None if cost.counted_train is None else cost.counted_train * info.batch_size * spec.steps
+    return {
+        "table": table,
+        "model": model,
+        "task": task,
+        "higher_is_better": info.higher_is_better,
+        "unit": info.unit,
+        "n_ok": sum(record is not None and record.status == "done" for _, record in members),
+        "n_launched": sum(record is not None for _, record in members),
+        "budget": budget.name,
+        "regime": budget.regime,
+        "on_budget": budget.on_budget,
+        "params_residual": budget.residual.get("params"),
+        "train_flops_residual": budget.residual.get("train_flops"),
+        "params": cost.params_non_embedding,
+        "params_total": cost.params_total,
+        "params_active": cost.params_active,
+        "flops_per_token": cost.flops_per_token,
+        "train_flops": cost.flops_train,
+        "train_flops_counted": step,
+        "steps": spec.steps,
+        "helps": helps(spec.sizes),
+        "data_fingerprint": spec.data_fingerprint[:12],
+        "eval_depth": cost.eval_depth,
+        "flops_eval_per_token": None if cost.flops_eval is None else cost.flops_eval / info.length,
+    }
+
+
+def _figures(spec: RunSpec, split: str, metric: str, values: Sequence[float], confidence: float) -> dict[str, Any]:
+    found = summary(values, confidence)
+    info = spec.task_info
+    chance = info.chance.get(split) if metric == info.metric else None
+    above = None
+    if chance is not None and found.low is not None and found.high is not None:
+        above = found.low > chance if info.higher_is_better else found.high < chance
+    return {
+        "split": split,
+        "metric": metric,
+        "primary": metric == info.metric,
+        "mean": found.mean,
+        "sd": found.sd,
+        "low": found.low,
+        "high": found.high,
+        "chance": chance,
+        "above_chance": above,
+    }

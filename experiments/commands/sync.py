@@ -1,0 +1,79 @@
+"""Offline W&B runs: prints the commands that upload them; the exports of each table become a run of their own.
+
+    python -m experiments.commands.sync [results_dir=FOLDER] [logger.project=NAME]
+
+Nothing is uploaded here. A report's run has the hash of its files as its id, so it is made once per content.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from experiments.command_line import main
+from experiments.errors import UserError
+from experiments.planning.settings import LoggerSettings
+from experiments.training.loggers import close_wandb, open_wandb, prepare_wandb
+
+PICTURES = (".png", ".jpg", ".svg")
+
+
+def sync(arguments: Sequence[str]) -> int:
+    """Make the runs of the reports and print a command per offline run.
+
+    Raises:
+        UserError: an argument that is not known.
+    """
+    from experiments.commands.ledger import results_dir
+
+    known = ("results_dir=", "logger.project=")
+    for word in arguments:
+        if not word.startswith(known):
+            raise UserError(f"unknown argument '{word}'; available: {', '.join(known)}")
+    projects = [word.split("=", 1)[1] for word in arguments if word.startswith("logger.project=")]
+    settings = LoggerSettings(project=projects[-1] if projects else "ressformer")
+    root = results_dir(list(arguments))
+    runs = sorted((root / "runs").glob("*/wandb/offline-run-*"))
+    if not runs:
+        print(f"no offline run in {root}; logger=wandb makes them")
+        return 0
+    for table in sorted((root / "exports").glob("*.csv")):
+        if not table.stem.endswith("-timing"):
+            log_report(table.stem, root, settings)
+    for path in [*runs, *sorted((root / "exports").glob("wandb/offline-run-*"))]:
+        print(f"wandb sync --project {shlex.quote(settings.project)} {shlex.quote(str(path))}")
+    return 0
+
+
+def log_report(name: str, root: Path, settings: LoggerSettings) -> None:
+    """A run of its own with the tables, plots and pages that were exported under `name`, unless there is one."""
+    folder = root / "exports"
+    files = sorted(path for path in folder.glob(f"{name}*") if path.is_file())
+    files += sorted(path for path in (folder / name).rglob("*") if path.is_file()) if (folder / name).is_dir() else []
+    total = hashlib.sha256()
+    for path in files:
+        total.update(path.name.encode() + b"\0" + path.read_bytes())
+    identity = total.hexdigest()[:16]
+    if list(folder.glob(f"wandb/offline-run-*-{identity}")):
+        return
+    prepare_wandb(root)
+    import pandas as pd
+    import wandb
+
+    options = {"id": identity, "name": f"report-{name}", "job_type": "report", "tags": ["report"]}
+    run = open_wandb(settings, folder, group=name, **options)
+    for path in files:
+        if path.suffix == ".csv":
+            run.log({f"tables/{path.stem}": wandb.Table(dataframe=pd.read_csv(path).astype(object))})
+        elif path.suffix in PICTURES[:2]:
+            run.log({f"plots/{path.stem}": wandb.Image(str(path))})
+        elif path.suffix == ".html":
+            run.log({f"pages/{path.stem}": wandb.Html(str(path), inject=False)})
+    close_wandb(run, True)
+
+
+if __name__ == "__main__":
+    main(lambda: sync(sys.argv[1:]))

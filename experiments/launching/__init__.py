@@ -1,0 +1,1 @@
+"""Processes and clusters that carry the runs of a plan."""

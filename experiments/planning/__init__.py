@@ -1,0 +1,1 @@
+"""From a table and a budget to frozen runs: settings, sizes, costs, plans."""

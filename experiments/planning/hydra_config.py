@@ -1,0 +1,116 @@
+"""Run configs through Hydra's compose API, without Hydra's main: conf + overrides -> plain dictionaries."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, OmegaConf
+
+from experiments.command_line import unknown
+from experiments.errors import UserError
+from experiments.store.provenance import ROOT
+
+CONF = ROOT / "conf"
+
+# Sections whose dataclass knows every key and refuses the others; their YAML holds only what differs from it.
+OPEN = ("model.", "task.", "budget.")
+
+
+def register_resolvers() -> None:
+    """`${pid:}`: the id of this process, so that launches of one second do not share a folder."""
+    OmegaConf.register_new_resolver("pid", os.getpid, replace=True)
+
+
+@contextlib.contextmanager
+def composer() -> Iterator[None]:
+    """Make compose work inside the block, also within a Hydra app, and leave no global state behind."""
+    register_resolvers()
+    state = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            yield
+    finally:
+        GlobalHydra.instance().clear()
+        GlobalHydra.instance().hydra = state
+
+
+def options(group: str) -> list[str]:
+    """The names in a config group (inside `composer`)."""
+    hydra = GlobalHydra.instance().hydra
+    assert hydra is not None
+    return [name for name in hydra.config_loader.get_group_options(group) if not name.endswith(".lock")]
+
+
+def require_option(group: str, name: str) -> None:
+    """Raise UserError, with what there is, unless the group has the name."""
+    found = options(group)
+    if name not in found:
+        raise UserError(unknown(group, name, found))
+
+
+def opened(argument: str) -> str:
+    """The argument in the form that also sets a key which the section's YAML leaves at its default."""
+    return f"++{argument}" if argument.startswith(OPEN) else argument
+
+
+def composed(overrides: Sequence[str]) -> DictConfig:
+    """conf/config.yaml under the overrides (inside `composer`). Hydra's own errors pass through."""
+    return compose("config", overrides=[opened(override) for override in overrides])
+
+
+class Cells:
+    """Composes the cells of a grid, each half once: what the overrides say of the model, and what they say of the rest.
+
+    Composing takes 0.1 s, and a grid of 13 models and 18 tasks has 234 cells of 31 halves.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, ...], DictConfig] = {}
+
+    def config(self, overrides: Sequence[str]) -> DictConfig:
+        """The same as `composed(overrides)`, a config of the caller's own."""
+        own = tuple(o for o in overrides if override_key(o).split(".")[0].split("/")[0] == "model")
+        rest = tuple(o for o in overrides if o not in own)
+        model = self._half(own)
+        if "model" not in model or _outside(model) != _outside(self._half(())):
+            return composed(overrides)  # a model's YAML that reaches into other sections
+        config = copy.deepcopy(self._half(rest))
+        config.model = model.model
+        return config
+
+    def _half(self, overrides: tuple[str, ...]) -> DictConfig:
+        if overrides not in self._kept:
+            self._kept[overrides] = composed(overrides)
+        return self._kept[overrides]
+
+
+def _outside(config: DictConfig) -> dict[Any, Any]:
+    values = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(values, dict)
+    return {key: value for key, value in values.items() if key != "model"}
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """A resolved config as plain containers.
+
+    Raises:
+        UserError: a mandatory value (???) was not given.
+    """
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        raise UserError(f"no value for {', '.join(missing)}; give one on the command line as key=value")
+    values = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
+
+
+def override_key(override: str) -> str:
+    """The key of an override: `+trainer.x=1` -> `trainer.x`."""
+    return override.lstrip("+~").split("=", 1)[0].split("@", 1)[0]

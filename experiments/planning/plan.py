@@ -1,0 +1,295 @@
+"""The plan: every run of a table, composed, solved to the budget, priced and frozen in a file.
+
+Runs read the plan, never the configs, so an edit in the middle of a sweep changes nothing that was planned. A
+plan is remembered under a key of all that goes into it (configs, overrides, sources, Python), so that asking
+again for the same table solves nothing again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from experiments.command_line import unknown
+from experiments.errors import NoData, UserError
+from experiments.planning.hydra_config import (
+    CONF,
+    Cells,
+    composed,
+    composer,
+    options,
+    override_key,
+    plain,
+    require_option,
+)
+from experiments.planning.settings import (
+    Entry,
+    LauncherSettings,
+    LoggerSettings,
+    SeedSettings,
+    TableSettings,
+    TrainerSettings,
+    section,
+)
+from experiments.store import atomic_files as atomic
+from experiments.store.provenance import source_fingerprint
+from experiments.store.records import RunSpec
+from experiments.store.store import Store
+
+if TYPE_CHECKING:
+    from experiments.planning.run_spec import Pricer
+
+# Sections that choose runs or carry them; they are not part of any run's config.
+OUTER = ("table", "launcher", "results_dir", "hydra")
+PER_RUN = {
+    "model": "table.models=[NAME,...]",
+    "task": "table.tasks=[NAME,...]",
+    "seed": "table.seeds=[0,...]",
+}
+PER_RUN["budget"] = "table.budget=NAME"
+
+
+class Plan(BaseModel):
+    """A table's settings and its runs, in the order of the table."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    schema_version: int = Field(default=1, description="Version of this schema.")
+    table: TableSettings = Field(description="Settings of the table.")
+    code_fingerprint: str = Field(description="Sources the plan was made with.")
+    runs: list[RunSpec] = Field(description="The runs; ids may repeat under different labels.")
+
+    @property
+    def file_name(self) -> str:
+        """<table>-<hash of the content>.json"""
+        return f"{self.table.name}-{atomic.digest(self.model_dump(mode='json'), 12)}.json"
+
+    def unique(self) -> list[RunSpec]:
+        """Each run once."""
+        return list({spec.id: spec for spec in self.runs}.values())
+
+
+class Request(BaseModel):
+    """What was asked for on the command line: a table, where its results go, who carries it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    table: TableSettings
+    launcher: LauncherSettings
+    results_dir: str
+    overrides: list[str] = Field(description="The overrides that apply to each run.")
+    base: dict[str, Any] = Field(description="The config with nothing of the table applied; part of the key.")
+
+
+def read_request(overrides: Sequence[str], table: dict[str, Any] | None = None) -> Request:
+    """Read command-line overrides such as `table=quick table.seeds=[0] trainer.optim.lr=1e-3`.
+
+    Args:
+        overrides: Hydra overrides of conf/config.yaml.
+        table: the settings of an ad-hoc table; None = the one that `table=` names.
+
+    Raises:
+        UserError: no table, or an override that a table sets per run.
+    """
+    for override in overrides:
+        if (key := override_key(override)) in PER_RUN and table is None:
+            raise UserError(f"{key} is set by the table, run by run; use {PER_RUN[key]}")
+    with composer():
+        config = composed(overrides)
+        chosen = table if table is not None else plain(config).get("table")
+        if chosen is None:
+            raise UserError(f"no table; choose one with table=NAME: {', '.join(options('table'))}")
+        settings = section(TableSettings, chosen, "table")
+    base = plain(config)
+    inner = [o for o in overrides if override_key(o).split(".")[0].split("/")[0] not in (*OUTER, *PER_RUN)]
+    inner += [o for o in overrides if override_key(o).split(".")[0] in PER_RUN and "." in override_key(o)]
+    return Request(
+        table=settings,
+        launcher=section(LauncherSettings, base["launcher"], "launcher"),
+        results_dir=str(base["results_dir"]),
+        overrides=inner,
+        base={key: value for key, value in base.items() if key not in OUTER},
+    )
+
+
+def plan_for(request: Request, store: Store) -> tuple[Plan, Path]:
+    """The plan of the request and its file: remembered unless something it depends on has changed.
+
+    Raises:
+        UserError: an unknown name, a wrong value, a budget that cannot be met.
+    """
+    key = request_key(request)
+    index = store.root / "plans" / "index.json"
+    known: dict[str, str] = {}
+    try:
+        known = json.loads(index.read_text())
+        path = store.root / "plans" / known[key]
+        plan = load_plan(path)
+        os.utime(path)  # the newest of its name is the one that `resume` means
+        return plan, path
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError):
+        known = known if isinstance(known, dict) else {}
+    plan = make_plan(request)
+    path = store.root / "plans" / plan.file_name
+    atomic.write_text(path, plan.model_dump_json(indent=1) + "\n")
+    # Foreign code may change, and absent data may arrive, without the key noticing.
+    if not request.base.get("allow_targets") and plan.table.tasks == request.table.tasks:
+        atomic.write_json(index, {**known, key: path.name})
+    return plan, path
+
+
+def request_key(request: Request) -> str:
+    """Hash of all that goes into the plan."""
+    files = sorted(path for path in CONF.rglob("*.yaml") if not path.name.endswith(".lock.yaml"))
+    conf = {path.relative_to(CONF).as_posix(): path.read_text() for path in files}
+    sources = source_fingerprint(("ressformer", "tasks", "experiments"))
+    asked = request.model_dump(mode="json", exclude={"launcher", "results_dir"})
+    return atomic.digest({"asked": asked, "conf": conf, "sources": sources, "python": sys.version})
+
+
+def plan_files(folder: Path) -> dict[Path, str]:
+    """The plan files in a folder, the newest last, and the table that each is of."""
+    found = sorted(folder.glob("*-*.json"), key=lambda path: path.stat().st_mtime)
+    return {path: path.stem.rpartition("-")[0] for path in found}
+
+
+def newest_plan(folder: Path, table: str) -> Plan | None:
+    """The plan of a table that was made (or asked for) last, or None."""
+    return next(plans_of(folder, table), None)
+
+
+def plans_of(folder: Path, table: str) -> Iterator[Plan]:
+    """The plans of a table, the newest first."""
+    fits = [path for path, name in plan_files(folder).items() if name == table]
+    return (load_plan(path) for path in reversed(fits))
+
+
+def plan_with(plans: Iterable[Plan], cells: Collection[tuple[str, str]]) -> Plan | None:
+    """The first of `plans` that has every (model, task) of `cells`; without one, the first; None if there are none.
+
+    A table that takes days is run in parts, and each part is a plan of its own.
+    """
+    first = None
+    for plan in plans:
+        first = first or plan
+        if {(spec.model, spec.task) for spec in plan.runs}.issuperset(cells):
+            return plan
+    return first
+
+
+def load_plan(path: Path) -> Plan:
+    """Read a plan.
+
+    Raises:
+        UserError: there is no such file, or it is not a plan.
+    """
+    try:
+        return Plan.model_validate_json(path.read_bytes())
+    except OSError:
+        have = sorted(other.name for other in plan_files(path.parent))
+        raise UserError(unknown(f"plan in {path.parent.name}", path.name, have)) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"{path.name} is not a plan: {where or 'content'}: {first['msg']}; make it anew") from None
+
+
+def make_plan(request: Request) -> Plan:
+    """Compose and solve every run of the table."""
+    from experiments.planning.run_spec import Pricer
+
+    table = request.table
+    labels = [entry.label for entry in table.entries()]
+    if len(set(labels)) < len(labels):
+        raise UserError(f"table {table.name}: labels of models must differ, got {', '.join(labels)}")
+    runs: list[RunSpec] = []
+    absent: list[str] = []
+    pricer, cells = Pricer(), Cells()
+    with composer():
+        require_option("budget", table.budget)
+        for group, names in (("model", [e.model for e in table.entries()]), ("task", table.tasks)):
+            for name in names:
+                require_option(group, name)
+        for task in table.tasks:
+            try:
+                runs += task_specs(request, task, pricer, cells)
+            except NoData as error:
+                if task not in table.optional:
+                    raise
+                print(f"left out: {error}", file=sys.stderr)
+                absent.append(task)
+    if absent:
+        table = without(table, absent)
+    return Plan(table=table, code_fingerprint=source_fingerprint(), runs=runs)
+
+
+def task_specs(request: Request, task: str, pricer: Pricer, cells: Cells) -> list[RunSpec]:
+    """The runs of one task, every model of the table with every seed."""
+    table, runs = request.table, []
+    for entry in table.entries():
+        overrides = run_overrides(table, entry, task, request.overrides)
+        config, pinned = cells.config(overrides), given_dials(overrides)
+        runs += [run_spec(config, entry.label, task, seed, pricer, pinned) for seed in table.seeds]
+    return runs
+
+
+def without(table: TableSettings, absent: Sequence[str]) -> TableSettings:
+    """The table less some of its tasks, and less their columns.
+
+    Raises:
+        UserError: nothing is left.
+    """
+    tasks = [task for task in table.tasks if task not in absent]
+    if not tasks:
+        raise UserError(f"table {table.name}: the data of every task are absent: {', '.join(absent)}")
+    columns = [column for column in table.columns if column.task not in absent]
+    return table.model_copy(update={"tasks": tasks, "columns": columns})
+
+
+def run_overrides(table: TableSettings, entry: Entry, task: str, extra: Sequence[str]) -> list[str]:
+    """The overrides of one cell, the more specific the later; the command line has the last word."""
+    chosen = [f"model={entry.model}", f"task={task}", f"budget={table.budget}", f"++logger.group='{table.name}'"]
+    tuned = [*table.overrides, *table.per_task.get(task, []), *table.per_model.get(entry.model, [])]
+    tuned += table.per_cell.get(task, {}).get(entry.model, [])
+    return [*chosen, *tuned, *entry.overrides, *extra]
+
+
+def given_dials(overrides: Sequence[str]) -> frozenset[str]:
+    """The fields of the model that overrides name: a solver leaves them as they were given."""
+    keys = map(override_key, overrides)
+    return frozenset(key.removeprefix("model.").split(".")[0] for key in keys if key.startswith("model."))
+
+
+def run_spec(
+    config: DictConfig,
+    model: str,
+    task: str,
+    seed: int | None,
+    pricer: Pricer,
+    pinned: frozenset[str] = frozenset(),
+) -> RunSpec:
+    """One run from a composed config; `seed` None keeps the config's own, `pinned` are the dials that were given."""
+    if seed is not None:
+        config.seed = seed
+    values = {key: value for key, value in plain(config).items() if key not in OUTER}
+    if not isinstance(values["seed"], int) or isinstance(values["seed"], bool) or values["seed"] < 0:
+        raise UserError(f"seed must be an integer of 0 or more, got {values['seed']!r}")
+    seeds = section(SeedSettings, values.pop("seeds"), "seeds").apart_from(values["seed"])
+    if seeds:
+        values["seeds"] = seeds  # without it a run is named as it always was
+    values["trainer"] = section(TrainerSettings, values["trainer"], "trainer").model_dump(mode="json")
+    if not values["trainer"]["eval_depths"]:
+        del values["trainer"]["eval_depths"]  # without it a run is named as it always was
+    if values["trainer"]["precision"] == "32-true":
+        del values["trainer"]["precision"]
+    if values["trainer"]["nodes"] == 1:
+        del values["trainer"]["nodes"]
+    values["logger"] = section(LoggerSettings, values["logger"], "logger").model_dump(mode="json")
+    return pricer.spec(values, model=model, task=task, pinned=pinned)

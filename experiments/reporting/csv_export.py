@@ -1,0 +1,196 @@
+"""The raw records as CSV: one file each for runs, metrics, items, steps and costs (docs/exports.md).
+
+    python -m experiments.reporting.csv_export [results_dir=FOLDER] [table=quick]
+
+With `table=` the files of that table are written anew, too, if any of its runs has a record.
+runs.csv has a row per record, metrics.csv per run x split x metric, items.csv per run x split x item, steps.csv per
+run x logged step x key, costs.csv per model x task x module. Columns are `COLUMNS`; `id` joins all but costs.csv.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.analysis.frames import helps, item_interval
+from experiments.analysis.run_details import flops_of_step, log_lines, module_rows
+from experiments.command_line import main, unknown
+from experiments.errors import UserError
+from experiments.store import atomic_files as atomic
+from experiments.store.records import Record
+from experiments.store.store import Store
+
+RUN_COLUMNS = [
+    *("id", "status", "model", "task", "seed", "budget", "regime", "on_budget", "steps", "steps_done"),
+    *("selected_step", "params", "params_total", "params_active", "flops_forward", "flops_forward_executed"),
+    *("flops_per_token", "train_flops", "counted_forward", "counted_train", "bytes_moved", "helps"),
+    *("data_fingerprint", "code_fingerprint", "git_commit", "git_dirty", "cpu", "cores", "threads"),
+    *("accelerator", "python", "torch", "started", "finished", "wall_seconds", "train_seconds"),
+    *("tokens_per_second", "peak_memory_mib", "error_type", "error_message", "eval_depth", "flops_eval"),
+]
+METRIC_COLUMNS = ["id", "model", "task", "seed", "split", "metric", "primary", "value", "items_low", "items_high"]
+ITEM_COLUMNS = ["id", "model", "task", "seed", "split", "metric", "item", "value", "weight"]
+STEP_COLUMNS = ["id", "model", "task", "seed", "step", "train_flops", "key", "value"]
+COST_COLUMNS = [
+    *("model", "task", "id", "module", "depth", "repeats", "params", "flops_forward", "flops_forward_executed"),
+    *("flops_train", "bytes_moved"),
+]
+COLUMNS = {
+    "runs.csv": RUN_COLUMNS,
+    "metrics.csv": METRIC_COLUMNS,
+    "items.csv": ITEM_COLUMNS,
+    "steps.csv": STEP_COLUMNS,
+    "costs.csv": COST_COLUMNS,
+}
+
+
+def export(store: Store) -> list[Path]:
+    """Write the five files into <results_dir>/exports.
+
+    Raises:
+        UserError: a record is corrupt (it is set aside first).
+    """
+    records = sorted(store.records(store.ids()).values(), key=lambda r: (r.spec.task, r.spec.model, r.spec.seed, r.id))
+    store.require_sound()
+    folder = store.root / "exports"
+    files: dict[str, Iterable[dict[str, Any]]] = {
+        "runs.csv": (run_row(record) for record in records),
+        "metrics.csv": metric_rows(records),
+        "items.csv": item_rows(records),
+        "steps.csv": step_rows(records, store),
+        "costs.csv": cost_rows(records),
+    }
+    for name, rows in files.items():
+        atomic.write_text(folder / name, to_csv(COLUMNS[name], rows))
+    return [folder / name for name in files]
+
+
+def to_csv(columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> str:
+    """CSV text; a key that is not a column is an error."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def run_row(record: Record) -> dict[str, Any]:
+    """A row of runs.csv."""
+    spec, cost, origin, measured = record.spec, record.spec.cost, record.provenance, record.measured
+    return {
+        **_names(record),
+        "status": record.status,
+        "budget": spec.budget.name,
+        "regime": spec.budget.regime,
+        "on_budget": spec.budget.on_budget,
+        "steps": spec.steps,
+        "steps_done": record.steps_done,
+        "selected_step": record.selected_step,
+        "params": cost.params_non_embedding,
+        "params_total": cost.params_total,
+        "params_active": cost.params_active,
+        "flops_forward": cost.flops_forward,
+        "flops_forward_executed": cost.flops_forward_executed,
+        "flops_per_token": cost.flops_per_token,
+        "train_flops": cost.flops_train,
+        "counted_forward": cost.counted_forward,
+        "counted_train": cost.counted_train,
+        "bytes_moved": cost.bytes_moved,
+        "eval_depth": cost.eval_depth,
+        "flops_eval": cost.flops_eval,
+        "helps": helps(spec.sizes),
+        "data_fingerprint": spec.data_fingerprint,
+        **origin.model_dump(exclude={"versions"}),
+        "python": origin.versions.get("python"),
+        "torch": origin.versions.get("torch"),
+        **measured.model_dump(),
+        "error_type": record.error.type if record.error else None,
+        "error_message": record.error.message if record.error else None,
+    }
+
+
+def metric_rows(records: Iterable[Record]) -> Iterator[dict[str, Any]]:
+    """Rows of metrics.csv; the validation metrics are those of the selected weights."""
+    for record in records:
+        found = {"validation": record.selection} if record.selection else {}
+        for split, metrics in {**found, **record.metrics}.items():
+            for metric, value in metrics.items():
+                primary = metric == record.spec.task_info.metric
+                interval = item_interval(record, split) if primary else None
+                row = {**_names(record), "split": split, "metric": metric, "primary": primary, "value": value}
+                row |= {"items_low": interval.low, "items_high": interval.high} if interval else {}
+                yield row
+
+
+def item_rows(records: Iterable[Record]) -> Iterator[dict[str, Any]]:
+    """Rows of items.csv: the primary metric of each test item; items are paired across models and seeds."""
+    for record in records:
+        for split, values in record.items.items():
+            weights = record.item_weights.get(split) or [1.0] * len(values)
+            for item, (value, weight) in enumerate(zip(values, weights, strict=True)):
+                names = {**_names(record), "split": split, "metric": record.spec.task_info.metric}
+                yield {**names, "item": item, "value": value, "weight": weight}
+
+
+def step_rows(records: Iterable[Record], store: Store) -> Iterator[dict[str, Any]]:
+    """Rows of steps.csv: all that the run logged, with the training FLOPs spent by then."""
+    for record in records:
+        for line in log_lines(store, record.id):
+            step = line.pop("step")
+            flops = flops_of_step(record.spec, step)
+            for key, value in line.items():
+                yield {**_names(record), "step": int(step), "train_flops": flops, "key": key, "value": value}
+
+
+def cost_rows(records: Iterable[Record]) -> Iterator[dict[str, Any]]:
+    """Rows of costs.csv: the modules of each distinct solved model; `id` is one of the runs that have it."""
+    seen: set[str] = set()
+    for record in records:
+        spec = record.spec
+        key = json.dumps([spec.model, spec.task, spec.sizes, spec.task_info.length], sort_keys=True)
+        if key in seen:
+            continue
+        seen.add(key)
+        with contextlib.suppress(UserError):  # a class that is gone has no closed form any more
+            for row in module_rows(spec):
+                yield {"model": spec.model, "task": spec.task, "id": record.id, **row}
+
+
+def _names(record: Record) -> dict[str, Any]:
+    return {"id": record.id, "model": record.spec.model, "task": record.spec.task, "seed": record.spec.seed}
+
+
+def entry(arguments: Sequence[str]) -> int:
+    """Read the arguments and export.
+
+    Raises:
+        UserError: an argument that is neither `results_dir=` nor of a table.
+    """
+    from experiments.planning.hydra_config import composed, composer, override_key
+
+    tables = [argument for argument in arguments if override_key(argument).split(".")[0] == "table"]
+    for argument in arguments:
+        if argument not in tables and not argument.startswith("results_dir="):
+            raise UserError(unknown("argument", argument.split("=")[0], ["results_dir", "table"]))
+    with composer():
+        store = Store(str(composed(arguments).results_dir))
+    paths = export(store)
+    if tables:
+        from experiments.reporting.table import build, write
+        from experiments.studies.reproduce import prepare
+
+        plan, _, _, _ = prepare(arguments)
+        if any(store.state(spec.id) in ("done", "failed") for spec in plan.unique()):
+            paths += write(build(plan, store), plan.table.name, store)
+    print("written: " + ", ".join(str(path) for path in paths))
+    return 0
+
+
+if __name__ == "__main__":
+    main(lambda: entry(sys.argv[1:]))

@@ -1,0 +1,287 @@
+"""The figures of the report, section by section; each from a frame of experiments.analysis.curves or from the table.
+
+A section without data says which command would make them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from experiments.analysis import curves
+from experiments.analysis.frames import Runs, primary_rows
+from experiments.planning.settings import TableSettings
+from experiments.reporting.model_figures import graphs, growth_panels, inner_panels, profile
+from experiments.reporting.plot_style import MUTED, Panel, Pen, clamp
+from experiments.reporting.tuning_figure import tuning
+from experiments.store.store import Store
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading, how to read what follows, the panels, and what would have to be run for those that are not there."""
+
+    name: str
+    title: str
+    words: str
+    panels: list[Panel]
+    missing: list[tuple[str, str]]  # (what is missing, the command)
+
+
+def sections(
+    pen: Pen, runs: Runs, settings: TableSettings, cells: pd.DataFrame, timing: pd.DataFrame, store: Store
+) -> list[Section]:
+    """All sections, those without data too."""
+    infos = {spec.task: spec.task_info for spec, _ in runs}
+    arrows = {t: f"{i.metric.replace('_', ' ')} {'↑' if i.higher_is_better else '↓'}" for t, i in infos.items()}
+    up = {t: i.higher_is_better for t, i in infos.items()}
+    learned, points = curves.learning(runs, store), curves.point_curves(runs)
+    drawn = _learning(pen, learned, arrows, up)
+    again = f"make reproduce-table TABLE={settings.name}"
+    inner, induced = inner_panels(pen, curves.inner(runs, store)), graphs(pen, curves.samples(runs, store))
+    paretos, equal = _pareto(pen, cells, timing, arrows)
+    return [
+        Section(
+            "pareto", "Quality against cost", _PARETO, paretos, [(f"Equal cost by {where}", "") for where in equal]
+        ),
+        Section("learning", "Learning", _LEARNING, drawn, _unlearned(learned, arrows, again)),
+        Section(
+            "range", "Beyond the training range", _RANGE, *_or(_range(pen, curves.distance(runs), arrows, up), again)
+        ),
+        Section(
+            "curves", "Length, noise, hops, iterations", _CURVES, _curves(pen, points, arrows, up), _absent(points)
+        ),
+        Section("profile", "Over all tasks", _PROFILE, *_or(profile(pen, runs, settings), again)),
+        tuning(pen, arrows, settings.name, store),
+        Section("growth", "Cost against length", _GROWTH, *_or(growth_panels(pen, runs), again)),
+        Section("inner", "What the model does inside", _INNER, *_or(inner, again)),
+        Section("graph", "The graph it induces", _GRAPH, *_or(induced, f"{again} ARGS=results_dir=FOLDER")),
+    ]
+
+
+_PARETO = (
+    "A point per model, the bar its interval. The dotted step joins the models that no other beats on both axes. "
+    "Where a budget makes all models cost alike (within 5 %), there is nothing to trade and no figure: see the table."
+)
+_LEARNING = "Validation against training FLOPs spent. Lines are means over seeds, bands 95 % intervals."
+_RANGE = "From the sizes seen in training to larger ones. The flatter the line, the better it carries over."
+_CURVES = "Quality against one dial of the input or of the model. Bands are 95 % intervals over seeds."
+_PROFILE = "Share of all runs that score above a level; 0 is chance, 1 is perfect. Higher everywhere is better."
+_GROWTH = "Useful forward FLOPs per token, in closed form, not measured. A flat line is a cost linear in length."
+_INNER = "Diagnostics by inner step, over the last fifth of training, mean over seeds."
+_GRAPH = (
+    "One test sample of one trained run. Arcs above the words are edges of the last inner step, those below of the "
+    "first; the darker, the heavier. Edges lead back to the words that a word reads from."
+)
+
+
+def _or(panels: list[Panel], command: str) -> tuple[list[Panel], list[tuple[str, str]]]:
+    return panels, [] if panels else [("Nothing to draw yet", command)]
+
+
+def _unlearned(frame: pd.DataFrame, arrows: dict[str, str], again: str) -> list[tuple[str, str]]:
+    """What to say of tasks whose runs were validated too seldom for a curve."""
+    seldom = [task for task in arrows if not _is_curve(frame[frame["task"] == task])]
+    what = f"Validated too seldom for a curve: {', '.join(seldom)}"
+    return [(what, f"{again} ARGS=trainer.val_every=10")] if seldom else []
+
+
+def _is_curve(part: pd.DataFrame) -> bool:
+    return len(part) > 0 and int(part.groupby("model")["flops"].nunique().max()) > 1
+
+
+_MAKES = {
+    "length": "make reproduce-table TABLE=paper",
+    "noise": "make reproduce-table TABLE=cpu",
+    "hops": "make reproduce-table TABLE=cpu ARGS='table.tasks=[chain]'",
+    curves.DEPTH: "python -m experiments.studies.depth_curves table=iterations",
+}
+
+
+def _absent(frame: pd.DataFrame) -> list[tuple[str, str]]:
+    have = set(frame["axis"]) if len(frame) else set()
+    return [(f"No curve over {axis} in this table", command) for axis, command in _MAKES.items() if axis not in have]
+
+
+def _learning(pen: Pen, frame: pd.DataFrame, arrows: dict[str, str], up: dict[str, bool]) -> list[Panel]:
+    def paint(part: pd.DataFrame, task: str) -> Callable[[Any], None]:
+        def on(axes: Any) -> None:
+            pen.lines(axes, part, "flops")
+            clamp(axes, part)
+            axes.set_xlabel("training FLOPs")
+            axes.xaxis.set_major_formatter(si())
+            axes.set_ylabel(arrows[task])
+
+        return on
+
+    words = "Validation metric by training FLOPs, a line per model."
+    panels = []
+    for task in arrows:
+        part = frame[frame["task"] == task]
+        if _is_curve(part):
+            last = part.groupby("model", sort=False).tail(1)
+            caption = f"At the end, {_ranking(last, up[task])}."
+            panels.append(pen.panel(f"learning-{task}", task, words, paint(part, task), caption))
+    return panels
+
+
+def _ranking(rows: pd.DataFrame, higher_is_better: bool) -> str:
+    """The best by mean and the next, and if their intervals meet."""
+    ordered = rows.sort_values("mean", ascending=not higher_is_better, kind="stable")
+    best = ordered.iloc[0]
+    if len(ordered) < 2:
+        return f"{best['model']} has {best['mean']:.3g}"
+    second = ordered.iloc[1]
+    text = f"{best['model']} is ahead with {best['mean']:.3g}, {second['model']} has {second['mean']:.3g}"
+    if pd.isna(best["low"]) or pd.isna(second["low"]):
+        return f"{text}; too few seeds for intervals"
+    apart = best["low"] > second["high"] or best["high"] < second["low"]
+    return f"{text}; their intervals {'are apart' if apart else 'overlap'}"
+
+
+def _pareto(
+    pen: Pen, cells: pd.DataFrame, timing: pd.DataFrame, arrows: dict[str, str]
+) -> tuple[list[Panel], list[str]]:
+    """The panels, and where there is none to draw since the models cost alike."""
+    rows = primary_rows(cells)
+    seconds = {(r["model"], r["task"]): r["train_seconds"] for r in timing.to_dict("records")}
+    axes_of = {"flops_per_token": "FLOPs per token", "params": "parameters", "seconds": "training seconds"}
+    panels = []
+    equal: dict[str, list[str]] = {}
+    for task in dict.fromkeys(task for _, task in rows):
+        for key, name in axes_of.items():
+            points = [
+                (model, seconds.get((model, t)) if key == "seconds" else row[key], row)
+                for (model, t), row in rows.items()
+                if t == task and not pd.isna(row["mean"])
+            ]
+            known = [(model, float(x), row) for model, x, row in points if x is not None and not pd.isna(x)]
+            if len(known) > 1 and _alike([x for _, x, _ in known]):
+                equal.setdefault(name, []).append(str(task))
+            elif known:
+                words = f"{arrows[task]} against {name}, a point per model, with the Pareto front."
+                paint, title = _points(pen, known, name, arrows[task]), f"{task}, by {name}"
+                panels.append(pen.panel(f"cost-{task}-{key}", title, words, paint, _on_front(known)))
+    return panels, [f"{name}: {', '.join(tasks)}" for name, tasks in equal.items()]
+
+
+SAME_COST = 0.05  # costs that differ by less are called equal: budgets are met within 1 %
+
+
+def _alike(costs: Sequence[float]) -> bool:
+    return max(costs) <= (1 + SAME_COST) * min(costs)
+
+
+def _on_front(points: list[tuple[str, float, dict[str, Any]]]) -> str:
+    """Who is on the front."""
+    best = set(front([(x, row["mean"]) for _, x, row in points], bool(points[0][2]["higher_is_better"])))
+    names = [model for model, x, row in points if (x, row["mean"]) in best]
+    return f"On the front by mean: {', '.join(names)}."
+
+
+def _points(
+    pen: Pen, points: list[tuple[str, float, dict[str, Any]]], xlabel: str, ylabel: str
+) -> Callable[[Any], None]:
+    def on(axes: Any) -> None:
+        for model, x, row in points:
+            look = {**pen.look(model), "linestyle": "none", "gid": pen.mark(model)}
+            half = 0.0 if pd.isna(row["high"]) else row["high"] - row["mean"]
+            axes.plot([x], [row["mean"]], markersize=8, label=model, **look)
+            axes.vlines(x, row["mean"] - half, row["mean"] + half, color=look["color"], alpha=0.45, gid=look["gid"])
+        higher = bool(points[0][2]["higher_is_better"])
+        best = front([(x, row["mean"]) for _, x, row in points], higher)
+        axes.step(*zip(*best, strict=True), where="post", color=MUTED, linewidth=1, linestyle=(0, (2, 2)), zorder=0)
+        clamp(axes, pd.DataFrame({"mean": [row["mean"] for _, _, row in points]}))
+        xs = [x for _, x, _ in points]
+        # Never so narrow that costs equal within the budget's tolerance look unlike.
+        room = max(0.12 * (max(xs) - min(xs)), 0.15 * max(xs))
+        axes.set_xlim(max(0.0, min(xs) - room), max(xs) + room)
+        axes.set_xlabel(xlabel)
+        axes.set_ylabel(ylabel)
+        axes.xaxis.set_major_formatter(si())
+        axes.locator_params(axis="x", nbins=5)
+
+    return on
+
+
+def front(points: list[tuple[float, float]], higher_is_better: bool) -> list[tuple[float, float]]:
+    """The points that no other beats on both cost (low) and quality, by rising cost."""
+    kept: list[tuple[float, float]] = []
+    sign = 1 if higher_is_better else -1
+    for x, y in sorted(points, key=lambda p: (p[0], -sign * p[1])):
+        if not kept or sign * y > sign * kept[-1][1]:
+            kept.append((x, y))
+    return kept
+
+
+def si() -> Any:
+    """Ticks such as 12k, 3.5M, 1.2T."""
+    from matplotlib.ticker import EngFormatter
+
+    return EngFormatter(sep="")
+
+
+def _range(pen: Pen, frame: pd.DataFrame, arrows: dict[str, str], up: dict[str, bool]) -> list[Panel]:
+    def paint(part: pd.DataFrame, task: str) -> Callable[[Any], None]:
+        names = [str(split).removeprefix("test/").replace("_", " ") for split in dict.fromkeys(part["split"])]
+
+        def on(axes: Any) -> None:
+            pen.lines(axes, part, "place")
+            clamp(axes, part)
+            axes.set_xticks(range(len(names)), names)
+            axes.margins(x=0.08)
+            axes.set_ylabel(arrows[task])
+
+        return on
+
+    words = "The metric on each test split, a line per model."
+    panels = []
+    for task in arrows:
+        part = frame[frame["task"] == task]
+        if len(part):
+            places = {split: n for n, split in enumerate(dict.fromkeys(part["split"]))}
+            part = part.assign(place=part["split"].map(places)).sort_values("place", kind="stable")
+            caption = _loses(part, "place", up[task])
+            panels.append(pen.panel(f"range-{task}", task, words, paint(part, task), caption))
+    return panels
+
+
+def _loses(part: pd.DataFrame, x: str, higher_is_better: bool) -> str:
+    """Who loses least and most from the first to the last point of a curve."""
+    sign, changes = (1 if higher_is_better else -1), {}
+    for model, line in part.groupby("model", sort=False):
+        ordered = line.sort_values(x, kind="stable")
+        if ordered[x].iloc[0] == part[x].min() and ordered[x].iloc[-1] == part[x].max():
+            changes[str(model)] = sign * float(ordered["mean"].iloc[-1] - ordered["mean"].iloc[0])
+    if len(changes) < 2:
+        return ""
+    least, most = (pick(changes, key=lambda model: changes[model]) for pick in (max, min))
+    return f"From end to end {least} changes by {changes[least]:+.3f}, {most} by {changes[most]:+.3f} (+ = better)."
+
+
+def _curves(pen: Pen, frame: pd.DataFrame, arrows: dict[str, str], up: dict[str, bool]) -> list[Panel]:
+    def paint(part: pd.DataFrame, task: str, axis: str) -> Callable[[Any], None]:
+        def on(axes: Any) -> None:
+            pen.lines(axes, part, "x")
+            clamp(axes, part)
+            relative = axis == "length" and part["x"].max() <= max(curves.LENGTHS.values())
+            axes.set_xlabel({"noise": "noise, % of tokens"}.get(axis, "multiples of length" if relative else axis))
+            xs = sorted(set(part["x"]))
+            if min(xs) > 0 and max(xs) / min(xs) > 30:
+                axes.set_xscale("log", base=2)
+            if len(xs) < 9:
+                axes.set_xticks(xs, [f"{x:g}" for x in xs])
+            axes.set_ylabel(arrows[task])
+
+        return on
+
+    panels = []
+    for (task, axis, _metric), part in frame.groupby(["task", "axis", "metric"], sort=False):
+        words = f"The metric by {axis}, a line per model."
+        title, caption = f"{task}, by {axis}", _loses(part, "x", up[str(task)])
+        paint_on = paint(part, str(task), str(axis))
+        panels.append(pen.panel(f"curve-{task}-{axis}", title, words, paint_on, caption))
+    return panels

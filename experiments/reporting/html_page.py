@@ -1,0 +1,285 @@
+"""A table with all that stands behind it as one self-contained HTML file. Runs nothing.
+
+    python -m experiments.reporting.html_page table=quick [figures=false]
+
+Writes <results_dir>/exports/<table>.html, and each figure as PNG and PDF into exports/figures/<table>/ unless
+figures=false. The page needs no network: style, script, figures and provenance are inside it.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from experiments.store import atomic_files as atomic
+from experiments.command_line import main, values_of
+from experiments.reporting.plot_style import Pen, glyph
+from experiments.analysis.pairwise import duels
+from experiments.errors import UserError
+from experiments.reporting.figures import sections
+from experiments.analysis.frames import Runs, item_interval, primary_by_seed, primary_rows, rows_of
+from experiments.reporting.notes import few_items
+from experiments.planning.plan import Plan
+from experiments.store.records import Record, RunSpec
+from experiments.reporting.grid import Cell, Grid
+from experiments.store.store import Store
+from experiments.analysis.significance import summary
+from experiments.reporting.table import Report, from_records
+
+TEMPLATE = Path(__file__).with_name("report.html.j2")
+FAILURES = 200  # rows of the ledger; the rest is counted
+CELL_RUNS = 100  # runs named behind a cell; the rest is counted
+
+
+def report(arguments: Sequence[str]) -> int:
+    """Write the page.
+
+    Raises:
+        UserError: see experiments.studies.reproduce.
+    """
+    from experiments.studies.reproduce import prepare
+
+    figures = [value.lower() for value in values_of("figures", arguments)]
+    if any(value not in ("true", "false") for value in figures):
+        raise UserError(f"figures is true or false, got {figures[-1]}")
+    plan, _, store, _ = prepare([a for a in arguments if not a.startswith("figures=")])
+    print(f"written: {write_html(plan, store, figures=figures[-1:] != ['false'])}")
+    return 0
+
+
+class Remembering(Store):
+    """A store that reads each record once: table, claims and figures ask for the same ones."""
+
+    def __init__(self, results_dir: str | Path) -> None:
+        super().__init__(results_dir)
+        self._known: dict[str, Record | None] = {}
+
+    def record(self, run: str) -> Record | None:
+        if run not in self._known:
+            self._known[run] = super().record(run)
+        return self._known[run]
+
+
+def write_html(plan: Plan, store: Store, *, figures: bool = False) -> Path:
+    """The page of a plan from the records there are."""
+    store = Remembering(store.root)
+    gc.disable()  # thousands of records are made and none is dropped: the collector would walk all of them in vain
+    try:
+        records = store.records(spec.id for spec in plan.unique())
+    finally:
+        gc.enable()
+    gc.freeze()
+    store.require_sound()
+    name = plan.table.name
+    pen = Pen([e.label for e in plan.table.entries()], store.root / "exports" / "figures" / name if figures else None)
+    target = store.root / "exports" / f"{name}.html"
+    try:
+        atomic.write_text(target, page(context(plan, records, store, pen)))
+    finally:
+        gc.unfreeze()
+    return target
+
+
+def page(values: Mapping[str, Any]) -> str:
+    """The template with the values; all text is escaped but figures and data, which escape themselves."""
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(TEMPLATE.read_text()).render(**values) + "\n"
+
+
+def context(plan: Plan, records: dict[str, Record], store: Store, pen: Pen) -> dict[str, Any]:
+    """All that the template asks for."""
+    built = from_records(plan, records)
+    runs: Runs = [(spec, records.get(spec.id)) for spec in plan.runs]
+    failed = [record for record in records.values() if record.status != "done"]
+    done = len(records) - len(failed)
+    marks = {model: {"name": model, "n": n, "glyph": glyph(n)} for n, model in enumerate(pen.models)}
+    return {
+        "title": f"Table {plan.table.name}",
+        "name": plan.table.name,
+        "header": built.header,
+        "answers": answers(plan, runs, built),
+        "strips": strips(built),
+        "models": list(marks.values()),
+        "marks": marks,
+        "results": built.results,
+        "overall": built.overall,
+        "costs": built.costs,
+        "measured": built.measured,
+        "notes": [note for note in built.notes if not note.startswith(("failed:", "diverged:"))],
+        "claims": claims(store),
+        "sections": sections(pen, runs, plan.table, built.cells, built.timing, store),
+        "failures": [ledger_row(record) for record in failed[:FAILURES]],
+        "failures_left": max(0, len(failed) - FAILURES),
+        "counts": f"{done} of {len(plan.unique())} runs done, {len(failed)} failed",
+        "done": done,
+        "planned": len(plan.unique()),
+        "provenance": provenance_grid(list(records.values())),
+        "data": embedded(cell_data(plan, built, records)),
+    }
+
+
+def answers(plan: Plan, runs: Runs, built: Report) -> list[dict[str, Any]]:
+    """Per task: who is ahead of whom, and whether that is decided, by the rule of bold and no other."""
+    settings = plan.table
+    few = few_items(plan.runs)
+    bold = {row["task"]: row["model"] for row in primary_rows(built.cells).values() if row["best"]}
+    found: list[dict[str, Any]] = []
+    for task in settings.tasks:
+        info = next(spec.task_info for spec, _ in runs if spec.task == task)
+        means = {m: summary(list(v.values())).mean for m, v in primary_by_seed(runs, task).items()}
+        known = {model: mean for model, mean in means.items() if mean is not None}
+        ranked = sorted(known, key=lambda m: known[m], reverse=info.higher_is_better)
+        if len(ranked) < 2:
+            text = f"only {ranked[0]} has results" if ranked else "no result yet"
+            found.append({"task": task, "text": text, "more": "", "won": False})
+            continue
+        first, second = ranked[:2]
+        mine = [run for run in runs if run[0].task == task]
+        least = settings.bold_seeds
+        row = duels(mine, first, second, [task], settings.alpha, settings.confidence, least).iloc[0]
+        more = f"{known[first]:.3f} against {known[second]:.3f} {info.metric.replace('_', ' ')} of {second}."
+        won = bold.get(task) == first
+        if not won and row["seeds"] < row["needed"]:
+            more += f" {row['seeds']} seeds are too few to decide: it needs {row['needed']:.0f}."
+        if not won and not pd.isna(row["detectable"]):
+            more += f" With {row['seeds']}, a gap of {row['detectable']:.3f} is found four times in five."
+        more += f" {few[task]}" if task in few else ""
+        text = f"{first} is best" if won else f"{first} is ahead, not decided"
+        found.append({"task": task, "text": text, "more": more, "won": won})
+    return found
+
+
+def strips(built: Report) -> dict[str, dict[str, float]]:
+    """For each cell of the results where mean, interval and chance lie in its column, in percent of the strip."""
+    cells = built.cells
+    found: dict[str, dict[str, float]] = {}
+    shown = {cell.key[1:] for row in built.results.rows for cell in row if cell.key}
+    for (task, split, metric), part in cells.groupby(["task", "split", "metric"], sort=False):
+        known = part[part["mean"].notna()]
+        if (task, split, metric) not in shown or not len(known):
+            continue
+        ends = [*known["low"].dropna(), *known["high"].dropna(), *known["mean"], *known["chance"].dropna()]
+        low, high = min(ends), max(ends)
+        if known["higher_is_better"].all() and low > -1 and known["mean"].between(0, 1).all():
+            low, high = max(0.0, low), min(1.0, high)
+        wide = (high - low) or 1.0
+        for row in rows_of(known):
+            key = "|".join((row["model"], str(task), str(split), str(metric)))
+            places = {name: row[name] for name in ("mean", "low", "high", "chance") if not pd.isna(row[name])}
+            found[key] = {name: round(100 * min(1.0, max(0.0, (v - low) / wide)), 1) for name, v in places.items()}
+    return found
+
+
+def claims(store: Store) -> list[dict[str, Any]]:
+    """The registered claims and their verdicts, as text."""
+    from experiments.commands.check_claims import claims_frame, registrations
+    from experiments.analysis.claims import judge, load_claims
+
+    registered = load_claims()
+    findings = [judge(name, claim, store, store.root / "benchmarks") for name, claim in registered.items()]
+    rows: list[dict[str, Any]] = []
+    for row in claims_frame(findings, registrations(registered)).to_dict("records"):
+        effect = row["why"]
+        if not pd.isna(row["effect"]):
+            p = "" if pd.isna(row["p"]) else f", p = {row['p']:.2g}"
+            effect = (
+                f"effect {row['effect']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]{p}; hardest: {row['hardest']}"
+            )
+        commit = "" if pd.isna(row["registered"]) else f" in {row['registered']}"
+        count = len(str(row["runs"]).split())
+        rows.append(
+            {
+                **{str(k): v for k, v in row.items()},
+                "effect": effect,
+                "registered": f"{row['hash']}{commit}",
+                "runs": count or "",
+            }
+        )
+    return rows
+
+
+def ledger_row(record: Record) -> dict[str, Any]:
+    """A failed run."""
+    spec, error = record.spec, record.error
+    why = "" if error is None else f"{error.type}: {error.message}"
+    names = {"id": record.id, "model": spec.model, "task": spec.task, "seed": spec.seed}
+    return {**names, "status": record.status, "why": f"{why} (step {record.steps_done} of {spec.steps})"}
+
+
+def cell_data(plan: Plan, built: Report, records: Mapping[str, Record]) -> dict[str, Any]:
+    """What a press on a cell shows: its runs, commits, data and config."""
+    members: dict[tuple[str, str], list[Any]] = {}
+    for spec in plan.runs:
+        members.setdefault((spec.model, spec.task), []).append(spec)
+    cells: dict[str, Any] = {}
+    configs: list[str] = []
+    numbers: dict[tuple[str, str], int] = {}
+    for cell in (cell for row in built.results.rows for cell in row if cell.key):
+        model, task, split, metric = cell.key
+        specs = members[(model, task)]
+        if (model, task) not in numbers:
+            numbers[(model, task)] = len(configs)
+            config = {key: value for key, value in specs[0].config.items() if key != "seed"}
+            configs.append(json.dumps({"config": config, "sizes": specs[0].sizes}, indent=1))
+        left = len(specs) - CELL_RUNS
+        first = specs[0]
+        residuals = ", ".join(f"{key} {value:+.2%}" for key, value in first.budget.residual.items())
+        on = "on budget" if first.budget.on_budget else "off budget"
+        cells["|".join(cell.key)] = {
+            "title": f"{model} on {task}: {cell.text}",
+            "lines": [
+                f"{metric} ({first.task_info.unit}) on {split}; mean over runs that are done"
+                + (f"; the first {CELL_RUNS} of {len(specs)} are shown" if left > 0 else ""),
+                f"budget {first.budget.name} ({first.budget.regime}), {on}: {residuals}",
+                f"data {first.data_fingerprint}",
+            ],
+            "runs": [_run_row(spec, records.get(spec.id), split, metric) for spec in specs[:CELL_RUNS]],
+            "command": f"python -m experiments.commands.why {plan.table.name} {model} {task}",
+            "config": numbers[(model, task)],
+        }
+    return {"cells": cells, "configs": configs}
+
+
+def _run_row(spec: RunSpec, record: Record | None, split: str, metric: str) -> list[Any]:
+    """Id, seed, value, what the items leave open, status, commit, start."""
+    if record is None:
+        return [spec.id, spec.seed, None, None, "no record", None, None]
+    value = record.metrics.get(split, {}).get(metric)
+    commit = (record.provenance.git_commit or "none")[:12] + ("+" if record.provenance.git_dirty else "")
+    shown = None if value is None else f"{value:.4f}"
+    found = item_interval(record, split) if metric == spec.task_info.metric else None
+    items = None if found is None else f"[{found.low:.3f}, {found.high:.3f}]"
+    return [spec.id, spec.seed, shown, items, record.status, commit, record.measured.started]
+
+
+def embedded(values: Any) -> str:
+    """JSON that may stand inside a script element: no text of it can end the element."""
+    return json.dumps(values, separators=(",", ":")).replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def provenance_grid(records: Sequence[Record]) -> Grid:
+    """What the records say of sources, versions and hardware, each distinct answer once."""
+    answers: dict[str, set[str]] = {}
+    for record in records:
+        origin = record.provenance
+        dirty = " (with changes)" if origin.git_dirty else ""
+        answers.setdefault("commit", set()).add(f"{origin.git_commit or 'none'}{dirty}")
+        answers.setdefault("sources", set()).add(origin.code_fingerprint)
+        answers.setdefault("hardware", set()).add(f"{origin.cpu}, {origin.cores} cores, {origin.accelerator}")
+        answers.setdefault(f"data of {record.spec.task}", set()).add(record.spec.data_fingerprint[:16])
+        for package, version in origin.versions.items():
+            answers.setdefault(package, set()).add(version)
+    rows = [[Cell(key), Cell("; ".join(sorted(values)))] for key, values in answers.items()]
+    return Grid("Sources, versions, hardware", ["what", "answer"], rows)
+
+
+if __name__ == "__main__":
+    main(lambda: report(sys.argv[1:]))

@@ -1,0 +1,87 @@
+"""Best-of-k curves: what k trials are expected to find, a line per model; how much of a result is the search.
+
+A sweep draws its own beside its CSV; the report of a table draws those of the sweeps that tuned it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from experiments.reporting.plot_style import Panel, Pen, clamp
+
+if TYPE_CHECKING:
+    from experiments.reporting.figures import Section
+    from experiments.store.store import Store
+
+SUFFIX = "-best-of-k"
+WORDS = (
+    "What the best of k trials is expected to score on validation, over all draws of k from the trials that were made. "
+    "A line that still climbs at its end is a model that more tuning would help."
+)
+
+
+def tuning(pen: Pen, tasks: Mapping[str, str], table: str, store: Store) -> Section:
+    """The section of a report: the curves of every sweep of its table, as far as they are on its tasks.
+
+    Args:
+        pen: draws, with the colours of the table's models.
+        tasks: the table's tasks, and how the metric of each is written.
+        table: the table's name.
+        store: where the sweeps' exports are.
+    """
+    from experiments.reporting.figures import Section
+
+    panels = []
+    for path in sorted((store.root / "exports").glob(f"sweep-*-{table}-*{SUFFIX}.csv")):
+        curve = pd.read_csv(path)
+        known = curve[curve["model"].isin(pen.models) & curve["task"].isin(list(tasks))]
+        panels += curves(pen, known, path.stem.removesuffix(SUFFIX), tasks)
+    missing = [] if panels else [("No sweep of this table yet", f"make sweep SWEEP=lr ARGS=table={table}")]
+    return Section("tuning", "What tuning finds", WORDS, panels, missing)
+
+
+def write(curve: pd.DataFrame, name: str, folder: Path, better: Mapping[str, bool]) -> list[Path]:
+    """Draw a sweep's curves as PNG and PDF into `folder`; returns the files.
+
+    Args:
+        curve: rows of `experiments.analysis.trials.CURVE`.
+        name: the sweep's.
+        folder: made if need be.
+        better: whether more is better, by task.
+    """
+    metrics = dict(zip(curve["task"], curve["metric"], strict=True))
+    labels = {task: f"{metric} {'↑' if better[task] else '↓'}" for task, metric in metrics.items()}
+    pen = Pen(list(dict.fromkeys(curve["model"])), folder)
+    panels = curves(pen, curve, name, labels, legend=True)
+    return [folder / f"{panel.name}.{kind}" for panel in panels for kind in ("png", "pdf")]
+
+
+def curves(pen: Pen, curve: pd.DataFrame, name: str, labels: Mapping[str, str], *, legend: bool = False) -> list[Panel]:
+    """A panel for each task; none where there are fewer than two trials, or no result.
+
+    A page names its models once, a picture of its own has a `legend`.
+    """
+    found = curve.dropna(subset=["expected_best"]).rename(columns={"expected_best": "mean"})
+    found = found.assign(low=float("nan"), high=float("nan"))
+
+    def paint(part: pd.DataFrame, task: str) -> Callable[[Any], None]:
+        def on(axes: Any) -> None:
+            pen.lines(axes, part, "k", band=False)
+            clamp(axes, part)
+            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.set_xlabel("trials k")
+            axes.set_ylabel(f"validation {labels[task]}")
+            if legend:
+                axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=8)
+
+        return on
+
+    return [
+        pen.panel(f"{name}{SUFFIX}-{task}", f"{task}, best of k", WORDS, paint(part, str(task)))
+        for task, part in found.groupby("task", sort=False)
+        if part["k"].max() > 1
+    ]

@@ -1,0 +1,1 @@
+"""Records, run folders, leases, provenance: what is on the disk."""

@@ -1,0 +1,1 @@
+"""What plans, launches, judges and reports; for commands and for Python alike."""

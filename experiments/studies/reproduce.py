@@ -1,0 +1,105 @@
+"""Plan a table, run what is missing, print the table.
+
+    python -m experiments.studies.reproduce table=quick
+    python -m experiments.studies.reproduce table=quick table.seeds=[0,1] trainer.optim.lr=1e-3 launcher.n_jobs=1
+    python -m experiments.studies.reproduce plan=results/plans/quick-0123456789ab.json
+
+Every argument is a Hydra override of conf/config.yaml; `table.*` chooses the runs, the rest applies to each
+of them. `plan=FILE` carries out a plan as it was frozen. Exit codes: 0, 1 (a run failed), 2 (input), 130
+(interrupted).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.command_line import main, values_of
+from experiments.errors import UserError
+from experiments.launching.launch import Launch
+from experiments.planning.plan import Plan, Request, load_plan, plan_for, read_request
+from experiments.planning.settings import LauncherSettings
+from experiments.store.store import Store
+from experiments.training.signals import sigterm_interrupts
+
+
+def reproduce(arguments: Sequence[str], table: dict[str, Any] | None = None) -> int:
+    """The verb: `arguments` are Hydra overrides, `table` the settings of an ad-hoc table.
+
+    Raises:
+        UserError: see experiments.planning.plan; or a corrupt record, which is set aside first.
+    """
+    plan, path, store, launcher = prepare(arguments, table)
+    return conclude(plan, store) if carry(plan, path, store, launcher) else 0
+
+
+def prepare(
+    arguments: Sequence[str], table: dict[str, Any] | None = None, *, read: bool = True
+) -> tuple[Plan, Path, Store, LauncherSettings]:
+    """The plan, its file, the store and the launcher that the arguments ask for.
+
+    Every record is read once, so that a corrupt one shows before anything starts; `read` False leaves that out.
+    """
+    frozen = values_of("plan", arguments)
+    if frozen:
+        others = [a for a in arguments if not a.startswith(("plan=", "launcher", "table="))]
+        if others:
+            raise UserError(f"a plan is frozen: plan=FILE takes launcher options only, not {others[0]}")
+        path = Path(frozen[-1]).absolute()
+        plan = load_plan(path)
+        rest = [a for a in arguments if a.startswith("launcher")]
+        request: Request = read_request(rest, plan.table.model_dump())
+        store = Store(path.parent.parent)
+    else:
+        request = read_request(arguments, table)
+        store = Store(request.results_dir)
+        plan, path = plan_for(request, store)
+    if read:
+        store.records(spec.id for spec in plan.unique())
+        store.require_sound()
+    return plan, path, store, request.launcher
+
+
+def carry(plan: Plan, path: Path, store: Store, launcher: LauncherSettings) -> bool:
+    """Run what is missing; say how to go on when interrupted. False if runs were only submitted."""
+    launch = Launch(plan, path, store, launcher)
+    missing, total = len(launch.missing()), len(plan.unique())
+    print(f"plan {path.name}: {total} runs, {total - missing} over, {missing} to do", file=sys.stderr)
+    try:
+        with sigterm_interrupts():
+            launch.go()
+    except KeyboardInterrupt:
+        left = len(launch.missing())
+        print(f"stopped; {left} of {total} runs are left; the same command goes on from there", file=sys.stderr)
+        raise
+    if not launcher.wait and launch.missing():
+        print(f"submitted; python -m experiments.commands.ledger status plan={path} shows how it goes", file=sys.stderr)
+        return False
+    return True
+
+
+def conclude(plan: Plan, store: Store) -> int:
+    """Print and write the table; 1 if a run has no result."""
+    from experiments.reporting.console import show
+    from experiments.reporting.table import build, write
+
+    report = build(plan, store)
+    show(report, plan.table.name)
+    paths = write(report, plan.table.name, store)
+    print("written: " + ", ".join(str(path) for path in paths))
+    states = {spec.id: store.state(spec.id) for spec in plan.unique()}
+    bad = sorted(run for run, state in states.items() if state != "done")
+    if bad:
+        named = ", ".join(bad[:5]) + (", ..." if len(bad) > 5 else "")
+        print(
+            f"{len(bad)} of {len(states)} runs failed ({named}); see runs/<id>/record.json and log; "
+            "launcher.retry_failed=true runs them again",
+            file=sys.stderr,
+        )
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    main(lambda: reproduce(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""One run: training, selection, evaluation, its record."""

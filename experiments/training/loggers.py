@@ -1,0 +1,270 @@
+"""Mirrors of metrics.jsonl: nothing, CSV, TensorBoard or W&B. No failure of a mirror harms the run.
+
+A mirror reads metrics.jsonl, which a resumed run rewinds to its checkpoint; so it shows every step once, however
+often the run was interrupted. TensorBoard and W&B online follow the run as it goes; CSV and W&B offline are
+written at its end (W&B's offline file loses its last 32 KiB when the process is killed, and cannot be resumed).
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from experiments.planning.settings import LoggerSettings
+from experiments.store import atomic_files as atomic
+from experiments.store.records import Record, RunSpec
+
+
+class Mirror:
+    """Does nothing; the base of the others."""
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """Show metrics of a step."""
+
+    def rewind(self, step: int) -> None:
+        """Forget the steps after `step`: they come again."""
+
+    def finish(self, record: Record | None) -> None:
+        """End of this attempt; with the record if the run is over."""
+
+
+class CsvMirror(Mirror):
+    """Turns metrics.jsonl into metrics.csv at the end: one row per line, the union of all keys as columns."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def finish(self, record: Record | None) -> None:
+        rows = list(read_log(self._folder / "metrics.jsonl"))
+        columns = list(dict.fromkeys(key for row in rows for key in row))
+        target = self._folder / "metrics.csv"
+        tmp = target.with_name(".metrics.csv.tmp")
+        with open(tmp, "w", newline="") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(rows)
+        os.replace(tmp, target)
+
+
+class TensorBoardMirror(Mirror):
+    """Event files in the run's folder `tensorboard`; a resumed run purges what it does again."""
+
+    def __init__(self, spec: RunSpec, folder: Path) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        writer: Any = SummaryWriter
+        self._open: Callable[[int | None], Any] = lambda purge: writer(str(folder / "tensorboard"), purge_step=purge)
+        self._writer: Any = None
+
+    def rewind(self, step: int) -> None:
+        self._writer = self._open(step + 1)
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        self._writer = self._writer or self._open(None)
+        for key, value in metrics.items():
+            self._writer.add_scalar(key, value, step)
+
+    def finish(self, record: Record | None) -> None:
+        if self._writer is not None:
+            for key, value in summary_of(record).items() if record is not None else ():
+                if isinstance(value, float):
+                    self._writer.add_scalar(f"summary/{key}", value, record.steps_done if record else 0)
+            self._writer.close()
+
+
+class WandbMirror(Mirror):
+    """W&B: offline and at the end, unless WANDB_MODE=online is set (without a network, online waits 100 s)."""
+
+    def __init__(self, spec: RunSpec, settings: LoggerSettings, folder: Path) -> None:
+        self._spec, self._settings, self._folder = spec, settings, folder
+        self._online = os.environ.get("WANDB_MODE", "offline") == "online"
+        prepare_wandb(folder.parent.parent)
+        import wandb  # noqa: F401  a missing package shows before the run, not after it
+
+        self._run: Any = self._init() if self._online else None
+
+    def _init(self) -> Any:
+        spec = self._spec
+        return open_wandb(
+            self._settings,
+            self._folder,
+            group=self._settings.group,
+            job_type=spec.model,
+            id=spec.id,
+            name=f"{spec.task}-{spec.model}-{spec.seed}-{spec.id[:6]}",
+            tags=[_tag(spec.model), _tag(spec.task), _tag(spec.budget.name)],
+            config={**spec.config, "sizes": spec.sizes, "steps": spec.steps, "id": spec.id},
+        )
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        if self._run is not None:
+            self._run.log(dict(metrics), step=step)
+
+    def finish(self, record: Record | None) -> None:
+        if record is None and self._run is None:
+            return
+        if self._run is None:
+            self._run = self._init()
+            for row in read_log(self._folder / "metrics.jsonl"):
+                self._run.log({key: value for key, value in row.items() if key != "step"}, step=int(row["step"]))
+        if record is not None:
+            self._run.summary.update(summary_of(record))
+        close_wandb(self._run, record is not None and record.status == "done")
+
+
+def prepare_wandb(root: Path) -> None:
+    """Keep W&B quiet, and out of the home folder."""
+    os.environ.setdefault("WANDB_SILENT", "true")
+    for name in ("WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
+        os.environ.setdefault(name, str(root / ".wandb"))
+        Path(os.environ[name]).mkdir(parents=True, exist_ok=True)
+
+
+def open_wandb(settings: LoggerSettings, folder: Path, *, group: str | None, **options: Any) -> Any:
+    """A W&B run without host, user, paths, arguments, packages, console or code of this machine."""
+    import wandb
+
+    quiet = wandb.Settings(
+        init_timeout=20,
+        host="",
+        console="off",
+        disable_code=True,
+        disable_git=True,
+        disable_job_creation=True,
+        save_code=False,
+        x_disable_meta=True,
+        x_disable_stats=True,
+        x_disable_machine_info=True,
+        x_save_requirements=False,
+    )
+    mode: Any = os.environ.get("WANDB_MODE", "offline")
+    return wandb.init(
+        project=os.environ.get("WANDB_PROJECT", settings.project),
+        group=os.environ.get("WANDB_RUN_GROUP", group),
+        mode=mode,
+        dir=os.environ.get("WANDB_DIR", str(folder)),
+        resume="allow" if mode == "online" else None,
+        settings=quiet,
+        **options,
+    )
+
+
+def close_wandb(run: Any, ok: bool) -> None:
+    """End the run and W&B's service, which writes the end of the file after `finish` has returned."""
+    import wandb
+
+    run.finish(exit_code=0 if ok else 1)
+    wandb.teardown()
+
+
+def summary_of(record: Record) -> dict[str, Any]:
+    """The record as W&B's summary: flat, without the items and the spec, which the config has."""
+    found: dict[str, Any] = {"status": record.status, "steps_done": record.steps_done}
+    found |= {"selected_step": record.selected_step, "result_hash": record.sealed().result_hash}
+    found |= {f"selection/{key}": value for key, value in record.selection.items()}
+    found |= {f"{split}/{key}": value for split, means in record.metrics.items() for key, value in means.items()}
+    for name, part in (("cost", record.spec.cost), ("measured", record.measured), ("provenance", record.provenance)):
+        found |= {f"{name}/{key}": value for key, value in part.model_dump(mode="json").items()}
+    found["budget/on_budget"] = record.spec.budget.on_budget
+    if record.error is not None:
+        found["error"] = f"{record.error.type}: {record.error.message}"
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _tag(text: str) -> str:
+    """W&B takes tags of 1 to 64 characters."""
+    return text[:64] or "-"
+
+
+def read_log(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines of metrics.jsonl."""
+    for line in path.read_text().splitlines() if path.exists() else ():
+        yield json.loads(line)
+
+
+class Safe(Mirror):
+    """Guards another mirror: its first error is said once and ends it."""
+
+    def __init__(self, kind: str, inner: Mirror | None) -> None:
+        self._kind, self._inner = kind, inner
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        if self._inner is not None:
+            try:
+                self._inner.log(metrics, step)
+            except Exception as error:
+                self._off(error)
+
+    def rewind(self, step: int) -> None:
+        if self._inner is not None:
+            try:
+                self._inner.rewind(step)
+            except Exception as error:
+                self._off(error)
+
+    def finish(self, record: Record | None) -> None:
+        if self._inner is not None:
+            try:
+                self._inner.finish(record)
+            except Exception as error:
+                self._off(error)
+
+    def _off(self, error: Exception) -> None:
+        print(f"logger={self._kind} is off: {type(error).__name__}: {error}; the run goes on", flush=True)
+        self._inner = None
+
+
+def _open(settings: LoggerSettings, spec: RunSpec, folder: Path) -> Mirror:
+    if settings.kind == "csv":
+        return CsvMirror(folder)
+    if settings.kind == "tensorboard":
+        return TensorBoardMirror(spec, folder)
+    return WandbMirror(spec, settings, folder)
+
+
+def mirror_for(spec: RunSpec, folder: Path) -> Mirror:
+    """The mirror that the run's logger section asks for."""
+    settings = LoggerSettings.model_validate(spec.config.get("logger", {}))
+    guarded = Safe(settings.kind, None)
+    if settings.kind == "none" or (settings.kind == "wandb" and os.environ.get("WANDB_MODE") == "disabled"):
+        return guarded
+    try:
+        inner = _open(settings, spec, folder)
+    except (Exception, SystemExit) as error:
+        guarded._off(error if isinstance(error, Exception) else RuntimeError(str(error)))
+        return guarded
+    return Safe(settings.kind, inner)
+
+
+class MetricsLog:
+    """metrics.jsonl: one line per logged step, flushed; the run's own account, which the mirror copies."""
+
+    def __init__(self, path: Path | None, mirror: Mirror) -> None:
+        """`path` None is the log of a rank that logs nothing."""
+        self._path, self._mirror = path, mirror
+
+    def rewind(self, step: int) -> None:
+        """Drop the lines after `step`: a resumed run writes them again."""
+        if self._path is not None and self._path.exists():
+            kept = [line for line in self._path.read_text().splitlines() if _step(line) <= step]
+            atomic.write_text(self._path, "".join(f"{line}\n" for line in kept))
+        self._mirror.rewind(step)
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """Append a line and hand it to the mirror."""
+        if self._path is None:
+            return
+        with open(self._path, "a") as file:
+            file.write(json.dumps({"step": step, **metrics}) + "\n")
+        self._mirror.log(metrics, step)
+
+
+def _step(line: str) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")

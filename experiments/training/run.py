@@ -1,0 +1,290 @@
+"""One run, from spec to record.
+
+    python -m experiments.training.run model=ressformer task=chain budget=tiny seed=0
+    python -m experiments.training.run -m model=ressformer,transformer task=chain seed=0,1,2
+
+`execute` is what every launcher calls. Running a finished run again does nothing; a killed one goes on from
+its checkpoint and ends in the same record, bit for bit on a CPU, wall-clock figures aside.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from experiments.launching.run_process import DEATHS, fail_if_dead
+from experiments.planning.settings import TrainerSettings
+from experiments.store.provenance import ROOT, provenance
+from experiments.store.records import ErrorInfo, Measured, Record, RunSpec, Status
+from experiments.store.store import Lost, Progress, Store, no_space
+from experiments.training.signals import Interrupted, StopFlag, stop_flag
+
+if TYPE_CHECKING:
+    from experiments.training.evaluate import Outcome
+
+End = Literal["done", "failed", "diverged", "busy", "interrupted", "blocked"]
+
+
+def execute(spec: RunSpec, store: Store, stop: StopFlag | None = None, deaths: int = DEATHS) -> End:
+    """Run `spec` unless it has a record or another process works on it; write its record.
+
+    Errors of the run become its record (failed, diverged). An interruption and a full or read-only disk leave a
+    checkpoint and no record. A run whose processes died `deaths` times without getting further fails.
+    """
+    try:
+        with store.claim(spec.id) as mine:
+            if not mine:
+                return "busy"
+            known = store.record(spec.id)
+            if known is not None:
+                return known.status
+            return fail_if_dead(spec, store, deaths) or _attempt(spec, store, stop)
+    except OSError as error:
+        return _blocked(spec, error)
+
+
+def _attempt(spec: RunSpec, store: Store, stop: StopFlag | None) -> End:
+    """One attempt under the lease."""
+    store.write_spec(spec)
+    record: Record | None = None
+    with contextlib.nullcontext(stop) if stop is not None else stop_flag() as flag:
+        run = Run(spec, store, flag)
+        try:
+            record = _outcome(run)
+            store.write_record(record)
+        except Interrupted as interruption:
+            print(f"run {spec.id} {interruption}; the same command again goes on from there", flush=True)
+            return "interrupted"
+        except Lost as lost:
+            print(f"{lost}; this one stops", flush=True)
+            return "busy"
+        finally:
+            run.mirror_finish(record)
+    return record.status
+
+
+def _outcome(run: Run) -> Record:
+    """The record of the run, whatever it ended with.
+
+    Raises:
+        Interrupted, Lost, OSError: told to stop; taken over; the disk is full.
+    """
+    try:
+        return run.go()
+    except (Interrupted, Lost):
+        raise
+    except Exception as error:
+        full = no_space(error)
+        if full is not None:
+            raise full from None
+        return run.failure(error)
+
+
+def _blocked(spec: RunSpec, error: OSError) -> End:
+    """The end of a run whose folder takes no more.
+
+    Raises:
+        OSError: `error`, if that is not what happened.
+    """
+    if no_space(error) is None:
+        raise error
+    with contextlib.suppress(OSError):  # the log may be on the same disk
+        print(f"run {spec.id} stopped: {error.strerror}; free the disk and give the same command again", flush=True)
+    return "blocked"
+
+
+class Run:
+    """The state of one execution."""
+
+    def __init__(self, spec: RunSpec, store: Store, stop: StopFlag) -> None:
+        self.spec, self.store, self.stop = spec, store, stop
+        self.settings = TrainerSettings.model_validate(spec.config["trainer"])
+        self.folder = store.folder(spec.id)
+        self.begun = time.perf_counter()
+        self.started = self._first_start()
+        self.steps_done, self.train_seconds = 0, 0.0
+        self.accelerator = "cpu"
+        # Taken at the start: sources may be edited while the run goes on.
+        self.provenance = provenance(threads=self.settings.threads, accelerator="cpu")
+        self.peak: float | None = None
+        self.loss: float | None = None
+        self._mirror: Any = None
+        self._beaten = 0.0
+
+    def go(self) -> Record:
+        """Train, select, evaluate.
+
+        Raises:
+            Interrupted: told to stop.
+            Exception: whatever the task, the model or the training raised.
+        """
+        from experiments.studies.depth_curves import depth_points
+        from experiments.training.fit import fit
+        from experiments.training.graph_sample import keep_graph
+
+        fitted = fit(self)
+        outcomes = fitted.evaluate.all(fitted.module, fitted.splits)
+        self.peak = fitted.peak()
+        keep_graph(fitted, self.folder)
+        record = self._record("done", outcomes, fitted.selected_step, fitted.selection)
+        return record.model_copy(update={"depths": depth_points(fitted, self.spec, self.settings.eval_depths)})
+
+    def failure(self, error: Exception) -> Record:
+        """The record of a run that ended with `error`."""
+        diverged = type(error).__name__ == "Diverged"
+        info = ErrorInfo(
+            type=type(error).__name__,
+            message=scrub(" ".join(str(error).split()) or type(error).__name__),
+            traceback="" if diverged else scrub("".join(traceback.format_exception(error))),
+        )
+        print(
+            f"run {self.spec.id} ({self.spec.model}, {self.spec.task}): {info.type}: {info.message}",
+            flush=True,
+        )
+        return self.ended("diverged" if diverged else "failed", info)
+
+    def ended(self, status: Status, info: ErrorInfo) -> Record:
+        """The record of a run without a result."""
+        return self._record(status, {}, None, {}, info)
+
+    def beat(self, phase: str, step: int, loss: float | None) -> None:
+        """Write the heartbeat, about once a second."""
+        self.loss = loss if loss is not None else self.loss
+        now = time.monotonic()
+        if now - self._beaten >= 1.0 or step in (0, self.spec.steps):
+            self._beaten = now
+            progress = Progress(phase=phase, step=step, total=self.spec.steps, loss=self.loss, time=time.time())
+            self.store.beat(self.spec.id, progress)
+
+    def mirror(self) -> Any:
+        """The mirror of the metrics; opened at first use."""
+        from experiments.training.loggers import mirror_for
+
+        if self._mirror is None:
+            self._mirror = mirror_for(self.spec, self.folder)
+        return self._mirror
+
+    def mirror_finish(self, record: Record | None) -> None:
+        """Close the mirror, with the record if the run is over."""
+        if self._mirror is not None:
+            self._mirror.finish(record)
+
+    def _record(
+        self,
+        status: Status,
+        outcomes: dict[str, Outcome],
+        selected: int | None,
+        selection: dict[str, float],
+        error: ErrorInfo | None = None,
+    ) -> Record:
+        info, seconds = self.spec.task_info, self.train_seconds
+        tokens = self.steps_done * info.batch_size * info.length
+        measured = Measured(
+            started=self.started,
+            finished=utc_now(),
+            wall_seconds=time.perf_counter() - self.begun,
+            train_seconds=seconds,
+            tokens_per_second=tokens / seconds if seconds > 0 else None,
+            peak_memory_mib=self.peak,
+        )
+        return Record(
+            id=self.spec.id,
+            status=status,
+            spec=self.spec,
+            steps_done=self.steps_done,
+            selected_step=selected,
+            selection=selection,
+            metrics={split: outcome.metrics for split, outcome in outcomes.items()},
+            items={split: outcome.items for split, outcome in outcomes.items()},
+            item_weights={s: o.weights for s, o in outcomes.items() if o.weights is not None},
+            provenance=self.provenance.model_copy(update={"accelerator": self.accelerator}),
+            measured=measured,
+            error=error,
+        )
+
+    def _first_start(self) -> str:
+        path = self.folder / "started"
+        if not path.exists():
+            path.write_text(utc_now())
+        return path.read_text()
+
+
+def utc_now() -> str:
+    """ISO 8601, to the second."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def scrub(text: str) -> str:
+    """The text without paths of this machine."""
+    for path, name in (
+        (str(ROOT), "."),
+        (sys.prefix, "<env>"),
+        (sys.base_prefix, "<python>"),
+        (str(Path.home()), "~"),
+    ):
+        text = text.replace(path, name) if len(path) > 1 else text
+    return text
+
+
+def _job(config: Any) -> float | None:
+    from hydra.core.hydra_config import HydraConfig
+
+    from experiments.errors import UserError
+    from experiments.planning.hydra_config import composer
+    from experiments.planning.plan import given_dials, run_spec
+    from experiments.planning.run_spec import Pricer
+    from experiments.training.distributed import join
+    from experiments.training.place import own_place
+
+    choices, pinned = HydraConfig.get().runtime.choices, given_dials(HydraConfig.get().overrides.task)
+    store = Store(str(config.results_dir))
+    with composer():
+        spec = run_spec(config, str(choices["model"]), str(choices["task"]), None, Pricer(), pinned)
+    place = own_place(TrainerSettings.model_validate(spec.config["trainer"]))
+    if not place.first:
+        if not join(store.folder(spec.id), place):
+            raise RunFailed(spec.id)
+        return None
+    end = execute(spec, store)
+    store.require_sound()
+    if end == "interrupted":
+        raise KeyboardInterrupt
+    if end == "blocked":
+        store.require_space()
+        raise UserError(f"run {spec.id} stopped: the disk was full; give the same command again")
+    if end == "busy":
+        raise UserError(f"run {spec.id} is being worked on by another process; wait for it or stop it")
+    record = store.record(spec.id)
+    assert record is not None
+    for split, metrics in record.metrics.items():
+        print(f"{split}: " + ", ".join(f"{key}={value:.4g}" for key, value in metrics.items()))
+    print(f"run {spec.id} {end}: {store.folder(spec.id) / 'record.json'}")
+    if end != "done":
+        raise RunFailed(spec.id)
+    return record.selection.get(spec.task_info.metric)
+
+
+class RunFailed(Exception):
+    """A run ended without a result; its record tells why."""
+
+
+def entry() -> int:
+    """Hydra's main on this module's job."""
+    from experiments.planning.hydra_app import hydra_main
+
+    try:
+        hydra_main("config", _job)
+    except RunFailed:
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    from experiments.command_line import main
+
+    main(entry)
