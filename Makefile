@@ -33,7 +33,7 @@ test: $(STAMP) ## run the quick tests (SLOW=1: the slow ones as well; ARGS=tests
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(JOBS) --dist worksteal -m "$(if $(SLOW),,not slow and )not gpu and not cluster" $(ARGS)
 
 test-cluster: $(STAMP) ## sweeps on a real SLURM and a real Ray on this machine, with a job killed (docs/clusters.md)
-	OMP_NUM_THREADS=1 $(PY) -m pytest -q -m cluster tests/experiments/test_cluster.py $(ARGS)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -m cluster tests/experiments/launching/test_cluster.py $(ARGS)
 
 lint: $(STAMP) ## ruff and mypy (FIX=1: repair and format what can be)
 	$(if $(FIX),$(PY) -m ruff check --fix .,$(PY) -m ruff check .)
@@ -41,28 +41,28 @@ lint: $(STAMP) ## ruff and mypy (FIX=1: repair and format what can be)
 	$(PY) -m mypy
 
 reproduce-table: $(STAMP) ## run what is missing of a table and print it (TABLE=quick, smoke, ...; DRY=1: its cost)
-	$(PY) -m experiments.$(if $(DRY),ledger plan,reproduce) table=$(TABLE) $(ARGS)
+	$(PY) -m experiments $(if $(DRY),plan,reproduce) table=$(TABLE) $(ARGS)
 
 sweep: $(STAMP) ## turn one dial on a fixed budget (SWEEP=name)
-	$(PY) -m experiments.studies.sweep $(if $(SWEEP),sweep=$(SWEEP)) $(ARGS)
+	$(PY) -m experiments sweep $(if $(SWEEP),sweep=$(SWEEP)) $(ARGS)
 
 compare: $(STAMP) ## two models, paired, on one budget (A=model B=model BUDGET=name TASKS=task,task)
-	$(PY) -m experiments.studies.compare $(if $(A),a=$(A)) $(if $(B),b=$(B)) $(if $(BUDGET),budget=$(BUDGET)) $(if $(TASKS),'tasks=[$(TASKS)]') $(ARGS)
+	$(PY) -m experiments compare $(if $(A),a=$(A)) $(if $(B),b=$(B)) $(if $(BUDGET),budget=$(BUDGET)) $(if $(TASKS),'tasks=[$(TASKS)]') $(ARGS)
 
 check-claims: $(STAMP) ## the registered claims and the records' verdicts on them
-	$(PY) -m experiments.commands.check_claims $(ARGS)
+	$(PY) -m experiments check-claims $(ARGS)
 
 export: $(STAMP) ## write the table and the raw records as CSV to results/exports (TABLE=quick)
-	$(PY) -m experiments.reporting.csv_export table=$(TABLE) $(ARGS)
+	$(PY) -m experiments export table=$(TABLE) $(ARGS)
 
 report: $(STAMP) ## build the readable report from the records (TABLE=quick)
-	$(PY) -m experiments.reporting.html_page table=$(TABLE) $(ARGS)
+	$(PY) -m experiments report table=$(TABLE) $(ARGS)
 
 budgets: $(STAMP)
-	$(PY) -m experiments.planning.solve lock $(ARGS)
+	$(PY) -m experiments budget lock $(ARGS)
 
 sync: $(STAMP) ## print the commands that upload the offline W&B runs, the report's included
-	@$(PY) -m experiments.commands.sync $(ARGS)
+	@$(PY) -m experiments sync $(ARGS)
 
 clean: ## remove caches; CONFIRM=1 removes all of results/ but reference, too
 	find . \( -name .venv -o -name .git \) -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +

@@ -79,7 +79,7 @@ fi
   task.batch_size=2 task.n_validation=4 task.n_test=4 trainer.compile=false)
 # The slice ends by the clock, not by the budget: 130 and 124 are its ordinary ends.
 part slice $((SLICE + 120)) bash -c 'timeout --signal=INT "$0" "${@:1}"; c=$?; case $c in 0|124|130) exit 0;; *) exit $c;; esac' \
-  "$SLICE" "$PYTHON" -m experiments.commands.ledger run "${slice[@]}"
+  "$SLICE" "$PYTHON" -m experiments reproduce "${slice[@]}"
 (IFS=,; printf '{"device": "%s", "rehearsal": %s, "parts": [%s]}\n' "$DEVICE" "$([ -n "$REHEARSE" ] && echo true || echo false)" "${stages[*]}") >"$out/summary.json"
 cat "$out/summary.md"
 exit $failed

@@ -24,10 +24,11 @@ from typing import Any
 import torch
 
 from experiments.errors import UserError
+from experiments.planning.budget import Budget
 from experiments.planning.hydra_config import composed, composer, options, plain
 from experiments.planning.instantiate import build_decoder, build_model_config, build_task, model_shape
 from experiments.planning.run_spec import require_order
-from experiments.planning.solve import Budget, solve
+from experiments.planning.solve import solve
 from experiments.training.callbacks import seed_all
 from experiments.training.evaluate import Evaluator
 from ressformer.module import OptimConfig, SequenceModule

@@ -24,16 +24,18 @@ from torch import Tensor
 from benchmarks.gpt2 import GPT2, optimizer
 from benchmarks.measure import Report, enter, in_fresh_process, interleaved, machine, peak_kib, positive, shown
 from experiments.errors import UserError
+from experiments.planning.budget import Budget
 from experiments.planning.hydra_config import composed, composer, options, plain
 from experiments.planning.instantiate import build_model_config
 from experiments.planning.plan import run_spec
 from experiments.planning.run_spec import Pricer
-from experiments.planning.solve import Budget, Solution, solve
+from experiments.planning.solution import Solution
+from experiments.planning.solve import solve
 from experiments.store.store import Store
 from experiments.training.callbacks import Account, Keeper
+from experiments.training.distributed import ALONE
 from experiments.training.fit import make_trainer, quiet_lightning
 from experiments.training.loggers import MetricsLog
-from experiments.training.place import ALONE
 from experiments.training.run import Run
 from experiments.training.signals import StopFlag
 from ressformer.cost import Shape

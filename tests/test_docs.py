@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from experiments.__main__ import VERBS
 from experiments.planning.hydra_config import composed, composer, options
 from experiments.planning.settings import TableSettings
 
@@ -38,6 +39,8 @@ def test_the_command_exists_and_composes(page: str, command: str) -> None:
         done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True, env=env)
         words = shlex.split(done.stdout.strip().splitlines()[-1])
     assert words[0].endswith("python") and words[1] == "-m"
+    if words[2] == "experiments":
+        assert words.pop(3) in VERBS, command
     assert importlib.util.find_spec(words[2]) is not None
     with composer():
         for word in (word for word in words[3:] if "=" in word):

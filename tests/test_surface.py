@@ -17,6 +17,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from experiments.__main__ import VERBS as VERBS_OF_THE_PROGRAM
+
 ROOT = Path(__file__).resolve().parent.parent
 VERBS = [
     *("install", "test", "test-cluster", "lint"),
@@ -74,22 +76,22 @@ def test_make_alone_prints_the_verbs() -> None:
 @pytest.mark.parametrize(
     ("words", "command"),
     [
-        (["reproduce-table"], ".venv/bin/python -m experiments.studies.reproduce table=quick"),
-        (["reproduce-table", "TABLE=smoke", "ARGS=a=1 b=2"], "experiments.studies.reproduce table=smoke a=1 b=2"),
-        (["sweep", "SWEEP=k"], "experiments.studies.sweep sweep=k"),
-        (["compare", "A=x", "B=y", "BUDGET=tiny"], "experiments.studies.compare a=x b=y budget=tiny"),
-        (["compare", "TASKS=chain,listops"], "experiments.studies.compare 'tasks=[chain,listops]'"),
-        (["export"], "experiments.reporting.csv_export table=quick"),
-        (["report", "TABLE=cpu"], "experiments.reporting.html_page table=cpu"),
+        (["reproduce-table"], ".venv/bin/python -m experiments reproduce table=quick"),
+        (["reproduce-table", "TABLE=smoke", "ARGS=a=1 b=2"], "experiments reproduce table=smoke a=1 b=2"),
+        (["sweep", "SWEEP=k"], "experiments sweep sweep=k"),
+        (["compare", "A=x", "B=y", "BUDGET=tiny"], "experiments compare a=x b=y budget=tiny"),
+        (["compare", "TASKS=chain,listops"], "experiments compare 'tasks=[chain,listops]'"),
+        (["export"], "experiments export table=quick"),
+        (["report", "TABLE=cpu"], "experiments report table=cpu"),
     ],
 )
 def test_verb_runs_its_program(words: list[str], command: str) -> None:
     assert " ".join(command.split()) in " ".join(dry(*words).split())
 
 
-@pytest.mark.parametrize("verb", ["reproduce", "sweep", "compare", "check_claims", "export", "report"])
+@pytest.mark.parametrize("verb", VERBS_OF_THE_PROGRAM)
 def test_program_of_a_verb_exists(verb: str) -> None:
-    assert importlib.util.find_spec(f"experiments.{verb}") is not None
+    assert importlib.util.find_spec(f"experiments.commands.{verb.replace('-', '_')}") is not None
 
 
 def test_the_tests_of_make_test_are_the_quick_ones() -> None:
@@ -150,6 +152,81 @@ def test_arrows(package: str) -> None:
             hit = {name.split(".")[0] for name in names} & OWN - ARROWS[package] - {package}
             wrong += [f"{path.relative_to(ROOT)}:{node.lineno} imports {name}" for name in sorted(hit)]
     assert not wrong
+
+
+FLAT = {"__init__", "__main__", "errors", "train"}  # of experiments/; all else lies in a room
+BELOW = {  # room -> the rooms that it may import
+    "store": set(),
+    "planning": {"store"},
+    "training": {"store", "planning"},
+    "launching": {"store", "planning", "training"},
+    "analysis": {"store", "planning"},
+    "reporting": {"store", "planning", "analysis"},
+    "studies": {"store", "planning", "training", "launching", "analysis", "reporting"},
+}
+BELOW["commands"] = {*BELOW, "studies"}
+
+
+def imports(path: Path) -> Iterator[tuple[ast.stmt, bool, list[str]]]:
+    """The imports of a file: the node, whether it runs when the file is loaded, the modules that it may mean."""
+    tree = ast.parse(path.read_text())
+    typing = [node for node in tree.body if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)]
+    seen = {id(node) for block in typing for node in ast.walk(block)} | {id(node) for node in tree.body}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield node, id(node) in seen, [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node, id(node) in seen, [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+
+
+def modules() -> dict[str, Path]:
+    """The modules of experiments/ by name; a package is named by its `__init__`."""
+    return {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in (ROOT / "experiments").rglob("*.py")
+    }
+
+
+def test_rooms_import_only_what_is_below_them() -> None:
+    assert {path.stem for path in (ROOT / "experiments").glob("*.py")} == FLAT
+    wrong = []
+    for name, path in modules().items():
+        room = name.split(".")[1]
+        for node, _, targets in imports(path):
+            rooms = {
+                found.split(".")[1] for found in targets if found.startswith("experiments.") and found in modules()
+            }
+            if room in BELOW and (bad := rooms & set(BELOW) - BELOW[room] - {room}):
+                wrong.append(f"{path.relative_to(ROOT)}:{node.lineno} imports {', '.join(bad)}")
+            if path.name == "__init__.py" and room in BELOW:
+                wrong.append(f"{path.relative_to(ROOT)}:{node.lineno} hands names on")
+    assert not wrong
+
+
+def test_no_file_imports_itself_by_way_of_others() -> None:
+    """Imports inside functions count: what is hidden is a circle all the same."""
+    known = modules()
+    graph = {
+        name: {t for _, _, ts in imports(path) for t in ts if t in known and t != name} for name, path in known.items()
+    }
+    done: set[str] = set()
+    while ready := {name for name, targets in graph.items() if name not in done and targets <= done}:
+        done |= ready
+    assert not set(graph) - done
+
+
+def test_imports_inside_functions_are_few_and_say_why() -> None:
+    """Each says in a comment, in its line or above, which slow or missing library makes it wait."""
+    hidden = silent = 0
+    for path in modules().values():
+        lines = path.read_text().splitlines()
+        ends = 0
+        for node, loaded, _ in imports(path):
+            if not loaded:
+                hidden += 1
+                said = "#" in lines[node.lineno - 1] or lines[node.lineno - 2].lstrip().startswith("#")
+                silent += not said and node.lineno != ends + 1  # a comment holds for the lines that follow it
+                ends = node.lineno
+    assert hidden <= 40 and silent == 0
 
 
 def test_no_file_is_long_without_a_reason() -> None:

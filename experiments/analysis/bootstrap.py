@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # loads its parts when they are first asked for
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
@@ -26,9 +27,7 @@ def normalised(value: float, chance: float, higher_is_better: bool) -> float:
 
 def iqm(scores_ST: Floats) -> float:
     """Interquartile mean: the mean of the middle half of all S x T scores (25 % trimmed at each end)."""
-    from scipy.stats import trim_mean
-
-    return float(trim_mean(np.asarray(scores_ST, dtype=np.float64).ravel(), 0.25))
+    return float(scipy.stats.trim_mean(np.asarray(scores_ST, dtype=np.float64).ravel(), 0.25))
 
 
 def seed_of(*arrays: Floats) -> int:
@@ -57,9 +56,7 @@ def stratified_bootstrap(
         raise ValueError(f"a bootstrap over seeds needs at least 2 of them, got {scores.shape[0]}")
     found = resampled(scores, statistic, reps)
     z = widened(scores.shape[0], scores.shape[1], confidence)
-    from scipy.stats import norm
-
-    tail = float(norm.sf(z))
+    tail = float(scipy.stats.norm.sf(z))
     if tail * reps >= 5:
         low, high = np.quantile(found, [tail, 1 - tail])
         return float(low), float(high)
@@ -69,9 +66,7 @@ def stratified_bootstrap(
 
 def widened(seeds: int, tasks: int, confidence: float) -> float:
     """The quantile, in standard deviations of a bootstrap over `seeds` in each of `tasks`, that gives `confidence`."""
-    from scipy.stats import t
-
-    return float(t.ppf(0.5 + confidence / 2, tasks * (seeds - 1)) * np.sqrt(seeds / (seeds - 1)))
+    return float(scipy.stats.t.ppf(0.5 + confidence / 2, tasks * (seeds - 1)) * np.sqrt(seeds / (seeds - 1)))
 
 
 def resampled(scores_ST: Floats, statistic: Callable[[Floats], float], reps: int) -> Floats:
@@ -91,13 +86,11 @@ def probability_of_improvement(a_ST: Floats, b_ST: Floats) -> float:
 
     Both are matrices in which higher is better, with the same tasks (columns).
     """
-    from scipy.stats import mannwhitneyu
-
     a, b = np.asarray(a_ST, dtype=np.float64), np.asarray(b_ST, dtype=np.float64)
     if a.shape[1] != b.shape[1]:
         raise ValueError(f"the two must have the same tasks, got {a.shape[1]} and {b.shape[1]}")
     shares = [
-        mannwhitneyu(a[:, t], b[:, t], method="asymptotic").statistic / (a.shape[0] * b.shape[0])
+        scipy.stats.mannwhitneyu(a[:, t], b[:, t], method="asymptotic").statistic / (a.shape[0] * b.shape[0])
         for t in range(a.shape[1])
     ]
     return float(np.mean(shares))
@@ -111,9 +104,7 @@ def performance_profile(scores_ST: Floats, levels: Floats) -> Floats:
 
 def wilson(successes: float, n: float, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson's score interval of a share: what the finite number of test items alone leaves open."""
-    from scipy.special import ndtri
-
-    z = float(ndtri(0.5 + confidence / 2))
+    z = float(scipy.special.ndtri(0.5 + confidence / 2))
     p, spread = successes / n, 1 + z * z / n
     centre = (p + z * z / (2 * n)) / spread
     half = z / spread * float(np.sqrt(p * (1 - p) / n + z * z / (4 * n * n)))
@@ -166,19 +157,19 @@ def minimum_detectable_effect(sd: float, n: int, alpha: float = 0.05, power: flo
     Raises:
         ValueError: fewer than two pairs.
     """
-    from scipy.optimize import brentq
-    from scipy.stats import nct, t
-
     if n < 2:
         raise ValueError(f"a paired test needs at least 2 pairs, got {n}")
-    limit = t.ppf(1 - alpha / 2, n - 1)
+    limit = scipy.stats.t.ppf(1 - alpha / 2, n - 1)
 
     def missing(effect: float) -> float:
         shift = effect * np.sqrt(n)
         # The other tail is below alpha / 2, and scipy has no number for it where it is below rounding.
-        return float(nct.sf(limit, n - 1, shift) + np.nan_to_num(nct.cdf(-limit, n - 1, shift))) - power
+        return (
+            float(scipy.stats.nct.sf(limit, n - 1, shift) + np.nan_to_num(scipy.stats.nct.cdf(-limit, n - 1, shift)))
+            - power
+        )
 
     high = float(limit) / np.sqrt(n)
     while missing(high) < 0:
         high *= 1.3
-    return sd * float(brentq(missing, 1e-9, high))
+    return sd * float(scipy.optimize.brentq(missing, 1e-9, high))

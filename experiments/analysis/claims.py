@@ -1,7 +1,6 @@
 """Claims, written down as inequalities before the runs, and the verdicts of the records on them.
 
-`make check-claims` is experiments.commands.check_claims. The rule of a verdict stands in the head of claims.yaml. Nothing is
-run: a claim whose table has no plan or too few records is "not run".
+`make check-claims` prints them. The rule of a verdict stands in the head of claims.yaml. Nothing is run: a claim whose table has no plan or too few records is "not run".
 """
 
 from __future__ import annotations
@@ -12,16 +11,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
+import scipy  # loads its parts when they are first asked for
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from experiments.store import atomic_files as atomic
-from experiments.errors import UserError
 from experiments.analysis.pace import seconds_saved
+from experiments.analysis.significance import holm, one_sided_p, summary
+from experiments.errors import UserError
 from experiments.planning.plan import plan_with, plans_of
+from experiments.store import atomic_files as atomic
 from experiments.store.records import Record
 from experiments.store.store import Store
-from experiments.analysis.significance import holm, one_sided_p, summary
 
 FILE = Path(__file__).resolve().parents[1] / "claims.yaml"
 Verdict = Literal["supported", "refuted", "underpowered", "not run", "withdrawn"]
@@ -224,8 +224,6 @@ def _verdict(claim: Claim, found: Sequence[tuple[str, list[float]]]) -> dict[str
 
 def _judge_exponent(base: Mapping[str, Any], claim: Claim, source: Source, folder: Path) -> Finding:
     """Slope of log y over log x by least squares, with its t-interval, against the bound."""
-    from scipy.stats import linregress, t
-
     assert claim.exponent_below is not None
     path = folder / source.csv
     if not path.is_file():
@@ -238,8 +236,8 @@ def _judge_exponent(base: Mapping[str, Any], claim: Claim, source: Source, folde
     if len(rows) < 4:
         return Finding(**base, verdict="not run", why=f"{len(rows)} points in {source.csv}, at least 4 are needed")
     logs = [[math.log(value) for value in rows[key]] for key in (source.x, source.y)]
-    fit = linregress(*logs)
-    half = float(t.ppf(1 - claim.alpha, len(rows) - 2)) * float(fit.stderr)
+    fit = scipy.stats.linregress(*logs)
+    half = float(scipy.stats.t.ppf(1 - claim.alpha, len(rows) - 2)) * float(fit.stderr)
     low, high = float(fit.slope) - half, float(fit.slope) + half
     verdict: Verdict = (
         "supported" if high <= claim.exponent_below else "refuted" if low > claim.exponent_below else "underpowered"

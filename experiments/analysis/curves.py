@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -17,9 +17,9 @@ import pandas as pd
 from experiments.analysis.frames import Runs
 from experiments.analysis.run_details import flops_of_step, log_lines
 from experiments.analysis.significance import summary
-from experiments.store.records import Record, RunSpec
+from experiments.store.graph_file import Sample, read_graph
+from experiments.store.records import DepthPoint, Record, RunSpec
 from experiments.store.store import Store
-from experiments.training.graph_sample import Sample, read_graph
 
 POINT = re.compile(r"(?:^|[/_])(?P<axis>[a-z]+)[_=]?(?P<x>\d+(?:\.\d+)?)$")
 LENGTHS = {"test/len_eighth": 0.125, "test/len_quarter": 0.25, "test/len_half": 0.5}
@@ -28,6 +28,10 @@ ORIGIN = {"noise": 0.0, "length": 1.0}  # where test/id stands on the axis of sp
 DEPTH = "depth"
 LOGGED_SEEDS = 10  # runs of a cell whose logs are read; the band of more is no narrower to the eye
 CURVE_COLUMNS = ["task", "model", "axis", "metric", "x", "mean", "low", "high", "n"]
+DEPTH_COLUMNS = [
+    *("model", "task", "split", "metric", "primary", "depth", "trained_depth", "flops_per_token", "train_flops"),
+    *("n", "mean", "sd", "low", "high"),
+]
 STEP = re.compile(r"^train/(?P<what>support|support_full|load_max|edge_turnover|cosine)/(?P<step>\d+)$")
 
 
@@ -142,3 +146,30 @@ def samples(runs: Runs, store: Store) -> dict[tuple[str, str], Sample]:
         if (spec.model, spec.task) not in found and (sample := read_graph(store.folder(spec.id))) is not None:
             found[(spec.model, spec.task)] = sample
     return found
+
+
+def depth_rows(records: Sequence[Record], confidence: float = 0.95) -> list[dict[str, Any]]:
+    """Points of the curves: mean over seeds with interval (three seeds or more), in the order of the records."""
+    cells: dict[tuple[str, str, str, str, int], list[tuple[Record, DepthPoint, float]]] = {}
+    for record in records:
+        for point in record.depths:
+            for split, metrics in point.metrics.items():
+                for metric, value in metrics.items():
+                    key = (record.spec.model, record.spec.task, split, metric, point.depth)
+                    cells.setdefault(key, []).append((record, point, value))
+    rows = []
+    for (model, task, split, metric, depth), found in cells.items():
+        spec, point = found[0][0].spec, found[0][1]
+        short = summary([value for _, _, value in found], confidence)
+        rows.append(
+            {
+                **{"model": model, "task": task, "split": split, "metric": metric, "depth": depth},
+                "primary": metric == spec.task_info.metric,
+                "trained_depth": spec.cost.eval_depth,
+                "flops_per_token": point.flops_forward / spec.task_info.length,
+                "train_flops": spec.cost.flops_train,
+                "n": len(found),
+                **{key: getattr(short, key) for key in ("mean", "sd", "low", "high")},
+            }
+        )
+    return rows

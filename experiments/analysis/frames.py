@@ -1,6 +1,9 @@
 """Records as tidy pandas frames: the only thing that tables and exports are made from.
 
-`metrics_frame` has one row per run x split x metric, `cells_frame` one per model x task x split x metric.
+`cells_frame` has one row per model x task x split x metric, `aggregate_frame` one per model over all tasks: the IQM of
+normalised scores (0 = chance, 1 = perfection, on test/id, primary metric), and how often a model beats the first one.
+
+Shapes: S seeds, T tasks.
 """
 
 from __future__ import annotations
@@ -8,10 +11,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from experiments.analysis.bootstrap import ItemInterval, share_interval
-from experiments.analysis.significance import summary
+from experiments.analysis.bootstrap import (
+    Floats,
+    ItemInterval,
+    iqm,
+    normalised,
+    probability_of_improvement,
+    share_interval,
+    stratified_bootstrap,
+)
+from experiments.analysis.significance import MIN_SEEDS, summary
+from experiments.planning.settings import TableSettings
 from experiments.store.records import Record, RunSpec
 
 CELL_COLUMNS = [
@@ -21,17 +34,9 @@ CELL_COLUMNS = [
     *("params", "params_total", "params_active", "flops_per_token", "train_flops", "train_flops_counted"),
     *("steps", "helps", "data_fingerprint", "eval_depth", "flops_eval_per_token"),
 ]
+AGGREGATE_COLUMNS = ["table", "model", "tasks", "seeds", "iqm", "low", "high", "beats", "beats_share"]
 TIMING_COLUMNS = [
-    *(
-        "table",
-        "model",
-        "task",
-        "n_ok",
-        "tokens_per_second",
-        "peak_memory_mib",
-        "train_seconds",
-        "wall_seconds",
-    ),
+    *("table", "model", "task", "n_ok", "tokens_per_second", "peak_memory_mib", "train_seconds", "wall_seconds"),
 ]
 Column = tuple[str, str, str]  # task, split, metric
 Runs = Sequence[tuple[RunSpec, Record | None]]
@@ -110,7 +115,7 @@ def item_interval(record: Record, split: str, confidence: float = 0.95) -> ItemI
 
 
 def helps(sizes: Mapping[str, Any]) -> str:
-    """The helps a model uses that its faithful arm does without, e.g. `short_conv=4`."""
+    """The helps a model uses that its faithful variant does without, e.g. `short_conv=4`."""
     found = []
     for key, value in sizes.items():
         if isinstance(value, Mapping):
@@ -180,3 +185,39 @@ def _figures(spec: RunSpec, split: str, metric: str, values: Sequence[float], co
         "chance": chance,
         "above_chance": above,
     }
+
+
+def scores(runs: Runs, settings: TableSettings) -> dict[str, Floats]:
+    """Per model, normalised scores [S, T] over the seeds that every task has; models that lack any are absent."""
+    infos = {spec.task: spec.task_info for spec, _ in runs}
+    if any("test/id" not in infos[task].chance for task in settings.tasks):
+        return {}
+    values = {task: primary_by_seed(runs, task) for task in settings.tasks}
+    found = {}
+    for entry in settings.entries():
+        columns = [values[task].get(entry.label, {}) for task in settings.tasks]
+        common = sorted(set.intersection(*(set(column) for column in columns)))
+        if common:
+            found[entry.label] = np.array([[column[seed] for column in columns] for seed in common])
+    for t, task in enumerate(settings.tasks):
+        info = infos[task]
+        for matrix_ST in found.values():
+            matrix_ST[:, t] = [normalised(v, info.chance["test/id"], info.higher_is_better) for v in matrix_ST[:, t]]
+    return found
+
+
+def aggregate_frame(runs: Runs, settings: TableSettings) -> pd.DataFrame:
+    """One row per model in the table's order; empty where a task has no chance level or one task is all there is."""
+    found = scores(runs, settings) if len(settings.tasks) > 1 else {}
+    first = next((entry.label for entry in settings.entries() if entry.label in found), None)
+    rows: list[dict[str, Any]] = []
+    for model, matrix_ST in found.items():
+        low: float | None = None
+        high: float | None = None
+        if matrix_ST.shape[0] >= MIN_SEEDS:
+            low, high = stratified_bootstrap(matrix_ST, confidence=settings.confidence)
+        beats = None if model == first or first is None else probability_of_improvement(matrix_ST, found[first])
+        shape = {"tasks": matrix_ST.shape[1], "seeds": matrix_ST.shape[0]}
+        figures = {"iqm": iqm(matrix_ST), "low": low, "high": high, "beats": first, "beats_share": beats}
+        rows.append({"table": settings.name, "model": model, **shape, **figures})
+    return pd.DataFrame(rows, columns=AGGREGATE_COLUMNS)

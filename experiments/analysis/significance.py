@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+import scipy  # loads its parts when they are first asked for
+
 MIN_SEEDS = 3  # fewer seeds give no interval and no p
 BOLD_SEEDS = 5  # fewer seeds give no verdict
 GAP_SHARE = 0.2  # of the way from chance to perfection: what a gap between groups of seeds spans at least
@@ -45,9 +47,8 @@ def summary(values: Sequence[float], confidence: float = 0.95) -> Summary:
     sd = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
     if n < MIN_SEEDS:
         return Summary(n=n, mean=mean, sd=sd, low=None, high=None)
-    from scipy.special import stdtrit  # what scipy.stats.t asks, without its checks: many cells ask this
-
-    half = float(stdtrit(n - 1, 0.5 + confidence / 2)) * sd / math.sqrt(n)
+    # What scipy.stats.t asks, without its checks: many cells ask this.
+    half = float(scipy.special.stdtrit(n - 1, 0.5 + confidence / 2)) * sd / math.sqrt(n)
     return Summary(n=n, mean=mean, sd=sd, low=mean - half, high=mean + half)
 
 
@@ -74,9 +75,7 @@ def one_sided_p(differences: Sequence[float]) -> float:
 
 def _tail(mean: float, sd: float, n: int) -> float:
     """P(T >= mean / (sd / sqrt(n))) of Student's t with n - 1 degrees of freedom."""
-    from scipy.special import stdtr
-
-    return float(stdtr(n - 1, -mean / (sd / math.sqrt(n))))
+    return float(scipy.special.stdtr(n - 1, -mean / (sd / math.sqrt(n))))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

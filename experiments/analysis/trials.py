@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from experiments.analysis.bestof import best_of_k
+from experiments.analysis.significance import summary
 from experiments.planning.plan import Plan
+from experiments.planning.trial_points import VARIANT, points_of
 from experiments.store.records import Record, RunSpec
 
+RANKING = ["task", "rank", "trial", "metric", "mean", "sd", "n_ok", "n_launched", "steps", "params"]
 TRIALS = ["model", "task", "trial", "status", "metric", "validation", "n_ok", "train_flops", "on_budget"]
 BEST = ["model", "task", "trial", "metric", "validation", "trials", "trials_ok", "tuning_flops", "overrides"]
 CURVE = ["model", "task", "k", "metric", "expected_best", "p_none"]
-ARM = "arm"  # the key of the points of a sweep of arms: a trial's overrides in one string
 Points = Mapping[str, Mapping[str, Any]]  # by row label, "MODEL #TRIAL"
-
-
-def trial_entries(
-    models: Sequence[Mapping[str, Any]], trials: Mapping[str, Sequence[Sequence[str]]]
-) -> list[dict[str, Any]]:
-    """A row of the plan for each model and trial; `trials` holds the overrides of each, by the model's label."""
-    return [
-        {
-            "label": f"{entry['label']} #{number}",
-            "model": entry["model"],
-            "overrides": [*entry.get("overrides", []), *overrides],
-        }
-        for entry in models
-        for number, overrides in enumerate(trials[entry["label"]])
-    ]
 
 
 def trial_rows(plan: Plan, records: Mapping[str, Record], points: Points) -> list[dict[str, Any]]:
@@ -59,15 +47,6 @@ def trial_rows(plan: Plan, records: Mapping[str, Record], points: Points) -> lis
             }
         )
     return rows
-
-
-def points_of(plan: Plan, keys: Sequence[str]) -> dict[str, dict[str, str]]:
-    """The point of each row, read from the overrides of a tuning's plan; `keys` are those of its space, or ARM."""
-    points: dict[str, dict[str, str]] = {}
-    for entry in plan.table.entries():
-        given = dict(override.split("=", 1) for override in entry.overrides) | {ARM: " ".join(entry.overrides)}
-        points[entry.label] = {key: given[key] for key in keys}
-    return points
 
 
 def higher_is_better(plan: Plan) -> dict[str, bool]:
@@ -116,7 +95,7 @@ def chosen(rows: Sequence[Mapping[str, Any]], better: Mapping[str, bool], keys: 
 
 
 def _overrides(row: Mapping[str, Any], keys: Sequence[str]) -> str:
-    return str(row[ARM]) if list(keys) == [ARM] else " ".join(f"{key}={row[key]}" for key in keys)
+    return str(row[VARIANT]) if list(keys) == [VARIANT] else " ".join(f"{key}={row[key]}" for key in keys)
 
 
 def curve_rows(rows: Sequence[Mapping[str, Any]], better: Mapping[str, bool]) -> list[dict[str, Any]]:
@@ -127,3 +106,71 @@ def curve_rows(rows: Sequence[Mapping[str, Any]], better: Mapping[str, bool]) ->
         for (model, task), mine in _cells(rows).items()
         for point in best_of_k([row["validation"] for row in mine], higher_is_better=better[task])
     ]
+
+
+class BestOf(NamedTuple):
+    """The best of `k` of the trials, drawn without replacement.
+
+    Attributes:
+        k: trials drawn.
+        mean: expected best among draws in which at least one trial succeeded; None if none can have.
+        p_none: probability that all k failed.
+    """
+
+    k: int
+    mean: float | None
+    p_none: float
+
+
+def best_of_k(values: Sequence[float | None], *, higher_is_better: bool) -> list[BestOf]:
+    """The expected best of k trials for k = 1 .. n, exactly, from n trials (None = failed).
+
+    All C(n, k) draws are equally likely. The i-th worst of the s successes is the best of a draw if the other k - 1
+    come from the f failures and the i - 1 successes below it, so
+    P(best = i) = (C(f + i, k) - C(f + i - 1, k)) / C(n, k).
+    """
+    found = sorted((v for v in values if v is not None), reverse=not higher_is_better)  # the best is the last
+    n, failed = len(values), len(values) - len(found)
+    curve = []
+    for k in range(1, n + 1):
+        draws = math.comb(n, k)
+        weights = [math.comb(failed + i, k) - math.comb(failed + i - 1, k) for i in range(1, len(found) + 1)]
+        total = sum(weights)
+        mean = sum(w * v for w, v in zip(weights, found, strict=True)) / total if total else None
+        curve.append(BestOf(k, mean, math.comb(failed, k) / draws))
+    return curve
+
+
+def ranking(plan: Plan, records: Mapping[str, Record]) -> list[dict[str, Any]]:
+    """Trials per task, the best validation mean first; trials without a result last."""
+    cells: dict[tuple[str, str], list[RunSpec]] = {}
+    for spec in plan.runs:
+        cells.setdefault((spec.task, spec.model), []).append(spec)
+    rows: list[dict[str, Any]] = []
+    for (task, trial), specs in cells.items():
+        info = specs[0].task_info
+        found = [records[s.id] for s in specs if s.id in records]
+        values = [r.selection[info.metric] for r in found if r.status == "done" and info.metric in r.selection]
+        short = summary(values)
+        rows.append(
+            {
+                "task": task,
+                "rank": 0,
+                "trial": trial,
+                "metric": f"validation {info.metric}",
+                "mean": short.mean,
+                "sd": short.sd,
+                "n_ok": len(values),
+                "n_launched": len(found),
+                "steps": specs[0].steps,
+                "params": specs[0].cost.params_non_embedding,
+                "sign": -1 if info.higher_is_better else 1,
+            }
+        )
+    order: dict[str, int] = {task: number for number, task in enumerate(plan.table.tasks)}
+    rows.sort(key=lambda r: (order[r["task"]], r["mean"] is None, r["sign"] * (r["mean"] or 0.0), r["trial"]))
+    for _, group in itertools.groupby(rows, key=lambda r: r["task"]):
+        for number, row in enumerate(group, 1):
+            row["rank"] = number
+            del row["sign"]
+    return rows

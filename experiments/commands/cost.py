@@ -1,8 +1,8 @@
 """What a model costs on a task, module by module.
 
-    python -m experiments.commands.cost model=ressformer task=chain              # sizes as the model's YAML has them
-    python -m experiments.commands.cost model=ressformer task=chain budget=mini  # sizes solved for a budget
-    python -m experiments.commands.cost model=ressformer task=chain --csv        # the tree as CSV, per sequence
+    python -m experiments cost model=ressformer task=chain              # sizes as the model's YAML has them
+    python -m experiments cost model=ressformer task=chain budget=mini  # sizes solved for a budget
+    python -m experiments cost model=ressformer task=chain --csv        # the tree as CSV, per sequence
 
 Arguments are overrides of conf/config.yaml. Useful FLOPs count the pairs that may influence the output, executed ones
 what the kernels are handed (`ressformer.cost` has the convention in words).
@@ -12,20 +12,17 @@ from __future__ import annotations
 
 import csv
 import io
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rich.console import Console
-
-from experiments.command_line import main
 from experiments.errors import UserError
 from experiments.planning.budget import Budget
 from experiments.planning.hydra_config import composed, composer, override_key, plain
 from experiments.planning.instantiate import build_model_config, build_task, model_shape
+from experiments.planning.plan import given_dials
 from experiments.planning.solve import solve
-from experiments.reporting.console import rich_table
 from experiments.reporting.grid import Cell, Grid
+from experiments.reporting.screen import rich_table, wide_console
 from ressformer.cost import Cost, Row, Shape, model_cost
 from ressformer.count import Count, counted
 from ressformer.decoder import ModelConfig
@@ -56,7 +53,7 @@ def bill(config: ModelConfig, shape: Shape) -> Bill:
     return Bill(config, shape, model_cost(config, shape), counted(config, shape))
 
 
-def cost(arguments: Sequence[str]) -> int:
+def run(arguments: Sequence[str]) -> int:
     """Print the cost of the model that the overrides describe.
 
     Raises:
@@ -83,8 +80,6 @@ def cost(arguments: Sequence[str]) -> int:
 def _solved(
     config: ModelConfig, budget: Budget, shape: Shape, overrides: Sequence[str], allow: Sequence[str]
 ) -> ModelConfig:
-    from experiments.planning.plan import given_dials
-
     section = composed([f"model={budget.reference}"]).model
     reference = build_model_config({str(key): value for key, value in section.items()}, allow)
     return solve(config, budget, shape, reference, pinned=given_dials(overrides)).config
@@ -107,8 +102,7 @@ def to_csv(found: Bill) -> str:
 
 def show(found: Bill) -> None:
     """Print the tree and the totals."""
-    console = Console()
-    console = console if console.is_terminal else Console(width=200, highlight=False)
+    console = wide_console()
     console.print(rich_table(tree(found)))
     for line in totals(found):
         console.print(line, highlight=False, soft_wrap=True)
@@ -150,7 +144,3 @@ def totals(found: Bill) -> list[str]:
             f"worst {spread.worst:.4g} {spread.unit}"
         )
     return lines
-
-
-if __name__ == "__main__":
-    main(lambda: cost(sys.argv[1:]))

@@ -1,7 +1,7 @@
 """What stands behind one cell of a table.
 
-    python -m experiments.commands.why TABLE ROW COLUMN [results_dir=FOLDER]
-    python -m experiments.commands.why quick ressformer chain
+    python -m experiments why TABLE ROW COLUMN [results_dir=FOLDER]
+    python -m experiments why quick ressformer chain
 
 ROW is a model's label, COLUMN a task. Reads the newest plan of the table in the results folder that has
 the cell; runs nothing.
@@ -10,18 +10,17 @@ the cell; runs nothing.
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 
 from experiments.analysis.significance import summary
-from experiments.command_line import main, unknown, values_of
-from experiments.errors import UserError
+from experiments.errors import UserError, unknown
+from experiments.planning.hydra_config import values_of
 from experiments.planning.plan import plan_files, plan_with, plans_of
 from experiments.store.records import Record, RunSpec
 from experiments.store.store import Store
 
 
-def why(arguments: Sequence[str]) -> int:
+def run(arguments: Sequence[str]) -> int:
     """Print the runs behind a cell.
 
     Raises:
@@ -83,7 +82,3 @@ def _state(record: Record, metric: str) -> str:
     if record.status == "done":
         return f"{metric} {record.metrics['test/id'][metric]:.4f}, weights of step {record.selected_step}"
     return f"{record.status}: {record.error.type}: {record.error.message}" if record.error else record.status
-
-
-if __name__ == "__main__":
-    main(lambda: why(sys.argv[1:]))

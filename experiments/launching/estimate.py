@@ -1,8 +1,7 @@
 """What a plan will cost: FLOPs, hours and disk, from throughput measured on this machine, before anything starts.
 
 The time of a run is that of a finished run of the same cell in this store, if there is one; else a few steps and
-one evaluation batch are timed (experiments.training.throughput; remembered in throughput.json); else it is scaled by FLOPs
-from cells of the same model that were timed, or of any model. Timing ends after `MEASURE_SECONDS`, cheap cells first.
+one evaluation batch are timed (and remembered in throughput.json); else it is scaled by FLOPs from cells of the same model that were timed, or of any model. Timing ends after `MEASURE_SECONDS`, cheap cells first.
 
 The hours on a GPU are not measured but assumed: `Gpu` says what of, and the report prints it.
 """
@@ -18,22 +17,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
 from experiments.planning.plan import Plan
 from experiments.planning.settings import LauncherSettings, TrainerSettings
 from experiments.store import atomic_files as atomic
 from experiments.store.provenance import cpu_model, source_fingerprint
 from experiments.store.records import RunSpec
 from experiments.store.store import Store
-from experiments.training.throughput import time_cell
 
 MEASURE_SECONDS = 60.0
 MIB = 2**20
 ENOUGH = 5  # seeds of a cell whose records are looked at
-LISTED = 200  # runs printed one by one
 # Bytes: AdamW's two moments and the best weights beside the weights; the checkpoint and the one before it.
 BYTES_PER_PARAMETER = 4 * 4 * 2
 BYTES_PER_ITEM, BYTES_PER_LOG_LINE = 24, 400
@@ -88,6 +81,8 @@ def estimates(plan: Plan, store: Store, measure: bool) -> dict[str, Estimate]:
 
 def _time_cells(cells: Mapping[str, RunSpec]) -> dict[str, float]:
     """Seconds of a run of the cells that can be timed in MEASURE_SECONDS: models in turn, the cheapest step first."""
+    from experiments.training.throughput import time_cell  # loads lightning: 4 s
+
     turns: dict[str, int] = {}
     order: list[tuple[int, str, RunSpec]] = []
     for key, spec in sorted(cells.items(), key=lambda cell: cell[1].cost.flops_train / cell[1].steps):
@@ -158,36 +153,6 @@ def disk(plan: Plan, at_a_time: int) -> tuple[float, float]:
         stay += spec.cost.params_total * BYTES_PER_PARAMETER if settings.keep_checkpoint else 0
     largest = sorted((spec.cost.params_total for spec in plan.unique()), reverse=True)[:at_a_time]
     return stay, float(sum(largest) * BYTES_PER_PARAMETER)
-
-
-def show_estimate(
-    plan: Plan,
-    store: Store,
-    launcher: LauncherSettings,
-    measure: bool = True,
-    console: Console | None = None,
-    gpu: Gpu = Gpu(),
-) -> None:
-    """Print every run, and the sums."""
-    console = console or Console()
-    found = estimates(plan, store, measure)
-    runs = plan.unique()
-    table = Table(box=None, pad_edge=False)
-    for column in ("run", "task", "model", "seed", "params", "steps", "train FLOPs", "minutes", "time is", "state"):
-        table.add_column(column, no_wrap=True, justify="left" if column in ("run", "task", "model") else "right")
-    for spec in runs[:LISTED]:
-        known = found[spec.id]
-        minutes = "?" if known.seconds is None else f"{known.seconds / 60:.2f}"
-        numbers = [f"{spec.cost.params_non_embedding:,}", str(spec.steps), f"{spec.cost.flops_train:.3g}"]
-        state = store.state(spec.id)
-        names = [spec.id, *map(escape, (spec.task, spec.model)), str(spec.seed)]
-        table.add_row(*names, *numbers, minutes, known.source, state)
-    wide = console if console.is_terminal else Console(file=console.file, width=200, highlight=False)
-    wide.print(table)
-    if len(runs) > LISTED:
-        console.print(f"... and {len(runs) - LISTED} more runs", highlight=False)
-    for line in sums(plan, store, launcher, found, gpu):
-        console.print(escape(line), highlight=False, soft_wrap=True)
 
 
 def sums(plan: Plan, store: Store, launcher: LauncherSettings, found: dict[str, Estimate], gpu: Gpu) -> list[str]:

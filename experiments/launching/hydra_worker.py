@@ -12,13 +12,18 @@ import functools
 import signal
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-if TYPE_CHECKING:
-    from experiments.store.records import RunSpec
+from experiments.errors import main
+from experiments.launching.run_process import run_isolated
+from experiments.planning.hydra_config import hydra_main
+from experiments.planning.plan import load_plan
+from experiments.store.records import RunSpec
+from experiments.store.store import Store
+from experiments.training.signals import die_with_parent
 
 
 @dataclass
@@ -37,25 +42,20 @@ def plan_of(plan_file: str) -> dict[str, RunSpec]:
 
 @functools.lru_cache(maxsize=1)
 def _runs_of(plan_file: str, changed: int) -> dict[str, RunSpec]:
-    from experiments.planning.plan import load_plan
-
     return {spec.id: spec for spec in load_plan(Path(plan_file)).runs}
 
 
 def work(plan_file: str, run: str, deaths: int) -> str:
     """Execute one run of a plan file, which lies in <results_dir>/plans, in a process of its own."""
-    from experiments.launching.run_process import run_isolated
-    from experiments.store.store import Store
-    from experiments.training.signals import die_with_parent
-
     die_with_parent(signal.SIGKILL)
-    import experiments.training.fit  # noqa: F401  paid once here, shared by every forked run
+    import experiments.training.fit  # noqa: F401  loads lightning, 4 s: paid once here, shared by every forked run
 
     return run_isolated(plan_of(plan_file)[run], Store(Path(plan_file).parent.parent), deaths)
 
 
 def job(config: Any) -> str:
     """Hydra's side of `work`."""
+    # A launcher pickles this function of `__main__` by value: by name, the module and its cache are found again.
     from experiments.launching.hydra_worker import work as imported
 
     return imported(str(config.plan), str(config.run), int(config.deaths))
@@ -63,9 +63,6 @@ def job(config: Any) -> str:
 
 def entry() -> int:
     """Hydra's main on `job`."""
-    from experiments.planning.hydra_app import hydra_main
-    from experiments.training.signals import die_with_parent
-
     die_with_parent(signal.SIGKILL)
     ConfigStore.instance().store(name="worker", node=WorkerConfig)
     hydra_main("worker", job, config_dir=None)
@@ -73,6 +70,4 @@ def entry() -> int:
 
 
 if __name__ == "__main__":
-    from experiments.command_line import main
-
     main(entry)

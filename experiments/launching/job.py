@@ -1,10 +1,10 @@
-"""Who carries a launch where Hydra's launchers do not: one program per engine, all with the same job file.
+"""What carries a launch where Hydra's launchers do not: one program per engine, all with the same job file.
 
-    python -m experiments.launching.local_gpus|slurm|ray JOB.json
+    python -m experiments.launching.local_gpus|slurm|ray_cluster JOB.json
 
-Each starts some copies of `experiments.launching.queue_worker`, which take from the list what is free; the claims of the runs see
-to it that no two take the same. A carrier ends when none of its copies is left; what is missing then is carried
-again by experiments.launching.launch. Exit code 2 and one line for what the user can mend.
+Each starts some copies of experiments.launching.queue_worker, which take from the list what is free; the claims of the
+runs see to it that no two take the same. An engine ends when none of its copies is left; what is missing then is
+launched again by experiments.launching.launch. Exit code 2 and one line for what the user can mend.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from experiments.command_line import main
+from experiments.errors import main
 
-CARRIERS = {"local_gpus": "gpus", "slurm": "slurm", "ray": "ray"}
+ENGINES = {"local_gpus": "local_gpus", "slurm": "slurm", "ray": "ray_cluster"}  # launcher -> module of this room
 
 
 class Job(BaseModel):
-    """What a launch hands to its carrier: paths and names only."""
+    """What a launch hands to an engine: paths and names only."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -40,7 +40,7 @@ def read_job(path: Path) -> Job:
     return Job.model_validate_json(path.read_bytes())
 
 
-def carrier(body: Callable[[Job, Path], int | None]) -> None:
-    """The main of a carrier's module."""
+def engine(body: Callable[[Job, Path], int | None]) -> None:
+    """The main of an engine's module."""
     path = Path(sys.argv[1]).absolute()
     main(lambda: body(read_job(path), path))

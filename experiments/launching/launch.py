@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from experiments.errors import UserError
-from experiments.launching.job import CARRIERS, Job
+from experiments.launching.job import ENGINES, Job
 from experiments.launching.progress import POLL_SECONDS, Display
 from experiments.planning.plan import Plan
 from experiments.planning.settings import LauncherSettings
@@ -73,7 +73,7 @@ class Launch:
         if shared := [s.id for s in self.missing() if s.config["trainer"].get("nodes", 1) > 1]:
             raise UserError(
                 f"run {shared[0]} has trainer.nodes > 1: a launcher starts runs on one machine each; "
-                "give python -m experiments.training.run on each machine instead (docs/clusters.md)"
+                "give python -m experiments.train on each machine instead (docs/clusters.md)"
             )
         with Display(self.plan, self.store) as display:
             attempt = 0
@@ -116,8 +116,8 @@ class Launch:
 
     def command(self, runs: list[RunSpec], attempt: int) -> list[str]:
         """The program that carries the runs: a multirun of Hydra's, or one of experiments.launching.job."""
-        if engine := CARRIERS.get(self.settings.name):
-            return [sys.executable, "-m", f"experiments.launching.job.{engine}", str(self._job_file(runs, attempt))]
+        if engine := ENGINES.get(self.settings.name):
+            return [sys.executable, "-m", f"experiments.launching.{engine}", str(self._job_file(runs, attempt))]
         jobs = self.settings.n_jobs if self.settings.n_jobs > 0 else os.cpu_count() or 1
         extra = []
         if self.settings.name == "joblib":

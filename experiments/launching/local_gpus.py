@@ -1,4 +1,4 @@
-"""One run per GPU of this machine at a time: a copy of experiments.launching.queue_worker for each, which sees its GPU only."""
+"""One run per GPU of this machine at a time: for each a queue worker that sees its GPU only."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from experiments.errors import UserError
-from experiments.launching.job import Job, carrier
+from experiments.launching.job import Job, engine
 
 
 def gpus(job: Job) -> list[str]:
@@ -22,7 +22,7 @@ def gpus(job: Job) -> list[str]:
     if "CUDA_VISIBLE_DEVICES" in os.environ:
         found = [word.strip() for word in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if word.strip()]
     else:
-        import torch
+        import torch  # 2 s, and only where no variable tells
 
         found = [str(number) for number in range(torch.cuda.device_count())]
     if not found:
@@ -35,7 +35,8 @@ def carry(job: Job, path: Path) -> int:
     found = gpus(job)
     copies = [
         subprocess.Popen(
-            [sys.executable, "-m", "experiments.launching.queue_worker", str(path)], env={**os.environ, "CUDA_VISIBLE_DEVICES": gpu}
+            [sys.executable, "-m", "experiments.launching.queue_worker", str(path)],
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": gpu},
         )
         for gpu in found[: job.n_jobs if job.n_jobs > 0 else len(found)]
     ]
@@ -45,4 +46,4 @@ def carry(job: Job, path: Path) -> int:
 
 
 if __name__ == "__main__":
-    carrier(carry)
+    engine(carry)

@@ -14,15 +14,16 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from experiments.errors import main
 from experiments.launching.hydra_worker import plan_of
 from experiments.launching.job import Job, read_job
+from experiments.launching.run_process import run_isolated, tell_runs
+from experiments.store.store import Store
+from experiments.training.signals import die_with_parent
 
 
 def drain(job: Job) -> Counter[str]:
     """Execute what is free; how many runs ended in which way."""
-    from experiments.launching.run_process import run_isolated
-    from experiments.store.store import Store
-
     specs = plan_of(job.plan)
     store = Store(Path(job.plan).parent.parent)
     ends: Counter[str] = Counter()
@@ -32,7 +33,7 @@ def drain(job: Job) -> Counter[str]:
         for run in job.runs:
             if store.state(run) not in ("planned", "stale"):
                 continue
-            import experiments.training.fit  # noqa: F401  paid once, by the first run there is; shared by every forked run
+            import experiments.training.fit  # noqa: F401  loads lightning, 4 s: once for all forked runs
 
             end = run_isolated(specs[run], store, job.deaths)
             if end != "busy":
@@ -44,8 +45,6 @@ def drain(job: Job) -> Counter[str]:
 
 def entry() -> int:
     """The program. Dies with its parent; 1 if a run did not end well."""
-    from experiments.training.signals import die_with_parent
-
     die_with_parent(signal.SIGKILL)
     signal.signal(signal.SIGTERM, _quietly)
     ends = drain(read_job(Path(sys.argv[1])))
@@ -55,12 +54,8 @@ def entry() -> int:
 
 def _quietly(number: int, frame: object) -> None:
     """SIGTERM is for the run, which saves and ends; this process ends after it."""
-    from experiments.launching.run_process import tell_runs
-
     tell_runs(signal.SIGTERM)
 
 
 if __name__ == "__main__":
-    from experiments.command_line import main
-
     main(entry)

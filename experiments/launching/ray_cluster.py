@@ -1,6 +1,6 @@
 """Ray: tasks that each take runs until none is free. A task whose worker dies is started again by Ray.
 
-A task starts experiments.launching.queue_worker as a process of its own: a Ray worker has threads, and cannot be forked safely.
+A task starts a queue worker as a process of its own: a Ray worker has threads, and cannot be forked safely.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.errors import UserError
-from experiments.launching.job import Job, carrier
+from experiments.launching.job import Job, engine
 from experiments.store.provenance import ROOT
 
 
@@ -34,7 +34,7 @@ def carry(job: Job, path: Path) -> int:
         UserError: Ray is not installed, or its cluster does not answer.
     """
     try:
-        import ray
+        import ray  # an extra
     except ImportError:
         raise UserError("launcher=ray needs Ray: .venv/bin/uv pip install -c requirements.lock -e '.[ray]'") from None
     options = dict(job.options)
@@ -82,6 +82,7 @@ def _interrupt(number: int, frame: object) -> None:
 
 
 if __name__ == "__main__":
-    from experiments.launching.job import ray as named
+    # Under its own name, or a worker could not find the function again.
+    from experiments.launching import ray_cluster as named
 
-    carrier(named.carry)
+    engine(named.carry)

@@ -13,17 +13,14 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from experiments.store.lease import birth
-from experiments.store.records import ErrorInfo, RunSpec
+from experiments.store.records import RunSpec
 from experiments.store.store import Store
+from experiments.training.run import DEATHS, End, execute, fail_if_dead
 from experiments.training.signals import die_with_parent, stop_flag
 
-if TYPE_CHECKING:
-    from experiments.training.run import End
-
-DEATHS = 3
 ENDS: tuple[End, ...] = ("done", "failed", "diverged", "busy", "interrupted", "blocked")
 
 
@@ -89,28 +86,11 @@ def record_death(spec: RunSpec, store: Store, cause: str, deaths: int) -> End | 
         return fail_if_dead(spec, store, deaths)
 
 
-def fail_if_dead(spec: RunSpec, store: Store, deaths: int) -> End | None:
-    """Record the run as failed if its processes died as often as they may (the lease is held)."""
-    from experiments.training.run import Run
-    from experiments.training.signals import StopFlag
-
-    count, cause = store.deaths(spec.id)
-    if count < deaths:
-        return None
-    store.write_spec(spec)
-    run = Run(spec, store, StopFlag())
-    text = f"the process of the run died {count} times without getting further: {cause or 'with its launcher'}"
-    store.write_record(run.ended("failed", ErrorInfo(type="ProcessDied", message=text, traceback="")))
-    return "failed"
-
-
 def _child(spec: RunSpec, root: str, deaths: int) -> None:
     die_with_parent()
     with stop_flag() as stop:
         store = Store(root, write=False)
         _log_to(store.folder(spec.id) / "log")
-        from experiments.training.run import execute
-
         end = execute(spec, store, stop, deaths)
     sys.stdout.flush()
     # Past the interpreter's own exit: a forked process must not run its parent's cleanup.

@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from experiments.errors import UserError
-from experiments.launching.job import Job, carrier, read_job
+from experiments.launching.job import Job, engine, read_job
+from experiments.launching.queue_worker import drain
+from experiments.launching.run_process import tell_runs, wait_for_runs
 from experiments.store.provenance import ROOT
 
 POLL_SECONDS = 2.0
@@ -35,15 +37,11 @@ class Drain:
         self.path = path
 
     def __call__(self) -> str:
-        from experiments.launching.queue_worker import drain
-
         return str(dict(drain(read_job(Path(self.path)))))
 
     def checkpoint(self) -> Any:
         """Let the run save and end, then ask to be queued again."""
-        from submitit.helpers import DelayedSubmission
-
-        from experiments.launching.run_process import tell_runs, wait_for_runs
+        from submitit.helpers import DelayedSubmission  # an extra
 
         tell_runs(signal.SIGTERM)
         wait_for_runs(GRACE_SECONDS)
@@ -77,7 +75,7 @@ def submit(job: Job, path: Path) -> str:
     Raises:
         UserError: SLURM is not here or refuses.
     """
-    import submitit
+    import submitit  # an extra
 
     settings = {**DEFAULTS, **job.options}
     timeouts = settings.pop("slurm_max_num_timeout")
@@ -120,6 +118,6 @@ def cancel(number: str) -> None:
 
 if __name__ == "__main__":
     # Under its own name, or a job could not find the class again.
-    from experiments.launching.job import slurm
+    from experiments.launching import slurm  # not as `__main__`
 
-    carrier(slurm.carry)
+    engine(slurm.carry)

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from experiments.errors import UserError
-from ressformer.cost import Cost
-from ressformer.decoder import ModelConfig
+
+if TYPE_CHECKING:
+    from ressformer.cost import Cost
+    from ressformer.decoder import ModelConfig
 
 REGIMES = ("params", "flops_per_token", "train_flops", "effective_depth", "matched", "off")
+WORDS = {
+    "params": "non-embedding parameters",
+    "flops_per_token": "training FLOPs per token",
+    "train_flops": "training FLOPs",
+    "depth": "block applications",
+}
 VERSION = 2  # Of the solver: a change of its answers is a new version.
 
 

@@ -1,19 +1,21 @@
-"""Run configs through Hydra's compose API, without Hydra's main: conf + overrides -> plain dictionaries."""
+"""conf/ and overrides through Hydra: composed configs as plain dictionaries, and Hydra's main with our manners."""
 
 from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import os
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import hydra
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.command_line import unknown
-from experiments.errors import UserError
+from experiments.errors import FULL, UserError, unknown
 from experiments.store.provenance import ROOT
 
 CONF = ROOT / "conf"
@@ -43,9 +45,9 @@ def composer() -> Iterator[None]:
 
 def options(group: str) -> list[str]:
     """The names in a config group (inside `composer`)."""
-    hydra = GlobalHydra.instance().hydra
-    assert hydra is not None
-    return [name for name in hydra.config_loader.get_group_options(group) if not name.endswith(".lock")]
+    found = GlobalHydra.instance().hydra
+    assert found is not None
+    return [name for name in found.config_loader.get_group_options(group) if not name.endswith(".lock")]
 
 
 def require_option(group: str, name: str) -> None:
@@ -114,3 +116,51 @@ def plain(config: Any) -> dict[str, Any]:
 def override_key(override: str) -> str:
     """The key of an override: `+trainer.x=1` -> `trainer.x`."""
     return override.lstrip("+~").split("=", 1)[0].split("@", 1)[0]
+
+
+def values_of(key: str, arguments: Sequence[str]) -> list[str]:
+    """The values of all arguments `key=VALUE`, in their order."""
+    return [argument.partition("=")[2] for argument in arguments if argument.startswith(f"{key}=")]
+
+
+def hydra_main(config_name: str, job: Callable[[Any], Any], config_dir: str | None = str(CONF)) -> None:
+    """Run `job` under Hydra with this process's arguments. In a multirun an error ends its own job only.
+
+    Raises:
+        UserError: Hydra cannot write its own folder.
+        Exception: what composition raised, or the first error of a job.
+    """
+    register_resolvers()
+    errors: list[Exception] = []
+    here = os.getpid()
+
+    @functools.wraps(job)
+    def kept(config: Any) -> Any:
+        try:
+            return job(config)
+        except Exception as error:
+            if os.getpid() != here:  # a launcher's process: only an exception gets back from there
+                raise
+            errors.append(error)
+            return None
+
+    before = os.environ.get(FULL)
+    os.environ[FULL] = "1"  # Hydra would print the error and exit with 1 itself
+    arguments, sys.argv[1:] = sys.argv[1:], [opened(argument) for argument in sys.argv[1:]]
+    try:
+        hydra.main(version_base="1.3", config_path=config_dir, config_name=config_name)(kept)()
+    except OSError as error:  # a job's own are in `errors`; some of Hydra's complaints are OSErrors without a number
+        if error.errno is None:
+            raise
+        where = error.filename or "its folder"
+        raise UserError(
+            f"{where} cannot be written ({error.strerror}); choose another with results_dir=FOLDER"
+        ) from None
+    finally:
+        sys.argv[1:] = arguments
+        if before is None:
+            os.environ.pop(FULL, None)
+        else:
+            os.environ[FULL] = before
+    if errors:
+        raise errors[0]

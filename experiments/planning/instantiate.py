@@ -10,7 +10,7 @@ from experiments.errors import NoData, UserError
 from tasks.hub.files import MissingData
 
 if TYPE_CHECKING:
-    from ressformer.cost import Shape
+    from ressformer.cost import Shape  # loads torch: 2 s
     from ressformer.decoder import Decoder, ModelConfig
     from tasks.base import Task
 
@@ -80,7 +80,7 @@ def build_model_config(config: Mapping[str, Any], allow: Sequence[str] = ()) -> 
 
 def model_shape(task: Task) -> Shape:
     """What a model is run on while it trains on `task`."""
-    from ressformer.cost import Shape
+    from ressformer.cost import Shape  # loads torch: 2 s
 
     return Shape(
         batch=task.batch_size,
@@ -93,7 +93,7 @@ def model_shape(task: Task) -> Shape:
 
 def build_decoder(config: ModelConfig, task: Task) -> Decoder:
     """The model for the task, weights drawn from torch's global generator."""
-    from ressformer.decoder import Decoder
+    from ressformer.decoder import Decoder  # loads torch: 2 s
 
     return Decoder(
         config, vocab_size=task.vocab_size, length=task.length, max_length=task.max_length, causal=task.causal

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from experiments.command_line import unknown
-from experiments.errors import NoData, UserError
+from experiments.errors import NoData, UserError, unknown
 from experiments.planning.hydra_config import (
     CONF,
     Cells,
@@ -44,7 +43,7 @@ from experiments.store.records import RunSpec
 from experiments.store.store import Store
 
 if TYPE_CHECKING:
-    from experiments.planning.run_spec import Pricer
+    from experiments.planning.run_spec import Pricer  # loads torch, 2 s, which a remembered plan does without
 
 # Sections that choose runs or carry them; they are not part of any run's config.
 OUTER = ("table", "launcher", "results_dir", "hydra")
@@ -203,7 +202,7 @@ def load_plan(path: Path) -> Plan:
 
 def make_plan(request: Request) -> Plan:
     """Compose and solve every run of the table."""
-    from experiments.planning.run_spec import Pricer
+    from experiments.planning.run_spec import Pricer  # loads torch, 2 s, which a remembered plan does without
 
     table = request.table
     labels = [entry.label for entry in table.entries()]

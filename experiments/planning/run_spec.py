@@ -8,15 +8,19 @@ from functools import lru_cache
 from typing import Any
 
 from experiments.errors import UserError
+from experiments.planning.budget import Budget
 from experiments.planning.hydra_config import composed, require_option
 from experiments.planning.instantiate import build_model_config, build_task, model_shape, refused
-from experiments.planning.solve import Budget, Solution, solve
+from experiments.planning.solution import Solution
+from experiments.planning.solve import solve
 from experiments.store import atomic_files as atomic
 from experiments.store.records import BudgetInfo, CostInfo, RunSpec, TaskInfo
 from experiments.store.store import identity
 from ressformer.cost import Shape, model_cost
 from ressformer.decoder import ModelConfig
-from tasks.base import Task
+from tasks.base import EVAL_SEED, Task
+
+FEW = 100  # different items of a test from which on they are not counted further
 
 
 class Pricer:
@@ -117,7 +121,20 @@ def task_info(task: Task) -> TaskInfo:
         length=task.length,
         batch_size=task.batch_size,
         vocab_size=task.vocab_size,
+        different_items=different_items(task),
     )
+
+
+def different_items(task: Task) -> int | None:
+    """Different canonical forms among the items of test/id, counted up to `FEW`; None for a task that reads files."""
+    if hasattr(getattr(type(task), "Config", None), "download"):
+        return None
+    found: set[str] = set()
+    for index in range(task.splits["test/id"]):
+        found.add(task.generate("test/id", EVAL_SEED, index).canonical)
+        if len(found) >= FEW:
+            break
+    return len(found)
 
 
 def budget_info(budget: Budget, solution: Solution, pinned: frozenset[str] = frozenset()) -> BudgetInfo:

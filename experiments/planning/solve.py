@@ -13,75 +13,21 @@ table prints.
 | effective_depth | block applications, loops counted, and training FLOPs per token | those of the reference |
 | matched | parameters and training FLOPs per token | those of the reference |
 | off | nothing: sizes as they are given, marked | each its own |
-
-    python -m experiments.planning.solve lock       # write conf/budget/<name>.lock.yaml anew
-    python -m experiments.planning.solve check      # say which entries are stale
-    python -m experiments.planning.solve table      # all models x presets x lengths: target, solved, residual
-    python -m experiments.planning.solve time       # what a solve takes
 """
 
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
 
 from experiments.errors import UserError
-from experiments.planning.budget import REGIMES, VERSION, Budget, at_depth, started
+from experiments.planning.budget import Budget, at_depth, started
 from experiments.planning.integer_search import Found, Goal, search
+from experiments.planning.solution import Solution, refusal
 from ressformer.cost import Cost, Shape, model_cost
 from ressformer.decoder import ModelConfig
 from ressformer.dials import LAST
-
-__all__ = ["REGIMES", "VERSION", "Budget", "Solution", "solve"]
-
-PAIRS = ("scores_values", "selection")  # Nodes of a cost tree whose FLOPs grow with the length squared.
-
-
-@dataclass(frozen=True, kw_only=True)
-class Solution:
-    """A model under a budget.
-
-    Attributes:
-        config: the solved config.
-        cost: its closed-form cost at the task's shape.
-        steps: optimiser steps of a run.
-        params: non-embedding parameters.
-        flops_per_token: training FLOPs per token.
-        train_flops: those of the whole run.
-        target, residual: targets by name, and (actual - target) / target.
-        tolerance: of those that the regime requires.
-        met: every required residual is within its tolerance (never in regime off).
-        moved: the dials that the solver set.
-        binding: what kept the residuals from 0, or the limits that were hit, in words.
-    """
-
-    config: ModelConfig
-    cost: Cost
-    steps: int
-    params: int
-    flops_per_token: float
-    train_flops: float
-    target: dict[str, float]
-    residual: dict[str, float]
-    tolerance: dict[str, float]
-    met: bool
-    moved: dict[str, int] = field(default_factory=dict)
-    binding: str = ""
-
-    @property
-    def params_residual(self) -> float:
-        return self.residual["params"]
-
-    @property
-    def train_flops_residual(self) -> float:
-        return self.residual["train_flops"]
-
-    @property
-    def flops_per_token_residual(self) -> float:
-        return self.residual.get("flops_per_token", 0.0)
 
 
 def solve(
@@ -109,8 +55,6 @@ def solve(
     """
     solution = _solve(config, budget, shape, reference, pinned)
     if strict and not solution.met and budget.regime != "off":
-        from experiments.planning.refusal import refusal
-
         raise UserError(refusal(solution, budget, shape, pinned))
     return solution
 
@@ -270,10 +214,3 @@ def _binding(found: Found[ModelConfig] | None) -> str:
     fill = next((dial for dial in found.dials if dial.fills), None)
     step = f"{fill.name} moves in steps of {fill.values[1] - fill.values[0]}; " if fill else ""
     return f"{step}steps are whole"
-
-
-if __name__ == "__main__":
-    from experiments.command_line import main
-    from experiments.studies.budget_locks import entry
-
-    main(lambda: entry(sys.argv[1:]))

@@ -1,8 +1,5 @@
 """The raw records as CSV: one file each for runs, metrics, items, steps and costs (docs/exports.md).
 
-    python -m experiments.reporting.csv_export [results_dir=FOLDER] [table=quick]
-
-With `table=` the files of that table are written anew, too, if any of its runs has a record.
 runs.csv has a row per record, metrics.csv per run x split x metric, items.csv per run x split x item, steps.csv per
 run x logged step x key, costs.csv per model x task x module. Columns are `COLUMNS`; `id` joins all but costs.csv.
 """
@@ -13,14 +10,12 @@ import contextlib
 import csv
 import io
 import json
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments.analysis.frames import helps, item_interval
 from experiments.analysis.run_details import flops_of_step, log_lines, module_rows
-from experiments.command_line import main, unknown
 from experiments.errors import UserError
 from experiments.store import atomic_files as atomic
 from experiments.store.records import Record
@@ -164,33 +159,3 @@ def cost_rows(records: Iterable[Record]) -> Iterator[dict[str, Any]]:
 
 def _names(record: Record) -> dict[str, Any]:
     return {"id": record.id, "model": record.spec.model, "task": record.spec.task, "seed": record.spec.seed}
-
-
-def entry(arguments: Sequence[str]) -> int:
-    """Read the arguments and export.
-
-    Raises:
-        UserError: an argument that is neither `results_dir=` nor of a table.
-    """
-    from experiments.planning.hydra_config import composed, composer, override_key
-
-    tables = [argument for argument in arguments if override_key(argument).split(".")[0] == "table"]
-    for argument in arguments:
-        if argument not in tables and not argument.startswith("results_dir="):
-            raise UserError(unknown("argument", argument.split("=")[0], ["results_dir", "table"]))
-    with composer():
-        store = Store(str(composed(arguments).results_dir))
-    paths = export(store)
-    if tables:
-        from experiments.reporting.table import build, write
-        from experiments.studies.reproduce import prepare
-
-        plan, _, _, _ = prepare(arguments)
-        if any(store.state(spec.id) in ("done", "failed") for spec in plan.unique()):
-            paths += write(build(plan, store), plan.table.name, store)
-    print("written: " + ", ".join(str(path) for path in paths))
-    return 0
-
-
-if __name__ == "__main__":
-    main(lambda: entry(sys.argv[1:]))

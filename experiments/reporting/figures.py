@@ -6,29 +6,18 @@ A section without data says which command would make them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+from matplotlib.ticker import EngFormatter
 
 from experiments.analysis import curves
 from experiments.analysis.frames import Runs, primary_rows
 from experiments.planning.settings import TableSettings
 from experiments.reporting.model_figures import graphs, growth_panels, inner_panels, profile
-from experiments.reporting.plot_style import MUTED, Panel, Pen, clamp
+from experiments.reporting.plot_style import MUTED, Panel, Pen, Section, clamp
 from experiments.reporting.tuning_figure import tuning
 from experiments.store.store import Store
-
-
-@dataclass(frozen=True)
-class Section:
-    """A heading, how to read what follows, the panels, and what would have to be run for those that are not there."""
-
-    name: str
-    title: str
-    words: str
-    panels: list[Panel]
-    missing: list[tuple[str, str]]  # (what is missing, the command)
 
 
 def sections(
@@ -97,7 +86,7 @@ _MAKES = {
     "length": "make reproduce-table TABLE=paper",
     "noise": "make reproduce-table TABLE=cpu",
     "hops": "make reproduce-table TABLE=cpu ARGS='table.tasks=[chain]'",
-    curves.DEPTH: "python -m experiments.studies.depth_curves table=iterations",
+    curves.DEPTH: "python -m experiments depth-curves table=iterations",
 }
 
 
@@ -219,8 +208,6 @@ def front(points: list[tuple[float, float]], higher_is_better: bool) -> list[tup
 
 def si() -> Any:
     """Ticks such as 12k, 3.5M, 1.2T."""
-    from matplotlib.ticker import EngFormatter
-
     return EngFormatter(sep="")
 
 

@@ -1,56 +1,37 @@
 """A table with all that stands behind it as one self-contained HTML file. Runs nothing.
 
-    python -m experiments.reporting.html_page table=quick [figures=false]
-
-Writes <results_dir>/exports/<table>.html, and each figure as PNG and PDF into exports/figures/<table>/ unless
-figures=false. The page needs no network: style, script, figures and provenance are inside it.
+The page needs no network: style, script, figures and provenance are inside it.
 """
 
 from __future__ import annotations
 
 import gc
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from jinja2 import Environment, StrictUndefined
 
-from experiments.store import atomic_files as atomic
-from experiments.command_line import main, values_of
-from experiments.reporting.plot_style import Pen, glyph
-from experiments.analysis.pairwise import duels
-from experiments.errors import UserError
-from experiments.reporting.figures import sections
+from experiments.analysis.claims import judge, load_claims
 from experiments.analysis.frames import Runs, item_interval, primary_by_seed, primary_rows, rows_of
-from experiments.reporting.notes import few_items
-from experiments.planning.plan import Plan
-from experiments.store.records import Record, RunSpec
-from experiments.reporting.grid import Cell, Grid
-from experiments.store.store import Store
+from experiments.analysis.pairwise import duels
+from experiments.analysis.registration import claims_frame, registrations
 from experiments.analysis.significance import summary
+from experiments.planning.plan import Plan
+from experiments.reporting.captions import few_items
+from experiments.reporting.figures import sections
+from experiments.reporting.grid import Cell, Grid
+from experiments.reporting.plot_style import Pen, glyph
 from experiments.reporting.table import Report, from_records
+from experiments.store import atomic_files as atomic
+from experiments.store.records import Record, RunSpec
+from experiments.store.store import Store
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 FAILURES = 200  # rows of the ledger; the rest is counted
 CELL_RUNS = 100  # runs named behind a cell; the rest is counted
-
-
-def report(arguments: Sequence[str]) -> int:
-    """Write the page.
-
-    Raises:
-        UserError: see experiments.studies.reproduce.
-    """
-    from experiments.studies.reproduce import prepare
-
-    figures = [value.lower() for value in values_of("figures", arguments)]
-    if any(value not in ("true", "false") for value in figures):
-        raise UserError(f"figures is true or false, got {figures[-1]}")
-    plan, _, store, _ = prepare([a for a in arguments if not a.startswith("figures=")])
-    print(f"written: {write_html(plan, store, figures=figures[-1:] != ['false'])}")
-    return 0
 
 
 class Remembering(Store):
@@ -88,8 +69,6 @@ def write_html(plan: Plan, store: Store, *, figures: bool = False) -> Path:
 
 def page(values: Mapping[str, Any]) -> str:
     """The template with the values; all text is escaped but figures and data, which escape themselves."""
-    from jinja2 import Environment, StrictUndefined
-
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(TEMPLATE.read_text()).render(**values) + "\n"
 
@@ -180,9 +159,6 @@ def strips(built: Report) -> dict[str, dict[str, float]]:
 
 def claims(store: Store) -> list[dict[str, Any]]:
     """The registered claims and their verdicts, as text."""
-    from experiments.commands.check_claims import claims_frame, registrations
-    from experiments.analysis.claims import judge, load_claims
-
     registered = load_claims()
     findings = [judge(name, claim, store, store.root / "benchmarks") for name, claim in registered.items()]
     rows: list[dict[str, Any]] = []
@@ -242,7 +218,7 @@ def cell_data(plan: Plan, built: Report, records: Mapping[str, Record]) -> dict[
                 f"data {first.data_fingerprint}",
             ],
             "runs": [_run_row(spec, records.get(spec.id), split, metric) for spec in specs[:CELL_RUNS]],
-            "command": f"python -m experiments.commands.why {plan.table.name} {model} {task}",
+            "command": f"python -m experiments why {plan.table.name} {model} {task}",
             "config": numbers[(model, task)],
         }
     return {"cells": cells, "configs": configs}
@@ -279,7 +255,3 @@ def provenance_grid(records: Sequence[Record]) -> Grid:
             answers.setdefault(package, set()).add(version)
     rows = [[Cell(key), Cell("; ".join(sorted(values)))] for key, values in answers.items()]
     return Grid("Sources, versions, hardware", ["what", "answer"], rows)
-
-
-if __name__ == "__main__":
-    main(lambda: report(sys.argv[1:]))

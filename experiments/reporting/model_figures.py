@@ -7,15 +7,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path
+from matplotlib.ticker import EngFormatter
 
-from experiments.analysis.aggregate import scores
 from experiments.analysis.bootstrap import performance_profile
-from experiments.analysis.frames import Runs
+from experiments.analysis.frames import Runs, scores
 from experiments.analysis.run_details import exponent, growth
 from experiments.planning.settings import TableSettings
 from experiments.reporting.plot_style import INK, MUTED, Panel, Pen
+from experiments.store.graph_file import Edge, Sample
 from experiments.store.records import RunSpec
-from experiments.training.graph_sample import Edge, Sample
 
 INNER = {
     "support": "keys attended to",
@@ -52,8 +54,6 @@ def profile(pen: Pen, runs: Runs, settings: TableSettings) -> list[Panel]:
 
 def growth_panels(pen: Pen, runs: Runs) -> list[Panel]:
     """FLOPs per token by length, from the closed forms."""
-    from matplotlib.ticker import EngFormatter
-
     first: dict[str, RunSpec] = {}
     for spec, _ in runs:
         first.setdefault(spec.model, spec)
@@ -129,9 +129,6 @@ def graphs(pen: Pen, samples: Mapping[tuple[str, str], Sample]) -> list[Panel]:
 
 
 def _arcs(sample: Sample, color: str) -> Callable[[Any], None]:
-    from matplotlib.patches import PathPatch
-    from matplotlib.path import Path
-
     def on(axes: Any) -> None:
         n = len(sample.words)
         gap = 0.035 * n

@@ -10,10 +10,14 @@ import io
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d1f", "#5f5f5f")
 MARKERS = "osD^vPX*"
@@ -57,6 +61,17 @@ class Panel:
     wide: bool = False
 
 
+@dataclass(frozen=True)
+class Section:
+    """A heading, how to read what follows, the panels, and what would have to be run for those that are not there."""
+
+    name: str
+    title: str
+    words: str
+    panels: list[Panel]
+    missing: list[tuple[str, str]]  # (what is missing, the command)
+
+
 class Pen:
     """Draws panels; the same model has the same colour, marker and dash in all of them.
 
@@ -84,10 +99,6 @@ class Pen:
         size: tuple[float, float] | None = None,
     ) -> Panel:
         """Make a panel; `paint` draws on a matplotlib Axes. One of a `size` (inches) of its own is bare and wide."""
-        import matplotlib
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-
         style: Any = {**STYLE, "svg.hashsalt": name}
         with matplotlib.rc_context(style):
             figure = Figure(figsize=size or (4.4, 2.7))
@@ -166,8 +177,6 @@ def clamp(axes: Any, frame: pd.DataFrame) -> None:
 
 def inline(svg: str, words: str) -> str:
     """SVG for the inside of a page: without prolog and metadata, colours as variables, named for a screen reader."""
-    from html import escape
-
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", svg)

@@ -14,16 +14,22 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.analysis.aggregate import aggregate_frame
-from experiments.analysis.frames import Column, Runs, cells_frame, primary_by_seed, rows_of, timing_frame
+from experiments.analysis.frames import (
+    Column,
+    Runs,
+    aggregate_frame,
+    cells_frame,
+    primary_by_seed,
+    rows_of,
+    timing_frame,
+)
 from experiments.analysis.significance import seeds_needed, verdicts
 from experiments.errors import UserError
 from experiments.planning.plan import Plan
 from experiments.planning.settings import TableSettings
 from experiments.reporting import grid as render
+from experiments.reporting.captions import OFF_BUDGET, by_regime, footnotes, header
 from experiments.reporting.grid import Cell, Grid, number, span
-from experiments.reporting.header import by_regime, header
-from experiments.reporting.notes import OFF_BUDGET, footnotes
 from experiments.store import atomic_files as atomic
 from experiments.store.records import Record, RunSpec
 from experiments.store.store import Store

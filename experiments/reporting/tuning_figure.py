@@ -7,15 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
-from experiments.reporting.plot_style import Panel, Pen, clamp
-
-if TYPE_CHECKING:
-    from experiments.reporting.figures import Section
-    from experiments.store.store import Store
+from experiments.reporting.plot_style import Panel, Pen, Section, clamp
+from experiments.store.store import Store
 
 SUFFIX = "-best-of-k"
 WORDS = (
@@ -33,8 +30,6 @@ def tuning(pen: Pen, tasks: Mapping[str, str], table: str, store: Store) -> Sect
         table: the table's name.
         store: where the sweeps' exports are.
     """
-    from experiments.reporting.figures import Section
-
     panels = []
     for path in sorted((store.root / "exports").glob(f"sweep-*-{table}-*{SUFFIX}.csv")):
         curve = pd.read_csv(path)

@@ -31,6 +31,11 @@ class TaskInfo(Strict):
     length: int = Field(description="Training length in tokens, padding included.")
     batch_size: int = Field(description="Sequences per training step.")
     vocab_size: int = Field(description="Size of the vocabulary.")
+    different_items: int | None = Field(
+        default=None,
+        exclude_if=lambda value: value is None,  # a plan of before it was counted stays as it was frozen
+        description="Different items (canonical forms) of test/id, counted up to 100; None = not counted.",
+    )
 
 
 class BudgetInfo(Strict):

@@ -1,8 +1,8 @@
 """Lock files: what the solver makes of every preset, model and task, so that a change of it shows in a diff.
 
-    python -m experiments.planning.solve lock       # or `make budgets`: write conf/budget/<name>.lock.yaml anew
-    python -m experiments.planning.solve add        # write what they lack, a new model or task, and leave the rest as it is
-    python -m experiments.planning.solve check      # name what is stale; 1 if anything is
+    python -m experiments budget lock       # or `make budgets`: write conf/budget/<name>.lock.yaml anew
+    python -m experiments budget add        # write what they lack, a new model or task, and leave the rest as it is
+    python -m experiments budget check      # name what is stale; 1 if anything is
 
 Nothing reads sizes from a lock file: runs are solved when they are planned. An entry holds the sizes, the closed-form
 and the counted cost per sequence, and the residuals; a model that cannot meet the budget has its reason instead.
@@ -11,7 +11,6 @@ and the counted cost per sequence, and the residuals; a model that cannot meet t
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -19,13 +18,13 @@ from typing import Any
 
 import yaml
 
-from experiments.command_line import unknown
 from experiments.errors import UserError
-from experiments.planning.hydra_config import CONF, composed, composer, options
+from experiments.planning.budget import VERSION, Budget
+from experiments.planning.hydra_config import CONF, composed, options
 from experiments.planning.instantiate import build_model_config, build_task, model_shape
-from experiments.planning.refusal import refusal
 from experiments.planning.run_spec import require_order
-from experiments.planning.solve import VERSION, Budget, Solution, solve
+from experiments.planning.solution import Solution, refusal
+from experiments.planning.solve import solve
 from experiments.store import atomic_files as atomic
 from experiments.store.records import COUNTED
 from ressformer.cost import Shape
@@ -135,7 +134,7 @@ def path_of(name: str) -> Path:
 
 def write(name: str, content: dict[str, Any]) -> Path:
     """Write a preset's lock file."""
-    head = "# Written by `python -m experiments.planning.solve lock`; do not edit.\n"
+    head = "# Written by `python -m experiments budget lock`; do not edit.\n"
     text = yaml.safe_dump(content, sort_keys=False, width=120, default_flow_style=None)
     atomic.write_text(path_of(name), head + text)
     return path_of(name)
@@ -197,34 +196,3 @@ def _same(a: Any, b: Any) -> bool:
     if isinstance(a, (int, float)) and isinstance(b, (int, float)):
         return abs(a - b) <= 1e-9 * max(abs(a), abs(b)) + 1e-9
     return bool(a == b)
-
-
-def entry(arguments: Sequence[str]) -> int:
-    """`lock`, `add`, `check`, `table` or `time` for all presets, or for those that are named.
-
-    Raises:
-        UserError: an unknown verb or preset.
-    """
-    verbs = ("lock", "add", "check", "table", "time")
-    verb, *names = arguments or [""]
-    if verb not in verbs:
-        raise UserError(unknown("verb", verb, list(verbs)))
-    for name in names:
-        if name not in presets():
-            raise UserError(unknown("budget", name, presets()))
-    with composer():
-        if verb in ("table", "time"):
-            from experiments.studies.budget_table import show, times
-
-            (show if verb == "table" else times)(names or presets())
-            return 0
-        if verb in ("lock", "add"):
-            for name in names or presets():
-                content = lock_of(name) if verb == "lock" else completed(name)
-                print(f"written: {write(name, content).relative_to(CONF.parent)}")
-            return 0
-        lines = [line for name in names or presets() for line in stale(name)]
-    print("\n".join(lines) if lines else "all lock files are up to date")
-    if lines:
-        print("make budgets writes them anew", file=sys.stderr)
-    return 1 if lines else 0

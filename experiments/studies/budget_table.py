@@ -1,7 +1,7 @@
 """All models x presets x lengths: target, solved, residual. Printed as Markdown; what misses is explained.
 
-python -m experiments.planning.solve table [preset ...]
-python -m experiments.planning.solve time [preset ...]      # what a solve takes
+python -m experiments budget table [preset ...]
+python -m experiments budget time [preset ...]      # what a solve takes
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from experiments.planning.refusal import refusal
-from experiments.planning.solve import Budget, Solution, solve
+from experiments.planning.budget import Budget
+from experiments.planning.solution import Solution, refusal
+from experiments.planning.solve import solve
 from experiments.studies.budget_locks import budget_of, models, sizes_of
 from ressformer.cost import Shape
 

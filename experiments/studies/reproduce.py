@@ -1,8 +1,8 @@
 """Plan a table, run what is missing, print the table.
 
-    python -m experiments.studies.reproduce table=quick
-    python -m experiments.studies.reproduce table=quick table.seeds=[0,1] trainer.optim.lr=1e-3 launcher.n_jobs=1
-    python -m experiments.studies.reproduce plan=results/plans/quick-0123456789ab.json
+    python -m experiments reproduce table=quick
+    python -m experiments reproduce table=quick table.seeds=[0,1] trainer.optim.lr=1e-3 launcher.n_jobs=1
+    python -m experiments reproduce plan=results/plans/quick-0123456789ab.json
 
 Every argument is a Hydra override of conf/config.yaml; `table.*` chooses the runs, the rest applies to each
 of them. `plan=FILE` carries out a plan as it was frozen. Exit codes: 0, 1 (a run failed), 2 (input), 130
@@ -16,11 +16,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.command_line import main, values_of
 from experiments.errors import UserError
 from experiments.launching.launch import Launch
+from experiments.planning.hydra_config import values_of
 from experiments.planning.plan import Plan, Request, load_plan, plan_for, read_request
 from experiments.planning.settings import LauncherSettings
+from experiments.reporting.screen import show
+from experiments.reporting.table import build, write
 from experiments.store.store import Store
 from experiments.training.signals import sigterm_interrupts
 
@@ -75,16 +77,13 @@ def carry(plan: Plan, path: Path, store: Store, launcher: LauncherSettings) -> b
         print(f"stopped; {left} of {total} runs are left; the same command goes on from there", file=sys.stderr)
         raise
     if not launcher.wait and launch.missing():
-        print(f"submitted; python -m experiments.commands.ledger status plan={path} shows how it goes", file=sys.stderr)
+        print(f"submitted; python -m experiments status plan={path} shows how it goes", file=sys.stderr)
         return False
     return True
 
 
 def conclude(plan: Plan, store: Store) -> int:
     """Print and write the table; 1 if a run has no result."""
-    from experiments.reporting.console import show
-    from experiments.reporting.table import build, write
-
     report = build(plan, store)
     show(report, plan.table.name)
     paths = write(report, plan.table.name, store)
@@ -99,7 +98,3 @@ def conclude(plan: Plan, store: Store) -> int:
             file=sys.stderr,
         )
     return 1 if bad else 0
-
-
-if __name__ == "__main__":
-    main(lambda: reproduce(sys.argv[1:]))

@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from experiments.analysis.trials import RANKING, TRIALS, ranking, trial_files
 from experiments.planning.plan import Plan
+from experiments.reporting.csv_export import to_csv
+from experiments.reporting.table import build
 from experiments.store import atomic_files as atomic
 from experiments.store.records import COUNTED, RunSpec, content_hash, result_hash
 from experiments.store.store import Store
@@ -100,28 +103,21 @@ def derived(plan: Plan, store: Store) -> Iterator[tuple[Path, str]]:
     """The exports of the plan that do not depend on the clock, made from the records."""
     folder = store.root / "exports"
     if keys := _tuned(folder / f"{plan.table.name}.csv"):
-        from experiments.analysis.trials import trial_files
-        from experiments.reporting.csv_export import to_csv
-
         records = store.records(spec.id for spec in plan.unique())
         for suffix, (columns, rows) in trial_files(plan, records, keys).items():
             yield folder / f"{plan.table.name}{suffix}.csv", to_csv(columns, rows)
         return
     if plan.table.name.startswith("sweep-"):
-        from experiments.reporting.csv_export import to_csv
-        from experiments.studies.sweep import COLUMNS, ranking
-
-        yield folder / f"{plan.table.name}.csv", to_csv(COLUMNS, ranking(plan, store))
+        yield (
+            folder / f"{plan.table.name}.csv",
+            to_csv(RANKING, ranking(plan, store.records(spec.id for spec in plan.unique()))),
+        )
         return
-    from experiments.reporting.table import build
-
     report = build(plan, store)
     yield folder / f"{plan.table.name}.csv", report.cells.to_csv(index=False, lineterminator="\n")
 
 
 def _tuned(path: Path) -> list[str]:
     """The keys that a tuning searched, from the head of its trials; empty if the file is of no tuning."""
-    from experiments.analysis.trials import TRIALS
-
     head = path.read_text().partition("\n")[0].split(",") if path.exists() else []
     return head[len(TRIALS) :] if head[: len(TRIALS)] == TRIALS else []

@@ -8,35 +8,29 @@ from __future__ import annotations
 
 import math
 import os
+import random
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from torch import Tensor
 
 from experiments.planning.settings import TrainerSettings
 from experiments.store.records import RunSpec
 from experiments.training.checkpoint import restore_rng, rng_state
-from experiments.training.distributed import agree
+from experiments.training.context import Diverged
+from experiments.training.distributed import ALONE, Place, agree
 from experiments.training.evaluate import Evaluator
 from experiments.training.loader import StepLoader
 from experiments.training.loggers import MetricsLog
-from experiments.training.place import ALONE, Place
 from experiments.training.signals import Interrupted, StopFlag
 from ressformer.module import SequenceModule
 
 Beat = Callable[[str, int, float | None], None]
-
-
-class Diverged(Exception):
-    """The loss is not finite. `step` is the last good step."""
-
-    def __init__(self, step: int) -> None:
-        super().__init__(f"the loss is not finite at step {step + 1}; the last good step is {step}")
-        self.step = step
 
 
 class Account(L.Callback):
@@ -183,10 +177,6 @@ class Keeper(L.Callback):
 
 def seed_all(seed: int) -> None:
     """Seed the generators of Python, numpy and torch."""
-    import random
-
-    import numpy as np
-
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)

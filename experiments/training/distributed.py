@@ -6,7 +6,7 @@ gradient of the whole batch. What a model computes from the statistics of a batc
 per share, as everywhere in data parallelism.
 
 Rank 0 is the run's own process: it holds the lease, validates, logs, saves, evaluates. It starts the others of its
-machine (`python -m experiments.training.distributed FOLDER RANK ADDRESS:PORT [CHECKPOINT]`). On several machines (`trainer.nodes`)
+machine (experiments.training.rank_process). On several machines (`trainer.nodes`)
 the same command is given on each; those after the first wait for the first one's invitation, a file in the run's
 folder, and start their ranks.
 """
@@ -17,13 +17,15 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import torch
 import torch.distributed as dist
@@ -36,11 +38,68 @@ from experiments.planning.settings import TrainerSettings
 from experiments.store import atomic_files as atomic
 from experiments.store import lease
 from experiments.store.provenance import ROOT
-from experiments.store.records import RunSpec
-from experiments.training.place import Place, own_place
 
 IGNORE = -100
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which rank this process is, and where the ranks meet."""
+
+    rank: int = 0
+    world: int = 1
+    local: int = 0
+    address: str = "127.0.0.1"
+    port: int = 0
+    nodes: int = 1
+
+    @property
+    def first(self) -> bool:
+        """True for the one that logs and saves."""
+        return self.rank == 0
+
+    @property
+    def devices(self) -> int:
+        """Ranks of this machine."""
+        return self.world // self.nodes
+
+
+ALONE = Place()
+
+
+def own_place(settings: TrainerSettings) -> Place:
+    """The place of the process that the user or a scheduler has started on this machine.
+
+    Several machines are told apart by the variables that torchrun, Lightning and SLURM set: MASTER_ADDR, MASTER_PORT
+    and NODE_RANK (GROUP_RANK, SLURM_NODEID).
+
+    Raises:
+        UserError: such a variable is missing or makes no sense.
+    """
+    world = settings.devices * settings.nodes
+    if settings.strategy != "ddp" or world < 2:
+        return ALONE
+    if settings.nodes == 1:
+        return Place(0, world, 0, "127.0.0.1", free_port())
+    values = [os.environ.get(key, "") for key in ("MASTER_ADDR", "MASTER_PORT")]
+    values.append(
+        next((os.environ[key] for key in ("NODE_RANK", "GROUP_RANK", "SLURM_NODEID") if key in os.environ), "")
+    )
+    address, port, node = values
+    if not (address and port.isdigit() and node.isdigit() and int(node) < settings.nodes):
+        raise UserError(
+            f"trainer.nodes={settings.nodes} needs MASTER_ADDR, MASTER_PORT and NODE_RANK (0 to {settings.nodes - 1}) "
+            f"in the environment of each machine, got '{address}', '{port}' and '{node}'; see docs/clusters.md"
+        )
+    return Place(int(node) * settings.devices, world, 0, address, int(port), settings.nodes)
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
 
 
 class Given(LightningEnvironment):
@@ -125,7 +184,7 @@ def together(settings: TrainerSettings, folder: Path, checkpoint: Path | None) -
 
 def start_ranks(folder: Path, place: Place, checkpoint: Path | None) -> list[subprocess.Popen[bytes]]:
     """The ranks of this machine, but for rank 0, which is the run's own process."""
-    words = [sys.executable, "-m", "experiments.training.distributed", str(folder)]
+    words = [sys.executable, "-m", "experiments.training.rank_process", str(folder)]
     rest = [f"{place.address}:{place.port}", *([str(checkpoint)] if checkpoint else [])]
     ranks = range(max(place.rank, 1), place.rank + place.devices)
     return [subprocess.Popen([*words, str(rank), *rest], cwd=ROOT) for rank in ranks]
@@ -212,49 +271,3 @@ def agree(place: Place, values: list[float]) -> list[float]:
         total = total.cuda()
     dist.all_reduce(total)
     return [float(value) for value in total / place.world]
-
-
-class Peer:
-    """What `fit` needs of a run, on a rank that neither logs nor saves."""
-
-    def __init__(self, spec: RunSpec, folder: Path) -> None:
-        from experiments.training.signals import StopFlag
-
-        self.spec, self.folder, self.stop = spec, folder, StopFlag()
-        self.settings = TrainerSettings.model_validate(spec.config["trainer"])
-        self.steps_done, self.train_seconds, self.accelerator = 0, 0.0, "cpu"
-
-    def beat(self, phase: str, step: int, loss: float | None) -> None:
-        """Rank 0 beats for all."""
-
-    def mirror(self) -> Any:
-        """Rank 0 logs for all."""
-        from experiments.training.loggers import Mirror
-
-        return Mirror()
-
-
-def entry(words: list[str]) -> int:
-    """A rank other than 0: trains along, and ends."""
-    from experiments.training.callbacks import Diverged
-    from experiments.training.fit import train
-    from experiments.training.signals import Interrupted, die_with_parent
-
-    die_with_parent(signal.SIGKILL)
-    if os.getppid() == 1:  # rank 0 died while this one was loading
-        return 1
-    for number in STOPPING:
-        signal.signal(number, signal.SIG_IGN)  # rank 0 decides when to stop
-    folder, rank = Path(words[0]), int(words[1])
-    spec = RunSpec.model_validate_json((folder / "spec.json").read_bytes())
-    peer = Peer(spec, folder)
-    devices, nodes = peer.settings.devices, peer.settings.nodes
-    address, port = words[2].rsplit(":", 1)
-    place = Place(rank, devices * nodes, rank % devices, address, int(port), nodes)
-    with contextlib.suppress(Interrupted, Diverged):
-        train(peer, place, Path(words[3]) if len(words) > 3 else None)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(entry(sys.argv[1:]))

@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import lightning as L
 import torch
@@ -19,19 +18,16 @@ from experiments.planning.instantiate import build_decoder, build_model_config, 
 from experiments.planning.run_spec import with_count
 from experiments.planning.settings import TrainerSettings
 from experiments.store.records import RunSpec
-from experiments.training.callbacks import Account, Diverged, Keeper, Selector, seed_all
+from experiments.training.callbacks import Account, Keeper, Selector, seed_all
 from experiments.training.checkpoint import AtomicCheckpointIO, newest
-from experiments.training.distributed import Peer, strategy, together
+from experiments.training.context import Effort, RunContext, TrainingEnded
+from experiments.training.distributed import Place, strategy, together
 from experiments.training.evaluate import Evaluator
 from experiments.training.loader import StepLoader
 from experiments.training.loggers import MetricsLog
-from experiments.training.place import Place
 from experiments.training.signals import Interrupted
 from ressformer.module import OptimConfig, SequenceModule
 from tasks.base import Task
-
-if TYPE_CHECKING:
-    from experiments.training.run import Run
 
 MIB = 2**20
 
@@ -45,6 +41,7 @@ class Fitted:
     splits: list[str]
     selected_step: int | None
     selection: dict[str, float]
+    effort: Effort
     peak: Callable[[], float | None]
 
 
@@ -57,53 +54,81 @@ class Trained:
     trainer: L.Trainer
     evaluate: Evaluator
     task: Task
+    effort: Effort
 
 
-def fit(run: Run) -> Fitted:
+def fit(context: RunContext) -> Fitted:
     """Train the run's model, from its newest checkpoint if there is one.
 
     Raises:
-        Diverged, Interrupted, and whatever task and model raise.
+        TrainingEnded: the training ended early, for whatever cause.
+        Exception: whatever task and model raise before it has begun.
     """
     peak = PeakMemory()
-    checkpoint = resume_from(run.folder / "checkpoint.ckpt")
-    with together(run.settings, run.folder, checkpoint) as place:
-        trained = train(run, place, checkpoint)
+    checkpoint = resume_from(context.folder / "checkpoint.ckpt")
+    with together(context.settings, context.folder, checkpoint) as place:
+        trained = train(context, place, checkpoint)
     trained.module.load_state_dict(trained.selector.weights)
-    splits = [split for split in trained.task.splits if split != "validation"]
-    selected = trained.selector
-    evaluate, trainer = trained.evaluate, trained.trainer
-    return Fitted(trained.module, evaluate, splits, selected.step, selected.metrics, lambda: peak.mib(trainer))
+    return Fitted(
+        module=trained.module,
+        evaluate=trained.evaluate,
+        splits=[split for split in trained.task.splits if split != "validation"],
+        selected_step=trained.selector.step,
+        selection=trained.selector.metrics,
+        effort=trained.effort,
+        peak=lambda: peak.mib(trained.trainer),
+    )
 
 
-def train(run: Run | Peer, place: Place, checkpoint: Path | None) -> Trained:
-    """The training of one rank."""
+def train(context: RunContext, place: Place, checkpoint: Path | None) -> Trained:
+    """The training of one rank.
+
+    Raises:
+        TrainingEnded: the training ended early.
+        Exception: whatever task and model raise before it has begun.
+    """
     quiet_lightning()
-    torch.set_num_threads(run.settings.threads)
-    task = build_task(run.spec.config["task"], run.spec.allow_targets)
-    run.spec = with_count(run.spec, task)
-    metric = run.spec.task_info.metric
-    evaluate = Evaluator(task, metric, run.settings.eval_batch_size, lambda: _evaluation_beat(run))
-    module = build_module(run.spec, run.settings, task)
-    log = MetricsLog(run.folder / "metrics.jsonl" if place.first else None, run.mirror())
-    loader = StepLoader(task, run.spec.data_seed, run.spec.steps, place, run.spec.order_seed)
-    keeper = Keeper(run.folder / "checkpoint.ckpt", run.settings, run.stop, run.spec.steps, place)
-    account = Account(loader, log, run.beat, run.settings.log_every, keeper)
-    selector = Selector(run.spec, run.settings, evaluate, log, place)
-    if checkpoint is None:
-        log.rewind(0)
+    spec, settings = context.spec, context.settings
+    torch.set_num_threads(settings.threads)
+    task = build_task(spec.config["task"], spec.allow_targets)
+    spec = with_count(spec, task)
+    beat = EvaluationBeat(context)
+    evaluate = Evaluator(task, spec.task_info.metric, settings.eval_batch_size, beat)
+    try:
+        module = build_module(spec, settings, task)
+        account, selector, keeper, loader = _callbacks(context, spec, task, evaluate, place, resumed=bool(checkpoint))
+    except Exception as error:
+        raise TrainingEnded(error, Effort(spec.cost)) from error
     if not place.first:
-        seed_all(run.spec.model_seed + 7919 * place.rank)  # the same weights, but draws of its own
-    trainer = make_trainer(run, [account, selector, keeper], place)
+        seed_all(spec.model_seed + 7919 * place.rank)  # the same weights, but draws of its own
+    trainer = make_trainer(context, [account, selector, keeper], place)
     # Lightning's own handler of SIGTERM broadcasts inside the handler, and the other ranks do not answer.
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
-    run.beat("train", 0, None)
+    context.beat("train", 0, None)
+
+    def effort() -> Effort:
+        return Effort(spec.cost, account.step, account.seconds, _accelerator(trainer))
+
     try:
         trainer.fit(module, loader, ckpt_path=checkpoint, weights_only=True)
-    finally:
-        run.steps_done, run.train_seconds = account.step, account.seconds
-        run.accelerator = _accelerator(trainer)
-    return Trained(module, selector, trainer, evaluate, task)
+    except Exception as error:
+        raise TrainingEnded(error, effort()) from error
+    beat.trained(account.step)
+    return Trained(module, selector, trainer, evaluate, task, effort())
+
+
+def _callbacks(
+    context: RunContext, spec: RunSpec, task: Task, evaluate: Evaluator, place: Place, *, resumed: bool
+) -> tuple[Account, Selector, Keeper, StepLoader]:
+    settings = context.settings
+    log = MetricsLog(context.folder / "metrics.jsonl" if place.first else None, context.mirror())
+    loader = StepLoader(task, spec.data_seed, spec.steps, place, spec.order_seed)
+    keeper = Keeper(context.folder / "checkpoint.ckpt", settings, context.stop, spec.steps, place)
+    account = Account(loader, log, context.beat, settings.log_every, keeper)
+    selector = Selector(spec, settings, evaluate, log, place)
+    if not resumed:
+        log.rewind(0)
+    return account, selector, keeper, loader
 
 
 def quiet_lightning() -> None:
@@ -128,22 +153,22 @@ def build_module(spec: RunSpec, settings: TrainerSettings, task: Task) -> Sequen
     return SequenceModule(decoder, optim, spec.steps)
 
 
-def make_trainer(run: Run | Peer, callbacks: list[L.Callback], place: Place) -> L.Trainer:
+def make_trainer(context: RunContext, callbacks: list[L.Callback], place: Place) -> L.Trainer:
     """Lightning's trainer with all that we do ourselves switched off."""
     # The environment is named, or Lightning would install SLURM's requeue handlers over ours.
     environment = [LightningEnvironment()] if place.world == 1 else []
     return L.Trainer(
         strategy=strategy(place),
         use_distributed_sampler=False,
-        max_steps=run.spec.steps,
-        accelerator=run.settings.accelerator,
+        max_steps=context.spec.steps,
+        accelerator=context.settings.accelerator,
         devices=place.devices,
         num_nodes=place.nodes,
-        precision=run.settings.precision,
+        precision=context.settings.precision,
         logger=False,
         callbacks=callbacks,
         plugins=[AtomicCheckpointIO(), *environment],
-        default_root_dir=run.folder,
+        default_root_dir=context.folder,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -162,10 +187,20 @@ def resume_from(path: Path) -> Path | None:
     return found
 
 
-def _evaluation_beat(run: Run | Peer) -> None:
-    run.beat("evaluate", run.steps_done, None)
-    if run.stop.wanted and run.steps_done == run.spec.steps:
-        raise Interrupted(run.steps_done)
+class EvaluationBeat:
+    """Beats between batches of an evaluation; after training it also ends a run that is told to stop."""
+
+    def __init__(self, context: RunContext) -> None:
+        self._context, self._steps = context, 0
+
+    def trained(self, steps: int) -> None:
+        """Training is over, after so many steps, and its checkpoint is written."""
+        self._steps = steps
+
+    def __call__(self) -> None:
+        self._context.beat("evaluate", self._steps, None)
+        if self._context.stop.wanted and self._steps == self._context.spec.steps:
+            raise Interrupted(self._steps)
 
 
 def _accelerator(trainer: L.Trainer) -> str:
@@ -200,6 +235,3 @@ def _status(key: str) -> float | None:
         if line.startswith(f"{key}:"):
             return float(line.split()[1])
     return None
-
-
-__all__ = ["Diverged", "Fitted", "fit"]

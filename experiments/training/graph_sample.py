@@ -9,35 +9,21 @@ Shapes: n length, k keys a row; b block, N blocks, m chosen blocks.
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from experiments.store import atomic_files as atomic
+import torch
+from torch import Tensor
 
-if TYPE_CHECKING:
-    from torch import Tensor
+from experiments.store.graph_file import Edge, write_graph
+from experiments.training.evaluate import evaluating
+from experiments.training.fit import Fitted
+from ressformer.module import SequenceModule
+from tasks.loaders import EvalLoader
 
-    from experiments.training.fit import Fitted
-    from ressformer.module import SequenceModule
-
-FILE = "graph.json"
 WINDOW = 64  # tokens that are kept
 STRONGEST = 4  # edges of a token that are kept
 FAINT = 0.02  # weight below which an edge is left out
-
-Edge = tuple[int, int, float]
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A sample's tokens as words, and per inner step the edges (from token, to token, weight) over it."""
-
-    split: str
-    item: int
-    words: list[str]
-    steps: list[list[Edge]]
 
 
 def keep_graph(fitted: Fitted, folder: Path) -> None:
@@ -49,26 +35,13 @@ def keep_graph(fitted: Fitted, folder: Path) -> None:
 
 
 def _keep(fitted: Fitted, folder: Path) -> None:
-    from tasks.loaders import EvalLoader
-
     task = fitted.evaluate.task
     batch = next(iter(EvalLoader(task, "test/id", 1)))
     words = [task.word(token) for token in task.eval_items("test/id")[0].input_ids[:WINDOW].tolist()]
     steps = induced(fitted.module, batch, len(words))
     if not steps:
         return
-    sample = {"split": "test/id", "item": 0, "words": words, "steps": steps}
-    atomic.write_text(folder / FILE, json.dumps(sample, separators=(",", ":")) + "\n")
-
-
-def read_graph(folder: Path) -> Sample | None:
-    """What `keep_graph` wrote; None if there is nothing that can be read."""
-    try:
-        found = json.loads((folder / FILE).read_bytes())
-        steps = [[(int(i), int(j), float(weight)) for i, j, weight in edges] for edges in found["steps"]]
-        return Sample(str(found["split"]), int(found["item"]), [str(word) for word in found["words"]], steps)
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    write_graph(folder, {"split": "test/id", "item": 0, "words": words, "steps": steps})
 
 
 def induced(module: SequenceModule, batch: dict[str, Tensor], tokens: int) -> list[list[Edge]]:
@@ -76,10 +49,6 @@ def induced(module: SequenceModule, batch: dict[str, Tensor], tokens: int) -> li
 
     Empty if no block hands a graph on to the next.
     """
-    import torch
-
-    from experiments.training.evaluate import evaluating
-
     core, steps = module.model.core, []
 
     def catch(_module: Any, _given: Any, out: Any) -> None:

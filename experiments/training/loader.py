@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from experiments.training.distributed import share
-from experiments.training.place import ALONE, Place
+from experiments.training.distributed import ALONE, Place, share
 from tasks.base import Task
 from tasks.loaders import TrainLoader
 

@@ -1,10 +1,7 @@
 """One run, from spec to record.
 
-    python -m experiments.training.run model=ressformer task=chain budget=tiny seed=0
-    python -m experiments.training.run -m model=ressformer,transformer task=chain seed=0,1,2
-
-`execute` is what every launcher calls. Running a finished run again does nothing; a killed one goes on from
-its checkpoint and ends in the same record, bit for bit on a CPU, wall-clock figures aside.
+`execute` is what every launcher calls. Running a finished run again does nothing; a killed one goes on from its
+checkpoint and ends in the same record, bit for bit on a CPU, wall-clock figures aside.
 """
 
 from __future__ import annotations
@@ -15,19 +12,21 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from experiments.launching.run_process import DEATHS, fail_if_dead
 from experiments.planning.settings import TrainerSettings
 from experiments.store.provenance import ROOT, provenance
 from experiments.store.records import ErrorInfo, Measured, Record, RunSpec, Status
 from experiments.store.store import Lost, Progress, Store, no_space
+from experiments.training.context import Diverged, Effort, TrainingEnded
+from experiments.training.loggers import Mirror, mirror_for
 from experiments.training.signals import Interrupted, StopFlag, stop_flag
 
 if TYPE_CHECKING:
     from experiments.training.evaluate import Outcome
 
 End = Literal["done", "failed", "diverged", "busy", "interrupted", "blocked"]
+DEATHS = 3  # of a run's process without progress, until the run fails
 
 
 def execute(spec: RunSpec, store: Store, stop: StopFlag | None = None, deaths: int = DEATHS) -> End:
@@ -46,6 +45,18 @@ def execute(spec: RunSpec, store: Store, stop: StopFlag | None = None, deaths: i
             return fail_if_dead(spec, store, deaths) or _attempt(spec, store, stop)
     except OSError as error:
         return _blocked(spec, error)
+
+
+def fail_if_dead(spec: RunSpec, store: Store, deaths: int) -> End | None:
+    """Record the run as failed if its processes died as often as they may (the lease is held)."""
+    count, cause = store.deaths(spec.id)
+    if count < deaths:
+        return None
+    store.write_spec(spec)
+    run = Run(spec, store, StopFlag())
+    text = f"the process of the run died {count} times without getting further: {cause or 'with its launcher'}"
+    store.write_record(run.ended("failed", ErrorInfo(type="ProcessDied", message=text, traceback="")))
+    return "failed"
 
 
 def _attempt(spec: RunSpec, store: Store, stop: StopFlag | None) -> End:
@@ -76,13 +87,13 @@ def _outcome(run: Run) -> Record:
     """
     try:
         return run.go()
-    except (Interrupted, Lost):
-        raise
     except Exception as error:
-        full = no_space(error)
-        if full is not None:
+        cause = error.cause if isinstance(error, TrainingEnded) else error
+        if isinstance(cause, (Interrupted, Lost)):
+            raise cause from None
+        if (full := no_space(cause)) is not None:
             raise full from None
-        return run.failure(error)
+        return run.failure(cause)
 
 
 def _blocked(spec: RunSpec, error: OSError) -> End:
@@ -107,13 +118,12 @@ class Run:
         self.folder = store.folder(spec.id)
         self.begun = time.perf_counter()
         self.started = self._first_start()
-        self.steps_done, self.train_seconds = 0, 0.0
-        self.accelerator = "cpu"
+        self.effort = Effort()
         # Taken at the start: sources may be edited while the run goes on.
         self.provenance = provenance(threads=self.settings.threads, accelerator="cpu")
         self.peak: float | None = None
         self.loss: float | None = None
-        self._mirror: Any = None
+        self._mirror: Mirror | None = None
         self._beaten = 0.0
 
     def go(self) -> Record:
@@ -123,11 +133,16 @@ class Run:
             Interrupted: told to stop.
             Exception: whatever the task, the model or the training raised.
         """
-        from experiments.studies.depth_curves import depth_points
+        from experiments.training.depth_points import depth_points  # these load lightning: 4 s
         from experiments.training.fit import fit
         from experiments.training.graph_sample import keep_graph
 
-        fitted = fit(self)
+        try:
+            fitted = fit(self)
+        except TrainingEnded as ended:
+            self.effort = ended.effort
+            raise
+        self.effort = fitted.effort
         outcomes = fitted.evaluate.all(fitted.module, fitted.splits)
         self.peak = fitted.peak()
         keep_graph(fitted, self.folder)
@@ -136,7 +151,7 @@ class Run:
 
     def failure(self, error: Exception) -> Record:
         """The record of a run that ended with `error`."""
-        diverged = type(error).__name__ == "Diverged"
+        diverged = isinstance(error, Diverged)
         info = ErrorInfo(
             type=type(error).__name__,
             message=scrub(" ".join(str(error).split()) or type(error).__name__),
@@ -161,10 +176,8 @@ class Run:
             progress = Progress(phase=phase, step=step, total=self.spec.steps, loss=self.loss, time=time.time())
             self.store.beat(self.spec.id, progress)
 
-    def mirror(self) -> Any:
+    def mirror(self) -> Mirror:
         """The mirror of the metrics; opened at first use."""
-        from experiments.training.loggers import mirror_for
-
         if self._mirror is None:
             self._mirror = mirror_for(self.spec, self.folder)
         return self._mirror
@@ -182,27 +195,27 @@ class Run:
         selection: dict[str, float],
         error: ErrorInfo | None = None,
     ) -> Record:
-        info, seconds = self.spec.task_info, self.train_seconds
-        tokens = self.steps_done * info.batch_size * info.length
+        info, effort = self.spec.task_info, self.effort
+        tokens = effort.steps_done * info.batch_size * info.length
         measured = Measured(
             started=self.started,
             finished=utc_now(),
             wall_seconds=time.perf_counter() - self.begun,
-            train_seconds=seconds,
-            tokens_per_second=tokens / seconds if seconds > 0 else None,
+            train_seconds=effort.seconds,
+            tokens_per_second=tokens / effort.seconds if effort.seconds > 0 else None,
             peak_memory_mib=self.peak,
         )
         return Record(
             id=self.spec.id,
             status=status,
-            spec=self.spec,
-            steps_done=self.steps_done,
+            spec=self.spec if effort.cost is None else self.spec.model_copy(update={"cost": effort.cost}),
+            steps_done=effort.steps_done,
             selected_step=selected,
             selection=selection,
             metrics={split: outcome.metrics for split, outcome in outcomes.items()},
             items={split: outcome.items for split, outcome in outcomes.items()},
             item_weights={s: o.weights for s, o in outcomes.items() if o.weights is not None},
-            provenance=self.provenance.model_copy(update={"accelerator": self.accelerator}),
+            provenance=self.provenance.model_copy(update={"accelerator": effort.accelerator}),
             measured=measured,
             error=error,
         )
@@ -229,62 +242,3 @@ def scrub(text: str) -> str:
     ):
         text = text.replace(path, name) if len(path) > 1 else text
     return text
-
-
-def _job(config: Any) -> float | None:
-    from hydra.core.hydra_config import HydraConfig
-
-    from experiments.errors import UserError
-    from experiments.planning.hydra_config import composer
-    from experiments.planning.plan import given_dials, run_spec
-    from experiments.planning.run_spec import Pricer
-    from experiments.training.distributed import join
-    from experiments.training.place import own_place
-
-    choices, pinned = HydraConfig.get().runtime.choices, given_dials(HydraConfig.get().overrides.task)
-    store = Store(str(config.results_dir))
-    with composer():
-        spec = run_spec(config, str(choices["model"]), str(choices["task"]), None, Pricer(), pinned)
-    place = own_place(TrainerSettings.model_validate(spec.config["trainer"]))
-    if not place.first:
-        if not join(store.folder(spec.id), place):
-            raise RunFailed(spec.id)
-        return None
-    end = execute(spec, store)
-    store.require_sound()
-    if end == "interrupted":
-        raise KeyboardInterrupt
-    if end == "blocked":
-        store.require_space()
-        raise UserError(f"run {spec.id} stopped: the disk was full; give the same command again")
-    if end == "busy":
-        raise UserError(f"run {spec.id} is being worked on by another process; wait for it or stop it")
-    record = store.record(spec.id)
-    assert record is not None
-    for split, metrics in record.metrics.items():
-        print(f"{split}: " + ", ".join(f"{key}={value:.4g}" for key, value in metrics.items()))
-    print(f"run {spec.id} {end}: {store.folder(spec.id) / 'record.json'}")
-    if end != "done":
-        raise RunFailed(spec.id)
-    return record.selection.get(spec.task_info.metric)
-
-
-class RunFailed(Exception):
-    """A run ended without a result; its record tells why."""
-
-
-def entry() -> int:
-    """Hydra's main on this module's job."""
-    from experiments.planning.hydra_app import hydra_main
-
-    try:
-        hydra_main("config", _job)
-    except RunFailed:
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    from experiments.command_line import main
-
-    main(entry)

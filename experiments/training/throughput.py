@@ -9,14 +9,15 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
+import torch
+from torch import Tensor
+
+from experiments.planning.instantiate import build_task
 from experiments.planning.settings import TrainerSettings
 from experiments.store.records import RunSpec
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
+from experiments.training.fit import build_module
+from tasks.loaders import TrainLoader
 
 STEPS = 3
 SLOWEST = 1e10  # FLOPs per second of a CPU core in training; measured ones are faster
@@ -28,12 +29,6 @@ def time_cell(spec: RunSpec, seconds: float) -> float | None:
 
     The bound is on what is expected: a step that has begun is not cut off.
     """
-    import torch
-
-    from experiments.planning.instantiate import build_task
-    from experiments.training.fit import build_module
-    from tasks.loaders import TrainLoader
-
     settings = TrainerSettings.model_validate(spec.config["trainer"])
     cuda = settings.accelerator != "cpu" and torch.cuda.is_available()
     part = spec.task_info.batch_size if cuda else sequences(spec, min(seconds, CELL_SECONDS))

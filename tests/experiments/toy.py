@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from experiments.planning.plan import Plan
+from experiments.planning.settings import TableSettings
+from experiments.store import atomic_files as atomic
 from experiments.store import records
 from experiments.store.records import BudgetInfo, CostInfo, Measured, Provenance, Record, RunSpec, TaskInfo
-from experiments.store.store import identity
+from experiments.store.store import Store, identity
 
 TASK = {"_target_": "tasks.qa.chain.Chain", "batch_size": 8, "n_validation": 16, "n_test": 16}
 MODEL = {
@@ -16,6 +20,7 @@ MODEL = {
     "n_layers": 1,
     "d_ff": 32,
 }
+VALUES = {"a": {0: 0.90, 1: 0.91, 2: 0.92}, "b": {0: 0.50, 1: 0.52, 2: 0.51}}
 TRAINER: dict[str, Any] = {
     "optim": {"lr": 0.01},
     "accelerator": "cpu",
@@ -115,3 +120,25 @@ def make_record(spec: RunSpec, value: float | None = 0.5, **changes: Any) -> Rec
         "error": None if done else records.ErrorInfo(type="ValueError", message="no", traceback="at x"),
     }
     return Record(**{**fields, **changes})
+
+
+def frozen_plan(store: Store, runs: list[RunSpec]) -> tuple[Plan, Path]:
+    """A plan of runs, and its file in the store."""
+    settings = TableSettings(name="toy", models=["toy"], tasks=["chain"], seeds=[0], budget="toy")
+    plan = Plan(table=settings, code_fingerprint="code", runs=runs)
+    path = store.root / "plans" / plan.file_name
+    atomic.write_text(path, plan.model_dump_json())
+    return plan, path
+
+
+def table_plan(models: tuple[str, ...] = ("a", "b"), seeds: tuple[int, ...] = (0, 1, 2)) -> Plan:
+    """A plan of some models and seeds on one task."""
+    settings = {"name": "toy", "models": models, "tasks": ["chain"], "seeds": seeds, "budget": "toy", "bold_seeds": 3}
+    runs = [make_spec(model=m, seed=s, labelled=m) for m in models for s in seeds]
+    return Plan(table=TableSettings.model_validate(settings), code_fingerprint="code", runs=runs)
+
+
+def fill(store: Store, plan: Plan) -> None:
+    """Give every run of the plan a record with the value of `VALUES`."""
+    for spec in plan.runs:
+        store.write_record(make_record(spec, VALUES[spec.model][spec.seed]))

@@ -15,7 +15,8 @@ from omegaconf import OmegaConf
 from randomised import randomised
 from torch import Tensor
 
-from experiments.planning.solve import Budget, solve
+from experiments.planning.budget import Budget
+from experiments.planning.solve import solve
 from ressformer.cost import Shape
 from ressformer.decoder import Decoder
 from ressformer.layers import native

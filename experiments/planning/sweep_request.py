@@ -1,0 +1,238 @@
+"""What a sweep is asked for, read once: a grid of overrides, a tuning over a space, or variants, one change at a time.
+
+    model=ressformer,transformer task=chain seed=0,1 trainer.optim.lr=1e-3,3e-3     a grid
+    sweep=lr table=quick trials=16                                                  a preset with a `space`: a tuning
+    sweep=readings table=quick                                                      a preset with `variants`
+
+The grammar is that of Hydra's multirun (lists, range(), choice()). `sweep=NAME` reads the arguments of
+conf/sweep/NAME.yaml first; later ones win.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+from pydantic import Field
+
+from experiments.errors import UserError, unknown
+from experiments.planning.hydra_config import (
+    CONF,
+    composed,
+    composer,
+    override_key,
+    plain,
+    require_option,
+    values_of,
+)
+from experiments.planning.settings import Section, TableSettings, section
+from experiments.store import atomic_files as atomic
+
+CELLS = ("model", "task", "seed", "budget")
+
+
+class Axis(Section):
+    """One dimension of the search space: a range, or choices."""
+
+    low: float | None = Field(default=None, description="Lower end.")
+    high: float | None = Field(default=None, description="Upper end.")
+    log: bool = Field(default=False, description="Uniform in the logarithm.")
+    integer: bool = Field(default=False, description="Whole numbers only.")
+    choices: list[str | int | float | bool] | None = Field(default=None, description="A list instead of a range.")
+
+
+class Tuning(Section):
+    """A sweep preset that tunes: the same points of a space for every model."""
+
+    overrides: list[str] = Field(default_factory=list, description="Arguments that are read first.")
+    trials: int = Field(ge=1, description="Trials per model and task, all told.")
+    sampler_seed: int = Field(default=0, ge=0, description="Scrambling of the Sobol points.")
+    space: dict[str, Axis] = Field(min_length=1, description="The search space, the same for every model.")
+
+
+class Variants(Section):
+    """A sweep preset that changes one thing at a time, as often for every model."""
+
+    overrides: list[str] = Field(default_factory=list, description="Arguments that are read first.")
+    variants: dict[str, list[str]] = Field(min_length=1, description="Model, then a string of overrides per variant.")
+
+
+@dataclass(frozen=True)
+class SweepRequest:
+    """A sweep that is ready to be planned.
+
+    Attributes:
+        table: settings of the ad-hoc table; of a grid every trial is a row, of the others a row is still a model.
+        overrides: what applies to every run.
+        settings: the preset of a tuning or of variants; None = a grid.
+    """
+
+    table: dict[str, Any]
+    overrides: list[str]
+    settings: Tuning | Variants | None = None
+
+
+def read_sweep(arguments: Sequence[str]) -> SweepRequest:
+    """The sweep that the arguments ask for. Nothing is written.
+
+    Raises:
+        UserError: no model or task, an unknown preset or table, a wrong value, a grid beside a preset's own trials, or
+            models of unequal effort.
+    """
+    names = values_of("sweep", arguments)
+    raw = preset_file(names[-1]) if names else {}
+    if "variants" in raw:
+        return _variants(arguments, names[-1], section(Variants, raw, f"sweep {names[-1]}"))
+    if "space" in raw and (tuning := _tuning(arguments, names[-1], section(Tuning, raw, f"sweep {names[-1]}"))):
+        return tuning
+    return _grid(arguments)
+
+
+def _variants(arguments: Sequence[str], preset_name: str, settings: Variants) -> SweepRequest:
+    counts = {model: len(variants) for model, variants in settings.variants.items()}
+    if len(set(counts.values())) > 1:
+        told = ", ".join(f"{model} {count}" for model, count in counts.items())
+        raise UserError(f"sweep {preset_name}: every model gets as many variants as the others, not {told}")
+    given = [argument for argument in arguments if not argument.startswith(("sweep=", "table="))]
+    axes, fixed = read_axes([*settings.overrides, *given])
+    if grid := [key for key in axes if key not in CELLS]:
+        raise UserError(f"sweep {preset_name} tries its variants and takes no grid beside them; fix {', '.join(grid)}")
+    tables = values_of("table", arguments)
+    name = sweep_name(preset_name, tables, [asks(given), tables, settings.variants])
+    table = swept_table(name, axes, read_axes(given)[0], tables)
+    if lost := [entry["model"] for entry in table["models"] if entry["model"] not in settings.variants]:
+        have = ", ".join(settings.variants)
+        raise UserError(f"sweep {preset_name} has no variants for {lost[0]}; it has them for {have}")
+    return SweepRequest(table, fixed, settings)
+
+
+def _tuning(arguments: Sequence[str], preset_name: str, settings: Tuning) -> SweepRequest | None:
+    """None where the arguments fix all that the preset's space has: then it is a grid."""
+    ours = ("sweep=", "trials=", "table=")
+    given = [argument for argument in arguments if not argument.startswith(ours)]
+    axes, fixed = read_axes([*settings.overrides, *given])
+    space = {
+        key: axis
+        for key, axis in settings.space.items()
+        if key not in axes and all(override_key(o) != key for o in fixed)
+    }
+    if not space:
+        return None
+    if grid := [key for key in axes if key not in CELLS]:
+        raise UserError(
+            f"sweep {preset_name} tunes {', '.join(space)} and takes no grid beside it; fix {', '.join(grid)}"
+        )
+    tables, trials = values_of("table", arguments), values_of("trials", arguments)
+    values = settings.model_dump() | {"space": space} | ({"trials": trials[-1]} if trials else {})
+    settings = section(Tuning, values, f"sweep {preset_name}")
+    key = [asks(given), tables, {k: a.model_dump() for k, a in settings.space.items()}, settings.sampler_seed]
+    table = swept_table(sweep_name(preset_name, tables, key), axes, read_axes(given)[0], tables)
+    return SweepRequest(table, fixed, settings)
+
+
+def _grid(arguments: Sequence[str]) -> SweepRequest:
+    axes, fixed = read_axes(arguments)
+    for needed in ("model", "task"):
+        if needed not in axes:
+            raise UserError(f"a sweep needs {needed}=NAME, e.g. model=ressformer task=chain trainer.optim.lr=1e-3,3e-3")
+    if len(budget := axes.pop("budget", ["tiny"])) > 1:
+        raise UserError("a sweep has one budget; trials of different budgets cannot be ranked")
+    models_of, tasks, seeds = (axes.pop(key, ["0"]) for key in ("model", "task", "seed"))
+    if not all(seed.isdigit() for seed in seeds):
+        raise UserError(f"seed must be integers of 0 or more, got {', '.join(seeds)}")
+    models = []
+    for model, values in itertools.product(models_of, itertools.product(*axes.values())):
+        trial = dict(zip(axes, values, strict=True))
+        short = [f"{key.rsplit('.', 1)[-1]}={value}" for key, value in trial.items()]
+        chosen = [f"{key}={value}" for key, value in trial.items()]
+        models.append({"label": " ".join([model, *short]), "model": model, "overrides": chosen})
+    table = {
+        "name": "-".join(["sweep", *values_of("sweep", arguments), atomic.digest(sorted(arguments), 6)]),
+        "models": models,
+        "tasks": tasks,
+        "seeds": [int(seed) for seed in seeds],
+        "budget": budget[0],
+    }
+    return SweepRequest(table, fixed)
+
+
+def read_axes(arguments: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:
+    """What is swept (key, values) and what is fixed; of two arguments with one key the later wins."""
+    given: list[str] = []
+    for argument in arguments:
+        name = argument.removeprefix("sweep=")
+        given = [*preset(name), *given] if argument != name else [*given, argument]
+    axes: dict[str, list[str]] = {}
+    fixed: dict[str, str] = {}
+    for override in OverridesParser.create().parse_overrides(given):
+        bare = override.get_key_element().lstrip("+~")
+        written = str(override.input_line).split("=", 1)[0]
+        for known in (axes, fixed):
+            for key in [key for key in known if key.lstrip("+~") == bare]:
+                del known[key]
+        if override.is_sweep_override():
+            axes[written] = [str(value) for value in override.sweep_string_iterator()]
+        elif bare in CELLS:
+            axes[written] = [str(override.get_value_element_as_str())]
+        else:
+            fixed[written] = str(override.input_line)
+    return axes, list(fixed.values())
+
+
+def preset_file(name: str) -> dict[str, Any]:
+    """The content of conf/sweep/NAME.yaml.
+
+    Raises:
+        UserError: there is no such preset.
+    """
+    folder = CONF / "sweep"
+    path = folder / f"{name}.yaml"
+    if not path.exists():
+        raise UserError(unknown("sweep", name, sorted(found.stem for found in folder.glob("*.yaml"))))
+    return plain(OmegaConf.load(path))
+
+
+def preset(name: str) -> list[str]:
+    """The arguments of conf/sweep/NAME.yaml.
+
+    Raises:
+        UserError: there is no such preset.
+    """
+    return [str(line) for line in preset_file(name).get("overrides", [])]
+
+
+def asks(arguments: Sequence[str]) -> list[str]:
+    """The arguments that say what is run, sorted; not where and by whom, which must not rename a sweep."""
+    return sorted(argument for argument in arguments if not argument.startswith(("launcher", "results_dir=")))
+
+
+def sweep_name(preset_name: str, tables: Sequence[str], key: Any) -> str:
+    """The name of a sweep's plan and exports: `sweep-PRESET[-TABLE]-DIGEST`; `key` is what it hangs on."""
+    return "-".join(["sweep", preset_name, *tables, atomic.digest(key, 6)])
+
+
+def swept_table(
+    name: str, axes: Mapping[str, list[str]], given: Mapping[str, list[str]], tables: Sequence[str]
+) -> dict[str, Any]:
+    """The table whose cells are tried: that of the preset, or a named one, with what was given in its place."""
+    table: dict[str, Any] = {"budget": "tiny"}
+    if tables:
+        with composer():
+            require_option("table", tables[-1])
+            table = plain(composed([f"table={tables[-1]}"]))["table"]
+        table = section(TableSettings, table, "table").model_dump()
+        axes = {**given, "seed": given.get("seed") or axes.get("seed", ["0"])}
+    models = axes.get("model") or table.get("models")
+    tasks = axes.get("task") or table.get("tasks")
+    if not models or not tasks:
+        raise UserError("a sweep that tunes needs model=NAME and task=NAME, or table=NAME")
+    budgets, seeds = axes.get("budget", [table["budget"]]), axes.get("seed", ["0"])
+    if len(budgets) > 1 or not all(seed.isdigit() for seed in seeds):
+        raise UserError("a sweep has one budget, and seeds of 0 or more")
+    named = [model if isinstance(model, dict) else {"label": model, "model": model} for model in models]
+    changes = {"name": name, "models": named, "tasks": tasks, "budget": budgets[0], "seeds": [int(s) for s in seeds]}
+    return {**table, **changes}

@@ -1,0 +1,144 @@
+"""Where the trials of a sweep stand: points of a space, or variants, and the rows of a plan that they make.
+
+Optuna's quasi-random sampler (scrambled Sobol points) is asked for all trials of a tuning; the first is the untuned
+config. Points depend on the space and the sampler's seed alone, so every model gets the same ones.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+from omegaconf import OmegaConf
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from experiments.errors import UserError
+from experiments.planning.hydra_config import composed, composer
+from experiments.planning.plan import Plan
+from experiments.planning.sweep_request import Axis, SweepRequest, Tuning, Variants
+
+VARIANT = "variant"  # the key of the points of a sweep of variants: a trial's overrides in one string
+
+
+def trial_table(request: SweepRequest) -> dict[str, Any]:
+    """The table with a row for each model and trial, from a study that is not kept; a grid has its rows already.
+
+    Raises:
+        UserError: the space of a tuning makes no sense.
+    """
+    if isinstance(request.settings, Variants):
+        return with_variants(request.table, request.settings)
+    if isinstance(request.settings, Tuning):
+        space, settings = distributions(request.settings.space), request.settings
+        points = asked(study(None, "", settings.sampler_seed), space, settings.trials, untuned(space, request))
+        return with_points(request.table, points)
+    return request.table
+
+
+def distributions(space: Mapping[str, Axis]) -> dict[str, BaseDistribution]:
+    """The space in Optuna's words.
+
+    Raises:
+        UserError: an axis that is neither a range nor choices, or that Optuna refuses.
+    """
+    found: dict[str, BaseDistribution] = {}
+    for key, axis in space.items():
+        try:
+            if axis.choices is not None:
+                found[key] = CategoricalDistribution(axis.choices)
+            elif axis.low is None or axis.high is None:
+                raise ValueError("give low and high, or choices")
+            elif axis.integer:
+                found[key] = IntDistribution(int(axis.low), int(axis.high), log=axis.log)
+            else:
+                found[key] = FloatDistribution(axis.low, axis.high, log=axis.log)
+        except ValueError as error:
+            raise UserError(f"sweep: space.{key}: {error}") from None
+    return found
+
+
+def study(path: Path | None, name: str, seed: int) -> optuna.Study:
+    """The study of a cell, kept in the file; without one, in memory."""
+    optuna.logging.set_verbosity(logging.WARNING)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # since 3.0, and pinned by a test here
+        sampler = optuna.samplers.QMCSampler(qmc_type="sobol", scramble=True, seed=seed)
+    url = None if path is None else f"sqlite:///{path}"
+    return optuna.create_study(storage=url, study_name=name, sampler=sampler, load_if_exists=True)
+
+
+def asked(
+    kept: optuna.Study, space: Mapping[str, BaseDistribution], trials: int, start: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """The points of the first `trials` trials; asks for those that the study lacks.
+
+    Raises:
+        UserError: the study was made for another space.
+    """
+    known = kept.get_trials(deepcopy=False)
+    if known and any(trial.params and set(trial.params) != set(space) for trial in known):
+        raise UserError(f"study {kept.study_name} was made for another space; give the sweep another name")
+    if not known and start:
+        kept.enqueue_trial(dict(start))
+    for _ in range(trials - sum(bool(trial.params) for trial in known)):
+        kept.ask(fixed_distributions=dict(space))
+    return [dict(trial.params) for trial in kept.get_trials(deepcopy=False)[:trials]]
+
+
+def untuned(space: Mapping[str, BaseDistribution], request: SweepRequest) -> dict[str, Any]:
+    """The config as it is, as a point; empty if it is outside of the space."""
+    with composer():
+        config = composed(
+            [*request.table.get("overrides", []), *(o for o in request.overrides if o.startswith("trainer."))]
+        )
+    point = {key: OmegaConf.select(config, key, default=None) for key in space}
+    return point if all(_inside(space[key], value) for key, value in point.items()) else {}
+
+
+def _inside(distribution: BaseDistribution, value: Any) -> bool:
+    if isinstance(distribution, CategoricalDistribution):
+        return value in distribution.choices
+    assert isinstance(distribution, (FloatDistribution, IntDistribution))
+    return isinstance(value, (int, float)) and distribution.low <= value <= distribution.high
+
+
+def with_points(table: dict[str, Any], points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The table with a row for each model and point."""
+    overrides = [[f"{key}={value}" for key, value in point.items()] for point in points]
+    return {**table, "models": trial_entries(table["models"], {e["label"]: overrides for e in table["models"]})}
+
+
+def with_variants(table: dict[str, Any], settings: Variants) -> dict[str, Any]:
+    """The table with a row for each model and variant, the config as it is first."""
+    trials = {e["label"]: [one.split() for one in ("", *settings.variants[e["model"]])] for e in table["models"]}
+    return {**table, "models": trial_entries(table["models"], trials)}
+
+
+def trial_entries(
+    models: Sequence[Mapping[str, Any]], trials: Mapping[str, Sequence[Sequence[str]]]
+) -> list[dict[str, Any]]:
+    """A row of the plan for each model and trial; `trials` holds the overrides of each, by the model's label."""
+    return [
+        {
+            "label": f"{entry['label']} #{number}",
+            "model": entry["model"],
+            "overrides": [*entry.get("overrides", []), *overrides],
+        }
+        for entry in models
+        for number, overrides in enumerate(trials[entry["label"]])
+    ]
+
+
+def points_of(plan: Plan, keys: Sequence[str]) -> dict[str, dict[str, str]]:
+    """The point of each row, read from the overrides of a tuning's plan; `keys` are those of its space, or VARIANT."""
+    points: dict[str, dict[str, str]] = {}
+    for entry in plan.table.entries():
+        given = dict(override.split("=", 1) for override in entry.overrides) | {VARIANT: " ".join(entry.overrides)}
+        points[entry.label] = {key: given[key] for key in keys}
+    return points
