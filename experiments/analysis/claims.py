@@ -1,6 +1,7 @@
 """Claims, written down as inequalities before the runs, and the verdicts of the records on them.
 
-`make check-claims` prints them. The rule of a verdict stands in the head of claims.yaml. Nothing is run: a claim whose table has no plan or too few records is "not run".
+`make check-claims` prints them. The rule of a verdict stands in the head of claims.yaml. Nothing is run: a claim whose
+table has no plan or too few records is "not run".
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ from experiments.store.store import Store
 from experiments.studies.named_plan import asked
 
 LISTED = 200  # runs printed one by one
+ASSUMED = Gpu()
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -33,10 +34,9 @@ def run(arguments: Sequence[str]) -> int:
         UserError: an unknown option, or what planning raises.
     """
     words, options = split_options("plan", arguments, ("--no-measure", "--gpu-flops", "--gpu-step-ms"))
-    assumed = Gpu()
     gpu = Gpu(
-        flops=_number(options, "--gpu-flops", assumed.flops),
-        step_seconds=_number(options, "--gpu-step-ms", assumed.step_seconds * 1e3) / 1e3,
+        flops=_number(options, "--gpu-flops", ASSUMED.flops),
+        step_seconds=_number(options, "--gpu-step-ms", ASSUMED.step_seconds * 1e3) / 1e3,
     )
     plan, path, store, launcher = asked(words)
     show_estimate(plan, store, launcher, measure="--no-measure" not in options, gpu=gpu)
@@ -61,7 +61,7 @@ def show_estimate(
     launcher: LauncherSettings,
     measure: bool = True,
     console: Console | None = None,
-    gpu: Gpu = Gpu(),
+    gpu: Gpu = ASSUMED,
 ) -> None:
     """Print every run, and the sums."""
     console = console or Console()

@@ -1,7 +1,8 @@
 """What a plan will cost: FLOPs, hours and disk, from throughput measured on this machine, before anything starts.
 
 The time of a run is that of a finished run of the same cell in this store, if there is one; else a few steps and
-one evaluation batch are timed (and remembered in throughput.json); else it is scaled by FLOPs from cells of the same model that were timed, or of any model. Timing ends after `MEASURE_SECONDS`, cheap cells first.
+one evaluation batch are timed (and remembered in throughput.json); else it is scaled by FLOPs from cells of the same
+model that were timed, or of any model. Timing ends after `MEASURE_SECONDS`, cheap cells first.
 
 The hours on a GPU are not measured but assumed: `Gpu` says what of, and the report prints it.
 """

@@ -3,9 +3,9 @@
     python -m experiments sweep sweep=readings table=quick
     python -m experiments sweep sweep=readings table=quick model=ressformer task=chain seed=0,1
 
-A preset with `variants` lists for each model the overrides that are tried beside the config as it is (trial 0). Every model
-has the same number of them, or the preset is refused: a family that is given more trials wins by that alone. Trials are
-ordinary runs of a plan, solved to the budget, so a variant that costs more gets fewer steps.
+A preset with `variants` lists for each model the overrides that are tried beside the config as it is (trial 0). Every
+model has the same number of them, or the preset is refused: a family that is given more trials wins by that alone.
+Trials are ordinary runs of a plan, solved to the budget, so a variant that costs more gets fewer steps.
 
 Written: as for a tuning (experiments.studies.tuning); `variant` holds the overrides of a trial, and is empty for the
 config as it is.

@@ -83,6 +83,4 @@ def shortened(batch: Mapping[str, Tensor], part: int, device: torch.device) -> d
 
 def _finish(cuda: bool) -> None:
     if cuda:
-        import torch
-
         torch.cuda.synchronize()
