@@ -14,8 +14,8 @@ from torch.nn.functional import gelu, scaled_dot_product_attention
 
 from ressformer.cost import Cost, Shape, group, linear, pairs_causal
 from ressformer.decoder import init_linear
-from ressformer.layers.conv import merge_heads, split_heads
 from ressformer.layers.rotary import Rotary
+from ressformer.layers.short_conv import merge_heads, split_heads
 
 
 class ProjectedAttention(nn.Module):

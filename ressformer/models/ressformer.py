@@ -25,12 +25,12 @@ from torch import Tensor, nn
 from ressformer.cost import Cost, Shape, Spread, group, norm
 from ressformer.decoder import Core, CoreOutput, ModelConfig, mean_cosine
 from ressformer.dials import Dial, around, with_own
-from ressformer.layers.conv import short_conv, short_conv_cost
-from ressformer.layers.graph import EdgeScorer, edge_cost
-from ressformer.layers.memory import POOLS, Memory, SegmentMemory, memory_cost
-from ressformer.layers.moe import MixtureOfExperts, MoEConfig, moe_cost
-from ressformer.layers.sparse import ACTIVATIONS, SELECTIONS, SelectionConfig, SparseAttention, offsets
-from ressformer.layers.sparse_cost import sparse_attention_cost
+from ressformer.layers.experts.moe import MixtureOfExperts, MoEConfig, moe_cost
+from ressformer.layers.short_conv import short_conv, short_conv_cost
+from ressformer.layers.sparse.attention import ACTIVATIONS, SELECTIONS, SelectionConfig, SparseAttention, offsets
+from ressformer.layers.sparse.cost import sparse_attention_cost
+from ressformer.layers.sparse.graph import EdgeScorer, edge_cost
+from ressformer.layers.sparse.memory import POOLS, Memory, SegmentMemory, memory_cost
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from experiments.build import build_decoder, build_model_config, build_task
 from experiments.draw import Pen
 from experiments.induced import STRONGEST, WINDOW, induced, keep_graph, read_graph, strongest
 from experiments.insides import graphs
-from ressformer.layers.graph import Graph
+from ressformer.layers.sparse.graph import Graph
 from ressformer.module import OptimConfig, SequenceModule
 from tasks.base import Task
 

@@ -10,12 +10,12 @@ import torch
 from torch.nn.functional import gelu, scaled_dot_product_attention
 
 from ressformer.decoder import Decoder, ModelConfig
-from ressformer.layers.conv import ShortConv, merge_heads, split_heads
-from ressformer.layers.graph import Graph
-from ressformer.layers.grouped import grouped_linear
-from ressformer.layers.memory import SegmentMemory
-from ressformer.layers.moe import MixtureOfExperts, MoEConfig
-from ressformer.layers.sparse import SelectionConfig, SparseAttention
+from ressformer.layers.experts.grouped_linear import grouped_linear
+from ressformer.layers.experts.moe import MixtureOfExperts, MoEConfig
+from ressformer.layers.short_conv import ShortConv, merge_heads, split_heads
+from ressformer.layers.sparse.attention import SelectionConfig, SparseAttention
+from ressformer.layers.sparse.graph import Graph
+from ressformer.layers.sparse.memory import SegmentMemory
 from ressformer.models.ressformer import ReSSFormerConfig
 from ressformer.models.transformer import TransformerConfig
 from ressformer.module import OptimConfig, SequenceModule

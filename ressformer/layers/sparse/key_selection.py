@@ -1,0 +1,245 @@
+"""Which keys a query reads: the k of highest score (paper 3.2, eq. 5; 1912.11637), or whole blocks of keys.
+
+Scores are low-rank, s_ij = a_i . b_j, computed for chunks of queries against the keys they may see, and thrown away:
+memory is linear in n, time n^2 r / 2 multiply-accumulates and about as long again to find the k best.
+
+Exactly the k best, without sorting: a C kernel that compares a row with its k-th largest score so far (see `native`),
+or a tournament. For that the row is cut into groups; the k-th largest group maximum is below the k-th largest score, so
+the k groups of largest maxima contain all k winners, and only those are looked at again. Ties go to the lower index, so
+that neither chunking nor device changes a choice. Choosing has no gradient.
+
+Shapes: B batch, n length, r rank of the scores, k selected keys; R rows, E keys scored in a chunk; b block size,
+N = ceil(n / b) blocks, m selected blocks.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import pad
+from torch.utils.flop_counter import register_flop_formula
+
+from ressformer.layers.native import loader as native
+
+# Scores held at a time: 2 MB in fp32.
+_HELD = 2**19
+# Sequences of at most this many tokens are scored and searched in one pass.
+_BRIEF = 512
+# Rows of fewer keys than this are searched whole; tournament groups are this many keys (a longer row, larger groups).
+_SHORT, _GROUP, _LONG = 2048, 8, 8192
+
+
+def select_keys(
+    a_Bnr: Tensor, b_Bnr: Tensor, k: int, *, near: int = 0, causal: bool, mask_Bn: Tensor | None = None
+) -> Tensor:
+    """The min(k, n) visible keys of highest score a_i . b_j of each query i, ties to the lower index.
+
+    Args:
+        a_Bnr, b_Bnr: factors of the scores; no gradient flows into them from here. For scores per head, fold the
+            heads into B.
+        k: keys per query.
+        near: w; keys closer than w (i - w < j <= i causal, |i - j| < w otherwise) are left out: they are read
+            without being selected. With 0 nothing is left out and the query itself is always among its keys.
+        causal: only j <= i is visible.
+        mask_Bn: False at keys that nobody sees.
+
+    Returns:
+        int64 [B, n, min(k, n)], ascending; the number n, at the end, where fewer keys are visible.
+
+    Raises:
+        ValueError: k below 1 or near below 0.
+    """
+    if k < 1 or near < 0:
+        raise ValueError(f"selection: k={k} must be at least 1 and near={near} at least 0")
+    if a_Bnr.shape[1] <= _BRIEF and (lib := native.eager_kernels("topk", a_Bnr, b_Bnr)):
+        return _select_short(lib, a_Bnr.detach(), b_Bnr.detach(), mask_Bn, k, near, causal)
+    idx_Bnk: Tensor = _select(a_Bnr.detach(), b_Bnr.detach(), mask_Bn, k, near, causal)
+    return idx_Bnk
+
+
+def _select_short(
+    lib: ctypes.CDLL, a_Bnr: Tensor, b_Bnr: Tensor, mask_Bn: Tensor | None, k: int, near: int, causal: bool
+) -> Tensor:
+    """As `select_keys`, in one C call for all sequences (native/topk.c)."""
+    a_Bnr, b_Bnr = (t if _even(t) else t.contiguous() for t in (a_Bnr, b_Bnr))
+    batch, n, r = a_Bnr.shape
+    k, width = min(k, n), _padded(n)
+    idx_Bnk = torch.empty(batch, n, k, dtype=torch.int64)
+    mask_Bn = None if mask_Bn is None else mask_Bn.contiguous()
+
+    def work(start: int, stop: int) -> None:
+        held = [torch.empty(size) for size in (r * width, width, 4 * k + 96, 4 * k + 96, 4 * k + 96)]
+        a, b = a_Bnr[start:], b_Bnr[start:]
+        pairs = (native.address(a), a.stride(1), native.address(b), b.stride(1))
+        ins = [x if isinstance(x, ctypes.c_void_p) else ctypes.c_int64(x) for x in pairs]
+        mask = native.address(None if mask_Bn is None else mask_Bn[start:])
+        sizes = [ctypes.c_int64(x) for x in (stop - start, n, r, k, near, int(causal))]
+        lib.select_short(*ins, mask, *sizes, native.address(idx_Bnk[start:]), *(native.address(t) for t in held))
+
+    native.in_threads(work, batch)
+    return idx_Bnk
+
+
+def _even(x_Bnr: Tensor) -> bool:
+    """Whether rows are dense and equally far apart, from sequence to sequence, too."""
+    return x_Bnr.stride(2) == 1 and x_Bnr.stride(0) == x_Bnr.shape[1] * x_Bnr.stride(1)
+
+
+@torch.library.custom_op("ressformer::select_keys", mutates_args=())
+def _select(a_Bnr: Tensor, b_Bnr: Tensor, mask_Bn: Tensor | None, k: int, near: int, causal: bool) -> Tensor:
+    batch, n, _ = a_Bnr.shape
+    dtype = torch.float64 if a_Bnr.dtype == torch.float64 else torch.float32
+    width = _padded(n)
+    a_Bnr = a_Bnr.to(dtype)
+    b_Brn = pad(b_Bnr.to(dtype), (0, 0, 0, width - n)).transpose(1, 2)
+    idx_Bnk = torch.empty(batch, n, min(k, n), dtype=torch.int64, device=a_Bnr.device)
+    for start, stop, keys in _chunks(n, k, causal):
+        hidden_qE = _hidden(start, stop, keys, n, near, causal, a_Bnr.device)
+        step = max(1, _HELD // ((stop - start) * keys))
+        for first in range(0, batch, step):
+            rows = slice(first, first + step)
+            score = torch.bmm(a_Bnr[rows, start:stop], b_Brn[rows, :, :keys])
+            # Only the last columns can be hidden: those of earlier keys would be masked for nothing.
+            score[..., keys - hidden_qE.shape[1] :].masked_fill_(hidden_qE, -torch.inf)
+            if mask_Bn is not None:
+                seen = pad(mask_Bn[rows], (0, width - n))[:, None, :keys]
+                score.masked_fill_(~seen, -torch.inf)
+            if not near:
+                score[:, :, start:stop].diagonal(dim1=1, dim2=2).fill_(torch.inf)
+            chosen_Rk = _best(score.view(-1, keys), min(k, n))
+            chosen_Rk[chosen_Rk == keys] = n
+            idx_Bnk[rows, start:stop] = chosen_Rk.view(-1, stop - start, chosen_Rk.shape[1])
+    return idx_Bnk
+
+
+@_select.register_fake
+def _(a_Bnr: Tensor, b_Bnr: Tensor, mask_Bn: Tensor | None, k: int, near: int, causal: bool) -> Tensor:
+    return torch.empty(*a_Bnr.shape[:2], min(k, a_Bnr.shape[1]), dtype=torch.int64, device=a_Bnr.device)
+
+
+@register_flop_formula([torch.ops.ressformer.select_keys])
+def _select_flops(a: Any, b: Any, mask: Any, k: int, near: int, causal: bool, *_: Any, **__: Any) -> int:
+    return int(2 * a[0] * a[2] * scored_pairs(a[1], k, causal=causal)[1])
+
+
+def _padded(n: int) -> int:
+    return -(-n // 64) * 64
+
+
+def _chunks(n: int, k: int, causal: bool) -> Iterator[tuple[int, int, int]]:
+    """(first query, past the last, keys scored). A causal chunk scores its own past only."""
+    size = 64 if n <= 4096 else 128
+    for start in range(0, n, size):
+        stop = min(n, start + size)
+        yield start, stop, _padded(max(stop, min(k, n))) if causal else _padded(n)
+
+
+def _hidden(start: int, stop: int, keys: int, n: int, near: int, causal: bool, device: torch.device) -> Tensor:
+    """Which of the chunk's last columns its queries may not select, [queries, columns]."""
+    i_q1 = torch.arange(start, stop, device=device).unsqueeze(1)
+    first = min(max(0, start - near + 1), n) if causal or near else n
+    j_E = torch.arange(first, keys, device=device)
+    if causal:
+        return (j_E > i_q1 - max(near, 0)) | (j_E >= n)
+    return ((j_E - i_q1).abs() < near) | (j_E >= n)
+
+
+def _best(score_RE: Tensor, k: int) -> Tensor:
+    """Indices [R, k], ascending, of each row's k largest; E where a row has fewer entries above -inf."""
+    if native.usable(score_RE) and (lib := native.library("topk")):
+        return _streamed(lib, score_RE.contiguous(), k)
+    if score_RE.device.type == "cpu" and score_RE.dtype == torch.float32:
+        return torch.from_numpy(_tournament(score_RE, k))
+    return _best_anywhere(score_RE, k)
+
+
+def _streamed(lib: ctypes.CDLL, score_RE: Tensor, k: int) -> Tensor:
+    """As `_best`, in one pass over each row (native/topk.c)."""
+    rows, keys = score_RE.shape
+    idx_Rk = torch.empty(rows, k, dtype=torch.int64)
+
+    def work(start: int, stop: int) -> None:
+        held = torch.empty(3, 4 * k + 96).unbind()
+        sizes = [ctypes.c_int64(size) for size in (stop - start, keys, k)]
+        at = native.address(score_RE[start:]), *sizes, native.address(idx_Rk[start:])
+        lib.select_rows(*at, *(native.address(t) for t in held))
+
+    native.in_threads(work, rows, smallest=64)
+    return idx_Rk
+
+
+def _best_anywhere(score_RE: Tensor, k: int) -> Tensor:
+    """As `_best`, in operations that no device waits for."""
+    keys = score_RE.shape[1]
+    score_RE = score_RE.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
+    bar_R1 = score_RE.topk(k, dim=-1).values[:, -1:]
+    above = score_RE > bar_R1
+    level = score_RE == bar_R1
+    keep = above | (level & (level.cumsum(-1) <= k - above.sum(-1, keepdim=True)))
+    keep &= score_RE > -torch.inf
+    index_RE = torch.arange(keys, device=score_RE.device).expand_as(score_RE)
+    return index_RE.masked_fill(~keep, keys).topk(k, dim=-1, largest=False, sorted=True).values
+
+
+def _tournament(score_RE: Tensor, k: int) -> NDArray[np.int64]:
+    """As `_best`, through numpy, whose partition and search are several times faster than torch's on CPU."""
+    keys = score_RE.shape[1]
+    score = score_RE.numpy()
+    group = _GROUP if keys < _LONG else 2 * _GROUP
+    if keys < _SHORT or k * group * 2 > keys:
+        bar = np.partition(score, keys - k, axis=-1)[:, keys - k]
+        winners = np.flatnonzero(score >= bar[:, None])
+        idx = winners % keys
+        exact = winners.size == bar.size * k
+    else:
+        groups = keys // group  # group g holds keys g, g + groups, ...: maxima then run along contiguous memory
+        top = score_RE.view(-1, group, groups).amax(1).numpy()
+        best = np.argpartition(top, groups - k, axis=-1)[:, groups - k :]
+        at = (best[:, None, :] + (np.arange(group) * groups)[None, :, None]).reshape(len(best), -1)
+        value = score_RE.gather(1, torch.from_numpy(at)).numpy()
+        bar = np.partition(value, value.shape[1] - k, axis=-1)[:, value.shape[1] - k]
+        idx = at.ravel()[np.flatnonzero(value >= bar[:, None])]
+        exact = idx.size == bar.size * k and int((top >= bar[:, None]).sum(1).max()) <= k
+        idx = np.sort(idx.reshape(-1, k), axis=-1) if exact else idx
+    idx = idx.reshape(-1, k) if exact else _untie(score, bar, k)
+    few = bar == -np.inf
+    if few.any():
+        part = idx[few]
+        part[np.take_along_axis(score[few], part, 1) == -np.inf] = keys
+        idx[few] = np.sort(part, axis=-1)
+    return np.ascontiguousarray(idx, dtype=np.int64)
+
+
+def _untie(score: NDArray[np.float32], bar: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    """Where scores equal to the k-th largest are more than there is room for, the lowest indices of them."""
+    keep = score >= bar[:, None]
+    rows = np.flatnonzero(keep.sum(1) != k)
+    part = score[rows]
+    if np.isnan(part).any():
+        part = np.where(np.isnan(part), -np.inf, part)
+        bar = bar.copy()
+        bar[rows] = np.partition(part, part.shape[1] - k, axis=-1)[:, part.shape[1] - k]
+    above, level = part > bar[rows, None], part == bar[rows, None]
+    room = k - above.sum(1, keepdims=True)
+    keep[rows] = above | (level & (np.cumsum(level, axis=1, dtype=np.int32) <= room))
+    winners: NDArray[np.int64] = np.flatnonzero(keep).reshape(-1, k) % score.shape[1]
+    return winners
+
+
+@cache
+def scored_pairs(n: int, k: int, *, causal: bool) -> tuple[int, int]:
+    """(visible, scored) query-key pairs of `select_keys` in a sequence: 2 r FLOPs each."""
+    visible = n * (n + 1) // 2 if causal else n * n
+    return visible, sum((stop - start) * keys for start, stop, keys in _chunks(n, k, causal))
+
+
+def selection_bytes(n: int, k: int, *, causal: bool) -> float:
+    """Bytes per sequence that finding the best moves: each score written and read twice, each index written."""
+    return 12.0 * scored_pairs(n, k, causal=causal)[1] + 8.0 * n * min(k, n)
