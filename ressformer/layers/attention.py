@@ -1,21 +1,18 @@
-"""Dense multi-head attention and the feed-forward network of the vanilla Transformer.
+"""Dense multi-head attention, and what every attention shares: projections, heads and their cost.
 
-Attention is Vaswani et al. 2017 (1706.03762), eq. 1; rotary positions are Su et al. 2021 (2104.09864).
+The attention is Vaswani et al. 2017 (1706.03762), eq. 1; rotary positions are Su et al. 2021 (2104.09864).
 
-Shapes: B batch, n length, d width, H heads, Z heads of several projections, h head width, f FFN width.
+Shapes: B batch, n length, d width, H heads, Z heads of several projections, h head width.
 """
 
 from __future__ import annotations
 
-import math
-
 from torch import Tensor, nn
-from torch.nn.functional import gelu, scaled_dot_product_attention
+from torch.nn.functional import scaled_dot_product_attention
 
 from ressformer.cost import Cost, Shape, group, linear, pairs_causal
 from ressformer.decoder import init_linear
 from ressformer.layers.rotary import Rotary
-from ressformer.layers.short_conv import merge_heads, split_heads
 
 
 class ProjectedAttention(nn.Module):
@@ -82,20 +79,12 @@ def attention_cost(shape: Shape, d_model: int) -> Cost:
     return projected_cost(n, d_model, (pairs_causal(n) if shape.causal else n * n, n * n))
 
 
-class FeedForward(nn.Module):
-    """Two layers with GELU: d -> f -> d."""
-
-    def __init__(self, d_model: int, d_ff: int, *, out_scale: float = 1.0) -> None:
-        super().__init__()
-        self.up = nn.Linear(d_model, d_ff, bias=False)
-        self.down = nn.Linear(d_ff, d_model, bias=False)
-        init_linear(self.up.weight, scale=math.sqrt(2.0))
-        init_linear(self.down.weight, scale=out_scale)
-
-    def forward(self, x_Bnd: Tensor) -> Tensor:
-        y_Bnd: Tensor = self.down(gelu(self.up(x_Bnd)))
-        return y_Bnd
+def split_heads(x_Bnd: Tensor, n_heads: int) -> Tensor:
+    """[B, n, d] -> [B, H, n, h]."""
+    batch, n, width = x_Bnd.shape
+    return x_Bnd.view(batch, n, n_heads, width // n_heads).transpose(1, 2)
 
 
-def feed_forward_cost(tokens: int, d_model: int, d_ff: int) -> Cost:
-    return group("feed_forward", linear("up", tokens, d_model, d_ff), linear("down", tokens, d_ff, d_model))
+def merge_heads(x_BHnh: Tensor) -> Tensor:
+    """[B, H, n, h] -> [B, n, d]."""
+    return x_BHnh.transpose(1, 2).flatten(2)

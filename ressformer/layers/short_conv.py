@@ -1,6 +1,6 @@
-"""The short convolution that any model may switch on, and the projections into heads.
+"""The short convolution that any model may switch on.
 
-Shapes: B batch, n length, d width, w kernel width, H heads, h head width.
+Shapes: B batch, n length, d width, w kernel width.
 """
 
 from __future__ import annotations
@@ -38,14 +38,3 @@ def short_conv(d_model: int, width: int) -> nn.Module:
 def short_conv_cost(tokens: int, d_model: int, width: int) -> Cost:
     """One multiply-accumulate per channel and tap."""
     return Cost(name="short_conv", params=d_model * width, flops=2.0 * tokens * d_model * width)
-
-
-def split_heads(x_Bnd: Tensor, n_heads: int) -> Tensor:
-    """[B, n, d] -> [B, H, n, h]."""
-    batch, n, width = x_Bnd.shape
-    return x_Bnd.view(batch, n, n_heads, width // n_heads).transpose(1, 2)
-
-
-def merge_heads(x_BHnh: Tensor) -> Tensor:
-    """[B, H, n, h] -> [B, n, d]."""
-    return x_BHnh.transpose(1, 2).flatten(2)

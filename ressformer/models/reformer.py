@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from ressformer.cost import Cost, Shape, group, linear
 from ressformer.decoder import Core, CoreOutput, init_linear
+from ressformer.layers.attention import merge_heads, split_heads
 from ressformer.layers.baselines.lsh import hash_flops, hash_rotations, lsh_attention, lsh_pairs
 from ressformer.layers.rotary import Rotary
-from ressformer.layers.short_conv import merge_heads, split_heads
 from ressformer.stack import StackConfig, StackCore, StackLayer
 
 

@@ -7,7 +7,7 @@ ours, each reading is a switch, and the defaults are the faithful arm:
     Block: h = h + Attention(norm(h), cache, slots);  h = h + Experts(norm(h))
 
 The same weights run at every step, gradients flow through all K of them, and there is no positional encoding. The parts
-are `layers/memory`, `sparse`, `chosen_blocks`, `moe` and `graph`.
+are `layers/sparse` (attention, memory, graph) and `layers/experts`.
 
 Shapes: B batch, n length, d width, K steps, m slots, r edge rank. (longer than 300 lines: a model is one file, and this
 one has the most dials.)
@@ -27,8 +27,10 @@ from ressformer.decoder import Core, CoreOutput, ModelConfig, mean_cosine
 from ressformer.dials import Dial, around, with_own
 from ressformer.layers.experts.moe import MixtureOfExperts, MoEConfig, moe_cost
 from ressformer.layers.short_conv import short_conv, short_conv_cost
-from ressformer.layers.sparse.attention import ACTIVATIONS, SELECTIONS, SelectionConfig, SparseAttention, offsets
+from ressformer.layers.sparse.attention import SparseAttention
+from ressformer.layers.sparse.config import SELECTIONS, SelectionConfig, offsets
 from ressformer.layers.sparse.cost import sparse_attention_cost
+from ressformer.layers.sparse.entmax import ACTIVATIONS
 from ressformer.layers.sparse.graph import EdgeScorer, edge_cost
 from ressformer.layers.sparse.memory import POOLS, Memory, SegmentMemory, memory_cost
 

@@ -19,7 +19,8 @@ from experiments.budget import Budget, solve
 from ressformer.cost import Shape
 from ressformer.decoder import Decoder
 from ressformer.layers.native import loader as native
-from ressformer.layers.sparse.attention import SelectionConfig, SparseAttention
+from ressformer.layers.sparse.attention import SparseAttention
+from ressformer.layers.sparse.config import SelectionConfig
 from ressformer.layers.sparse.entmax import normalise
 from ressformer.layers.sparse.memory import Memory
 from ressformer.models.ressformer import ReSSFormerConfig

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad, scaled_dot_product_attention
 
-from ressformer.layers.baselines.sliding_window import additive, replace_first
-from ressformer.layers.baselines.tiled_attention import Piece, joint_attention, key_bias, outside_compiler
+from ressformer.layers.baselines.tiled_attention import Piece, additive, joint_attention, key_bias, replace_first
+from ressformer.layers.compiler import outside_compiler
 
 
 @outside_compiler

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag, normalize
 
-from ressformer.layers.baselines.sliding_window import additive
-from ressformer.layers.baselines.tiled_attention import attend, attend_backward, outside_compiler
+from ressformer.layers.baselines.tiled_attention import additive, attend, attend_backward
+from ressformer.layers.compiler import outside_compiler
 
 
 class Plan(NamedTuple):

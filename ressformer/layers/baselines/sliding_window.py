@@ -5,15 +5,14 @@ Shapes: B batch, H heads, n length, h head width, g global tokens, c rows of a t
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from functools import lru_cache
 
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
 
-from ressformer.layers.baselines.tiled_attention import Piece, joint_attention, key_bias, outside_compiler
+from ressformer.layers.baselines.tiled_attention import Piece, additive, joint_attention, key_bias, replace_first
+from ressformer.layers.compiler import outside_compiler
 
 _TILE = 64  # query rows per tile: 32 and 128 are no faster
 
@@ -65,24 +64,6 @@ def sliding_window_attention(
         return out_BHnh
     q_BHgh, k_BHnh, v_BHnh = global_qkv or (q_BHnh[:, :, :g], k_BHnh, v_BHnh)
     return replace_first(out_BHnh, q_BHgh, k_BHnh, v_BHnh, bias_Bn, causal)
-
-
-def replace_first(
-    out_BHnh: Tensor, q_BHgh: Tensor, k_BHnh: Tensor, v_BHnh: Tensor, bias_Bn: Tensor | None, causal: bool
-) -> Tensor:
-    """The output with its first g rows attending to everything (causal: to everything up to themselves)."""
-    g = q_BHgh.shape[2]
-    if causal:
-        first = scaled_dot_product_attention(q_BHgh, k_BHnh[:, :, :g], v_BHnh[:, :, :g], is_causal=True)
-    else:
-        mask_B11n = None if bias_Bn is None else bias_Bn[:, None, None]
-        first = scaled_dot_product_attention(q_BHgh, k_BHnh, v_BHnh, attn_mask=mask_B11n)
-    return torch.cat([first, out_BHnh[:, :, g:]], dim=2)
-
-
-def additive(seen: Tensor, dtype: torch.dtype) -> Tensor:
-    """0 where `seen`, -inf elsewhere."""
-    return torch.zeros_like(seen, dtype=dtype).masked_fill(~seen, -math.inf)
 
 
 def _plan(n: int, window: int, dilation: int, causal: bool, n_global: int, like: Tensor) -> tuple[Piece, ...]:

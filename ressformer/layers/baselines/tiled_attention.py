@@ -11,25 +11,17 @@ blocks of a tile.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from dataclasses import dataclass
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
-
-P = ParamSpec("P")
-R = TypeVar("R")
+from torch.nn.functional import scaled_dot_product_attention
 
 FUSED_DEVICE = "cpu"  # whose kernel takes masks and hands out the log-sum-exp; elsewhere products are explicit
 SPLIT = 32
 HIDDEN = -1e30  # finite, so that a row that sees nothing but padding stays finite
-
-
-def outside_compiler(function: Callable[P, R]) -> Callable[P, R]:
-    """Keep `torch.compile` out: nothing here can be fused, and traced, the sums on overlapping views become copies."""
-    kept: Callable[P, R] = torch.compiler.disable(function)
-    return kept
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -217,3 +209,21 @@ def joint_attention(
 def key_bias(mask_Bn: Tensor, dtype: torch.dtype) -> Tensor:
     """0 at real tokens, `HIDDEN` at padding."""
     return torch.zeros_like(mask_Bn, dtype=dtype).masked_fill(~mask_Bn, HIDDEN)
+
+
+def replace_first(
+    out_BHnh: Tensor, q_BHgh: Tensor, k_BHnh: Tensor, v_BHnh: Tensor, bias_Bn: Tensor | None, causal: bool
+) -> Tensor:
+    """The output with its first g rows attending to everything (causal: to everything up to themselves)."""
+    g = q_BHgh.shape[2]
+    if causal:
+        first = scaled_dot_product_attention(q_BHgh, k_BHnh[:, :, :g], v_BHnh[:, :, :g], is_causal=True)
+    else:
+        mask_B11n = None if bias_Bn is None else bias_Bn[:, None, None]
+        first = scaled_dot_product_attention(q_BHgh, k_BHnh, v_BHnh, attn_mask=mask_B11n)
+    return torch.cat([first, out_BHnh[:, :, g:]], dim=2)
+
+
+def additive(seen: Tensor, dtype: torch.dtype) -> Tensor:
+    """0 where `seen`, -inf elsewhere."""
+    return torch.zeros_like(seen, dtype=dtype).masked_fill(~seen, -math.inf)

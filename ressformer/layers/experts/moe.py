@@ -20,7 +20,7 @@ from ressformer.cost import Cost, group, linear
 from ressformer.layers.experts.dispatch import Dispatch
 from ressformer.layers.experts.grouped_linear import grouped_linear
 from ressformer.layers.native.loader import eager_kernels
-from ressformer.layers.native.parts import Route
+from ressformer.layers.native.router import Route
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,7 @@ class MixtureOfExperts(nn.Module):
             return y_Td.view_as(x_Bnd), {}, x_Td.new_ones(1)
         with exact(x_Td.device.type):
             logits_TE = nn.functional.linear(x_Td.float(), self.router.weight.float())
-        if (lib := eager_kernels("parts", x_Td, self.up_Edf, logits_TE)) is not None:
+        if (lib := eager_kernels("router", x_Td, self.up_Edf, logits_TE)) is not None:
             mask_T = None if mask_Bn is None else mask_Bn.flatten()
             gate_Te, expert_Te, balance, z, load_E = Route.apply(lib, logits_TE, mask_T, self.config.top_e)  # type: ignore[no-untyped-call]
             y_Td = Dispatch.apply(x_Td, gate_Te, expert_Te, self.up_Edf, self.down_Efd)  # type: ignore[no-untyped-call]

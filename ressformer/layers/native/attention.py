@@ -1,8 +1,8 @@
-"""Attention to selected keys, cache and memory in one pass over the rows: C kernels for CPU (`attention.c`).
+"""Attention to selected keys, cache and memory in one pass over the rows: `attention.c`.
 
-It computes what `sparse` writes in PyTorch operators, which is its oracle: scores of the columns, edges and ages added,
-the activation, the weighted sum of values, and the graph. Short sequences cost less arithmetic than it takes to
-dispatch those operators; here each query's columns are found, scored, normalised and summed while they are in cache.
+It computes what `sparse.attention` writes in PyTorch operators, which is its oracle: scores of the columns, edges and
+ages added, the activation, the weighted sum of values, and the graph. Short sequences cost less arithmetic than it takes
+to dispatch those operators; here each query's columns are found, scored, normalised and summed while they are in cache.
 
 Shapes: B batch, n length, d width, H heads, r edge rank, k selected keys, w cache entries, m slots, S slots of all
 segments, C columns (padded to whole vectors).
@@ -19,12 +19,13 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ressformer.layers.native import loader as native
-from ressformer.layers.sparse.entmax import ACTIVATIONS
+from ressformer.layers.native.loader import Kernels, address, in_threads, int64
 
 # Scores are padded to this many, a vector of the widest registers.
 _LANES = 16
-GRAPHS = ("none", "edges", "attention")
+# In the order of the enumerations of `attention.c`.
+_ACTIVATIONS = ("softmax", "sparsemax", "entmax15")
+_GRAPHS = ("none", "edges", "attention")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +60,7 @@ class _Sizes(ctypes.Structure):
 
 
 def fused_attention(
-    lib: ctypes.CDLL,
+    lib: Kernels,
     qkv_Bn3d: Tensor,
     slots_BS2d: Tensor | None,
     edges: tuple[Tensor, Tensor] | None,
@@ -71,7 +72,7 @@ def fused_attention(
     """Attend.
 
     Args:
-        lib: of `native.eager_kernels("attention", ...)`.
+        lib: of `loader.eager_kernels("attention", ...)`.
         qkv_Bn3d: queries, keys and values, the heads side by side; scores are scaled by 1 / sqrt(d / H).
         slots_BS2d: keys and values of the slots.
         edges: the graph's factors, each [B, n, r], whose products are added to the scores of tokens.
@@ -91,7 +92,7 @@ class _Attend(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        lib: ctypes.CDLL,
+        lib: Kernels,
         qkv: Tensor,
         slots: Tensor | None,
         a: Tensor | None,
@@ -143,17 +144,17 @@ def _sizes(qkv: Tensor, slots: Tensor | None, a: Tensor | None, idx: Tensor, rea
         S=0 if slots is None else slots.shape[1],
         r=0 if a is None else a.shape[2],
         C=-(-(k + len(ages) + reading.slots) // _LANES) * _LANES,
-        kind=ACTIVATIONS.index(reading.activation),
-        graph=GRAPHS.index(reading.graph),
+        kind=_ACTIVATIONS.index(reading.activation),
+        graph=_GRAPHS.index(reading.graph),
         scale=1.0 / math.sqrt(width),
     )
 
 
 def _run(kernel: Any, sizes: _Sizes, batch: int, *tensors: Tensor | None) -> None:
     """The kernel over the sequences, in torch's threads."""
-    at = [ctypes.byref(sizes), *(native.address(t) for t in tensors)]
+    at = [ctypes.byref(sizes), *(address(t) for t in tensors)]
 
     def work(start: int, stop: int) -> None:
-        kernel(*at, ctypes.c_int64(start), ctypes.c_int64(stop))
+        kernel(*at, int64(start), int64(stop))
 
-    native.in_threads(work, batch)
+    in_threads(work, batch)

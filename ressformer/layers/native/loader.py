@@ -27,6 +27,8 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 log = logging.getLogger(__name__)
 
+Kernels = ctypes.CDLL
+
 # No -ffast-math: infinities are masks, and a NaN must stay one.
 _FLAGS = ["-O3", "-march=native", "-fPIC", "-shared", "-fopenmp-simd", "-fno-math-errno"]
 _FLAGS += ["-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math", "-freciprocal-math"]
@@ -45,7 +47,7 @@ def use_native(on: bool) -> Iterator[None]:
         _enabled = before
 
 
-def library(name: str) -> ctypes.CDLL | None:
+def library(name: str) -> Kernels | None:
     """The kernels of `<name>.c`, or None where they are switched off or cannot be built."""
     return _load(name) if _enabled else None
 
@@ -66,7 +68,7 @@ def usable(*tensors: Tensor | None) -> bool:
     )
 
 
-def eager_kernels(name: str, *tensors: Tensor | None) -> ctypes.CDLL | None:
+def eager_kernels(name: str, *tensors: Tensor | None) -> Kernels | None:
     """The C kernels `name`, where plain eager code may call them; None where a compiler or a counter is looking."""
     if torch.compiler.is_compiling() or not usable(*tensors) or _get_current_dispatch_mode() is not None:
         return None
@@ -76,6 +78,11 @@ def eager_kernels(name: str, *tensors: Tensor | None) -> ctypes.CDLL | None:
 def address(x: Tensor | None) -> ctypes.c_void_p:
     """Address of a tensor's first element, NULL for None."""
     return ctypes.c_void_p(None if x is None else x.data_ptr())
+
+
+def int64(value: int) -> ctypes.c_int64:
+    """A size, as the kernels take it."""
+    return ctypes.c_int64(value)
 
 
 def in_threads(work: Callable[[int, int], None], items: int, smallest: int = 1) -> None:
@@ -99,7 +106,7 @@ def _pool() -> ThreadPoolExecutor:
 
 
 @cache
-def _load(name: str) -> ctypes.CDLL | None:
+def _load(name: str) -> Kernels | None:
     source = Path(__file__).with_name(f"{name}.c")
     compiler = next((c for c in (os.environ.get("CC"), "cc", "gcc", "clang") if c and shutil.which(c)), None)
     if compiler is None or not source.exists():

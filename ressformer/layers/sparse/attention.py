@@ -5,7 +5,7 @@ Each query attends to three sets of keys, normalised together by a sparse activa
      graph's edge, or the head-summed q.k where there is no graph. What is selected (eq. 5):
        token  the k visible keys of highest score; exact, in time n^2 r / 2 and memory linear in n;
        block  whole blocks of keys, the own block and the best others: time and memory linear in n, but for one score
-              a pair of blocks (`chosen_blocks`);
+              a pair of blocks (`block_attention`);
        all    every visible key: the dense control;
   2. the token cache: the w most recent tokens, self included. A cache is an ordered buffer, so its entries know
      their age: one learned bias a head and age. With the cache off, the query itself is always kept;
@@ -14,8 +14,8 @@ Each query attends to three sets of keys, normalised together by a sparse activa
 Keys in the cache are not selected a second time. Without cache there is no notion of order anywhere: run
 bidirectionally, the module is permutation-equivariant (with blocks: under permutations of and within blocks).
 
-Selected tokens are attended to in PyTorch operators, or, on a CPU, in the kernels of `attend` that fuse them. (longer
-than 300 lines: one attention, whatever it selects.)
+Selected tokens are attended to in PyTorch operators, or, on a CPU, in the kernel of `native.attention` that fuses
+them.
 
 Shapes: B batch, n length, d width, H heads, h head width, r edge rank, k selected keys, w cache entries, m slots,
 G memory groups, c columns; b block, N blocks, L keys of the chosen blocks.
@@ -24,52 +24,25 @@ G memory groups, c columns; b block, N blocks, L keys of the chosen blocks.
 from __future__ import annotations
 
 import math
-from ctypes import CDLL
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from ressformer.decoder import init_linear
+from ressformer.layers.attention import merge_heads, split_heads
 from ressformer.layers.native.attention import Reading, fused_attention
-from ressformer.layers.native.loader import eager_kernels
-from ressformer.layers.short_conv import merge_heads, split_heads
+from ressformer.layers.native.loader import Kernels, eager_kernels
 from ressformer.layers.sparse.block_attention import chosen_attention, edge_bias
 from ressformer.layers.sparse.block_selection import all_blocks, choose_blocks, hidden_keys
+from ressformer.layers.sparse.config import SelectionConfig, offsets
 from ressformer.layers.sparse.entmax import normalise
 from ressformer.layers.sparse.gather import Columns, columns, gather_dot, gather_sum, near_index
 from ressformer.layers.sparse.graph import BlockGraph, Graph
 from ressformer.layers.sparse.key_selection import select_keys
 from ressformer.layers.sparse.memory import Memory
 
-ACTIVATIONS = ("softmax", "sparsemax", "entmax15")
-SELECTIONS = ("token", "block", "all")
 Factors = tuple[Tensor, Tensor]
-
-
-@dataclass(frozen=True, kw_only=True)
-class SelectionConfig:
-    """How keys are selected and normalised.
-
-    Attributes:
-        selection: token | block | all.
-        top_k: k (token).
-        block: tokens of a block (block, all).
-        blocks: blocks that a query reads, its own included (block).
-        cache: tokens in the token cache, self included; 0 = off.
-        cache_lean: strength of the initial age bias (`age_bias`).
-        activation: softmax | sparsemax | entmax15.
-        attention_graph: the graph is the head-averaged attention on the selected keys, not the edges.
-    """
-
-    selection: str = "token"
-    top_k: int = 16
-    block: int = 64
-    blocks: int = 4
-    cache: int = 0
-    cache_lean: float = 0.0
-    activation: str = "entmax15"
-    attention_graph: bool = False
 
 
 @dataclass
@@ -165,7 +138,7 @@ class SparseAttention(nn.Module):
 
     def _fused(
         self,
-        lib: CDLL,
+        lib: Kernels,
         qkv_Bn3d: Tensor,
         slots_BS2d: Tensor | None,
         edges: Factors | None,
@@ -175,7 +148,7 @@ class SparseAttention(nn.Module):
         diagnose: bool,
         want_graph: bool,
     ) -> Attended:
-        """As `_tokens`, through the kernels of `attend`."""
+        """As `_tokens`, through the kernel of `native.attention`."""
         config = self.config
         graph = "attention" if config.attention_graph else "edges" if edges is not None else "none"
         reading = Reading(
@@ -299,32 +272,6 @@ def supports(p: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return kept.sum(-1).float().mean(), kept[..., :k].all(-1).float().mean()
 
 
-def token_selected_attention(
-    q_BHnh: Tensor,
-    k_BHnh: Tensor,
-    v_BHnh: Tensor,
-    *,
-    top_k: int = 32,
-    activation: str = "entmax15",
-    causal: bool = True,
-    factors: Factors | None = None,
-    mask_Bn: Tensor | None = None,
-) -> Tensor:
-    """Attention of each query to its `top_k` best keys, shared by the heads; scores scaled by 1/sqrt(h).
-
-    Args:
-        factors: (a, b), each [B, n, r], whose products choose the keys; None = the head-summed q . k chooses.
-        mask_Bn: True at real tokens.
-
-    Returns:
-        [B, H, n, h].
-    """
-    a, b = factors or (q_BHnh.transpose(1, 2).flatten(2), k_BHnh.transpose(1, 2).flatten(2))
-    cols = columns(select_keys(a, b, top_k, causal=causal, mask_Bn=mask_Bn), q_BHnh.shape[2])
-    z_BHnk = gather_dot(q_BHnh / math.sqrt(q_BHnh.shape[-1]), k_BHnh, cols)
-    return gather_sum(normalise(z_BHnk, activation, cols.valid_Bnc.unsqueeze(1)), v_BHnh, cols)
-
-
 def age_bias(n_heads: int, ages: tuple[int, ...], strength: float) -> Tensor:
     """Initial bias [H, w]: the first half of the heads leans towards the entries of age 1, 2, ..., a head each.
 
@@ -335,8 +282,3 @@ def age_bias(n_heads: int, ages: tuple[int, ...], strength: float) -> Tensor:
     for head, age in zip(range(n_heads // 2), (a for a in ages if a > 0), strict=False):
         bias_Hw[head, ages.index(age)] = strength
     return bias_Hw
-
-
-def offsets(cache: int, causal: bool) -> tuple[int, ...]:
-    """Ages of the cache's entries: 0..w-1 looking back, or -(w-1)..w-1 around a bidirectional token."""
-    return tuple(range(cache)) if causal else tuple(range(1 - cache, cache))

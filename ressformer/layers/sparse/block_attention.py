@@ -1,7 +1,7 @@
 """Attention to whole blocks of keys that each block of queries chooses for itself (as in 2502.11089 and 2502.13189).
 
 Tokens are cut into blocks of b. All queries of a block read the same m blocks: their own, and the m - 1 others of
-highest score (`block_choice`). Inside the blocks any activation is exact.
+highest score (`block_selection`). Inside the blocks any activation is exact.
 
 Nothing of size n x n is held: blocks go through in groups whose scores stay in cache, n m b scores are kept for the
 backward pass. A block's result does not depend on which group it is in.
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ressformer.layers.baselines.tiled_attention import outside_compiler
+from ressformer.layers.compiler import outside_compiler
 from ressformer.layers.sparse.block_selection import choose_blocks, cut, hidden_keys, joined
 from ressformer.layers.sparse.entmax import backward_rows, forward_rows
 

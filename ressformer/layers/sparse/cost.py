@@ -1,4 +1,4 @@
-"""What ASAM costs: the closed forms of `sparse`, useful and executed.
+"""What ASAM costs: the closed forms of `sparse.attention`, useful and executed.
 
 Useful pairs are those that may influence the output. Executed are those handed to kernels: all columns of a query, also
 those that do not exist; whole blocks, masked pairs and the filling of the last block included.
@@ -15,7 +15,7 @@ from functools import lru_cache
 import numpy as np
 
 from ressformer.cost import Cost, Shape, group, linear
-from ressformer.layers.sparse.attention import SelectionConfig, offsets
+from ressformer.layers.sparse.config import SelectionConfig, offsets
 from ressformer.layers.sparse.key_selection import scored_pairs, selection_bytes
 
 

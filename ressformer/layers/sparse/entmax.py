@@ -7,16 +7,15 @@ sparsemax (Martins & Astudillo 2016, 1602.02068) solves p_i = relu(z_i - tau) wi
 No sort: tau is the root of a convex decreasing function of tau, so Newton from below never passes it. For
 entmax the function is ||relu(z - tau)||_2 - 2, not its square: nearly linear, so 4-6 steps replace 8-12.
 
-CPU: a C kernel where one can be built (see `native`). Without, rows go through in blocks that stay in cache, in place,
-and stop when the steps have become small. Elsewhere (compiled, accelerator, meta): a fixed number of steps without any
-look at the data. Cost forward + backward, in units of softmax's: C 1.1-1.5, blocks 4-6, compiled 2-3, sorting 30-60.
+CPU: a C kernel where one can be built (`native.entmax`). Without, rows go through in blocks that stay in cache, in
+place, and stop when the steps have become small. Elsewhere (compiled, accelerator, meta): a fixed number of steps
+without any look at the data. Cost forward + backward, in units of softmax's: C 1.1-1.5, blocks 4-6, compiled 2-3, sorting 30-60.
 
 Shapes: R rows, L row length. Any leading dimensions are folded into R.
 """
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -25,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ressformer.layers.native import loader as native
+from ressformer.layers.native.entmax import entmax_rows
 
 Activation = Literal["softmax", "sparsemax", "entmax15"]
 ACTIVATIONS: tuple[str, ...] = ("softmax", "sparsemax", "entmax15")
@@ -138,7 +137,7 @@ def forward_rows(z_RL: Tensor, kind: str) -> Tensor:
     if not _eager_cpu(z_RL):
         return _kernel(kind)(z_RL)
     out_RL = torch.empty_like(z_RL, memory_format=torch.contiguous_format)
-    if _native_rows(f"{kind}_forward", (z_RL, out_RL)):
+    if entmax_rows(f"{kind}_forward", (z_RL, out_RL)):
         return out_RL
     rows = max(1, _BLOCK // z_RL.shape[-1])
     for z, out in zip(z_RL.split(rows), out_RL.split(rows), strict=True):
@@ -157,7 +156,7 @@ def backward_rows(p_RL: Tensor, g_RL: Tensor, kind: str) -> Tensor:
         total_R1 = s_RL.sum(-1, keepdim=True).clamp_min(_TINY)
         return s_RL * (g_RL - (s_RL * g_RL).sum(-1, keepdim=True) / total_R1)
     out_RL = torch.empty_like(p_RL, memory_format=torch.contiguous_format)
-    if _native_rows(f"{kind}_backward", (p_RL, g_RL, out_RL)):
+    if entmax_rows(f"{kind}_backward", (p_RL, g_RL, out_RL)):
         return out_RL
     rows = max(1, _BLOCK // p_RL.shape[-1])
     for p, g, out in zip(p_RL.split(rows), g_RL.split(rows), out_RL.split(rows), strict=True):
@@ -242,22 +241,6 @@ def _eager_cpu(x: Tensor) -> bool:
     """Whether the data may be looked at: a plain CPU tensor, outside any compiler or fake mode."""
     plain = type(x) is Tensor or type(x) is torch.nn.Parameter
     return plain and x.device.type == "cpu" and not _compiled and not torch.compiler.is_compiling()
-
-
-def _native_rows(function: str, tensors: tuple[Tensor, ...]) -> bool:
-    """Runs a row kernel of `native/entmax.c` over tensors of equal shape [R, L]; False where there is none."""
-    lib = native.library("entmax") if native.usable(*tensors) else None
-    if lib is None:
-        return False
-    rows, length = tensors[0].shape
-    held = [t.contiguous() for t in tensors]
-
-    def work(start: int, stop: int) -> None:
-        at = [ctypes.c_void_p(t.data_ptr() + 4 * start * length) for t in held]
-        lib[function](*at, ctypes.c_int64(stop - start), ctypes.c_int64(length))
-
-    native.in_threads(work, rows, smallest=max(1, _BLOCK // length))
-    return True
 
 
 def _kernel(kind: str) -> Callable[[Tensor], Tensor]:

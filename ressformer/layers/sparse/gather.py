@@ -4,7 +4,7 @@ Each query i has c columns, the keys idx[i, 0..c-1]. Three operators, each other
     gather_dot   z[i, j] = x[i] . y[idx[i, j]]                 logits
     gather_sum   x[i]    = sum_j p[i, j] y[idx[i, j]]          outputs
     scatter_sum  y[t]    = sum_{(i, j): idx[i, j] = t} p[i, j] x[i]
-No key is copied: C kernels on CPU (see `native`) read the rows in place. Without them the operators are a sampled
+No key is copied: C kernels on CPU (`native.gather`) read the rows in place. Without them the operators are a sampled
 product of torch.sparse and its embedding bags, and scatter_sum is a gather_sum over the inverse lists.
 
 Shapes: B batch, H heads, n queries, m keys, h width, c columns.
@@ -12,7 +12,6 @@ Shapes: B batch, H heads, n queries, m keys, h width, c columns.
 
 from __future__ import annotations
 
-import ctypes
 import warnings
 from dataclasses import dataclass
 from functools import cache
@@ -23,12 +22,11 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from ressformer.layers.native import loader as native
+from ressformer.layers.native.gather import gather_rows
+from ressformer.layers.native.loader import library
 
 # Floats gathered at a time where keys do have to be copied (accelerators).
 _HELD = 2**24
-# Widest row that native/gather.c sums.
-_WIDEST = 256
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ def columns(idx_Bnc: Tensor, m: int, *, gradient: bool = True) -> Columns:
     valid_Bnc = (idx_Bnc >= 0) & (idx_Bnc < m)
     idx_Bnc = torch.where(valid_Bnc, idx_Bnc, 0).contiguous()
     plain = type(idx_Bnc) is Tensor and idx_Bnc.device.type == "cpu" and not torch.compiler.is_compiling()
-    if gradient and not (plain and native.library("gather")):
+    if gradient and not (plain and library("gather")):
         order_Be, starts_Bm1 = _invert(idx_Bnc, m)
     else:
         order_Be, starts_Bm1 = (torch.empty(0, dtype=torch.int64, device=idx_Bnc.device) for _ in range(2))
@@ -84,7 +82,7 @@ def column_pairs(n: int, c: int) -> int:
 
 @torch.library.custom_op("ressformer::gather_dot", mutates_args=())
 def _dot(x_BHnh: Tensor, y_BHmh: Tensor, idx_Bnc: Tensor, order_Be: Tensor, starts_Bm1: Tensor) -> Tensor:
-    here = _native("column_dot", (x_BHnh, y_BHmh), idx_Bnc, (*x_BHnh.shape[:3], idx_Bnc.shape[2]))
+    here = gather_rows("column_dot", (x_BHnh, y_BHmh), idx_Bnc, (*x_BHnh.shape[:3], idx_Bnc.shape[2]))
     if here is not None:
         return here
     x, y = _wide(x_BHnh), _wide(y_BHmh)
@@ -103,7 +101,7 @@ def _dot(x_BHnh: Tensor, y_BHmh: Tensor, idx_Bnc: Tensor, order_Be: Tensor, star
 
 @torch.library.custom_op("ressformer::gather_sum", mutates_args=())
 def _sum(p_BHnc: Tensor, y_BHmh: Tensor, idx_Bnc: Tensor, order_Be: Tensor, starts_Bm1: Tensor) -> Tensor:
-    here = _native("column_sum", (p_BHnc, y_BHmh), idx_Bnc, (*p_BHnc.shape[:3], y_BHmh.shape[3]))
+    here = gather_rows("column_sum", (p_BHnc, y_BHmh), idx_Bnc, (*p_BHnc.shape[:3], y_BHmh.shape[3]))
     if here is not None:
         return here
     p, y = _wide(p_BHnc), _wide(y_BHmh)
@@ -117,7 +115,7 @@ def _sum(p_BHnc: Tensor, y_BHmh: Tensor, idx_Bnc: Tensor, order_Be: Tensor, star
 @torch.library.custom_op("ressformer::scatter_sum", mutates_args=())
 def _scatter(p_BHnc: Tensor, x_BHnh: Tensor, idx_Bnc: Tensor, order_Be: Tensor, starts_Bm1: Tensor, m: int) -> Tensor:
     shape = (*x_BHnh.shape[:2], m, x_BHnh.shape[3])
-    if (y := _native("column_scatter", (p_BHnc, x_BHnh), idx_Bnc, shape)) is not None:
+    if (y := gather_rows("column_scatter", (p_BHnc, x_BHnh), idx_Bnc, shape)) is not None:
         return y
     if not order_Be.numel():
         order_Be, starts_Bm1 = _invert(idx_Bnc, m)
@@ -143,34 +141,6 @@ def _invert(idx_Bnc: Tensor, m: int) -> tuple[Tensor, Tensor]:
     counts_Bm = torch.zeros(len(flat_Be), m, dtype=torch.int64, device=flat_Be.device)
     counts_Bm.scatter_add_(1, flat_Be, torch.ones_like(flat_Be))
     return order_Be, torch.nn.functional.pad(counts_Bm.cumsum(1), (1, 0))
-
-
-def _native(kernel: str, operands: tuple[Tensor, Tensor], idx_Bnc: Tensor, shape: tuple[int, ...]) -> Tensor | None:
-    """The result [B, H, ...] of a kernel of `native/gather.c`; None where it cannot run."""
-    lib = native.library("gather") if native.usable(*operands) else None
-    widest = max(operands[1].shape[-1], shape[-1])
-    if lib is None or (kernel == "column_sum" and widest > _WIDEST):
-        return None
-    one, two = operands
-    two = two if two.stride(-1) == 1 else two.contiguous()
-    # Weights lie densely; rows of the operands may lie apart, as the heads of one projection do.
-    one = one if kernel == "column_dot" and one.stride(-1) == 1 else one.contiguous()
-    idx_Bnc = idx_Bnc.contiguous()
-    out = one.new_zeros(shape) if kernel == "column_scatter" else one.new_empty(shape)
-    if not out.numel() or not idx_Bnc.numel():
-        return out.zero_()
-    batch, heads = shape[:2]
-    sizes = [heads, *idx_Bnc.shape[1:], two.shape[-1]]
-    sizes = [heads, idx_Bnc.shape[1], shape[2], *sizes[2:]] if kernel == "column_scatter" else sizes
-    strides = [(ctypes.c_int64 * 3)(*t.stride()[:3]) for t in ((one, two) if kernel == "column_dot" else (two,))]
-    numbers = [ctypes.c_int64(size) for size in sizes]
-    held = [native.address(t) for t in (one, two, idx_Bnc, out)]
-
-    def work(start: int, stop: int) -> None:
-        lib[kernel](*held, ctypes.c_int64(start), ctypes.c_int64(stop), *numbers, *strides)
-
-    native.in_threads(work, batch * heads)
-    return out
 
 
 def _wide(x: Tensor) -> Tensor:

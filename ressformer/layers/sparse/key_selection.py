@@ -3,7 +3,7 @@
 Scores are low-rank, s_ij = a_i . b_j, computed for chunks of queries against the keys they may see, and thrown away:
 memory is linear in n, time n^2 r / 2 multiply-accumulates and about as long again to find the k best.
 
-Exactly the k best, without sorting: a C kernel that compares a row with its k-th largest score so far (see `native`),
+Exactly the k best, without sorting: a C kernel that compares a row with its k-th largest score so far (`native.topk`),
 or a tournament. For that the row is cut into groups; the k-th largest group maximum is below the k-th largest score, so
 the k groups of largest maxima contain all k winners, and only those are looked at again. Ties go to the lower index, so
 that neither chunking nor device changes a choice. Choosing has no gradient.
@@ -14,7 +14,6 @@ N = ceil(n / b) blocks, m selected blocks.
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
@@ -26,7 +25,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.utils.flop_counter import register_flop_formula
 
-from ressformer.layers.native import loader as native
+from ressformer.layers.native.loader import eager_kernels, library, usable
+from ressformer.layers.native.topk import select_rows, select_short
 
 # Scores held at a time: 2 MB in fp32.
 _HELD = 2**19
@@ -58,38 +58,10 @@ def select_keys(
     """
     if k < 1 or near < 0:
         raise ValueError(f"selection: k={k} must be at least 1 and near={near} at least 0")
-    if a_Bnr.shape[1] <= _BRIEF and (lib := native.eager_kernels("topk", a_Bnr, b_Bnr)):
-        return _select_short(lib, a_Bnr.detach(), b_Bnr.detach(), mask_Bn, k, near, causal)
+    if a_Bnr.shape[1] <= _BRIEF and (lib := eager_kernels("topk", a_Bnr, b_Bnr)):
+        return select_short(lib, a_Bnr.detach(), b_Bnr.detach(), mask_Bn, k, near, causal)
     idx_Bnk: Tensor = _select(a_Bnr.detach(), b_Bnr.detach(), mask_Bn, k, near, causal)
     return idx_Bnk
-
-
-def _select_short(
-    lib: ctypes.CDLL, a_Bnr: Tensor, b_Bnr: Tensor, mask_Bn: Tensor | None, k: int, near: int, causal: bool
-) -> Tensor:
-    """As `select_keys`, in one C call for all sequences (native/topk.c)."""
-    a_Bnr, b_Bnr = (t if _even(t) else t.contiguous() for t in (a_Bnr, b_Bnr))
-    batch, n, r = a_Bnr.shape
-    k, width = min(k, n), _padded(n)
-    idx_Bnk = torch.empty(batch, n, k, dtype=torch.int64)
-    mask_Bn = None if mask_Bn is None else mask_Bn.contiguous()
-
-    def work(start: int, stop: int) -> None:
-        held = [torch.empty(size) for size in (r * width, width, 4 * k + 96, 4 * k + 96, 4 * k + 96)]
-        a, b = a_Bnr[start:], b_Bnr[start:]
-        pairs = (native.address(a), a.stride(1), native.address(b), b.stride(1))
-        ins = [x if isinstance(x, ctypes.c_void_p) else ctypes.c_int64(x) for x in pairs]
-        mask = native.address(None if mask_Bn is None else mask_Bn[start:])
-        sizes = [ctypes.c_int64(x) for x in (stop - start, n, r, k, near, int(causal))]
-        lib.select_short(*ins, mask, *sizes, native.address(idx_Bnk[start:]), *(native.address(t) for t in held))
-
-    native.in_threads(work, batch)
-    return idx_Bnk
-
-
-def _even(x_Bnr: Tensor) -> bool:
-    """Whether rows are dense and equally far apart, from sequence to sequence, too."""
-    return x_Bnr.stride(2) == 1 and x_Bnr.stride(0) == x_Bnr.shape[1] * x_Bnr.stride(1)
 
 
 @torch.library.custom_op("ressformer::select_keys", mutates_args=())
@@ -153,26 +125,11 @@ def _hidden(start: int, stop: int, keys: int, n: int, near: int, causal: bool, d
 
 def _best(score_RE: Tensor, k: int) -> Tensor:
     """Indices [R, k], ascending, of each row's k largest; E where a row has fewer entries above -inf."""
-    if native.usable(score_RE) and (lib := native.library("topk")):
-        return _streamed(lib, score_RE.contiguous(), k)
+    if usable(score_RE) and (lib := library("topk")):
+        return select_rows(lib, score_RE.contiguous(), k)
     if score_RE.device.type == "cpu" and score_RE.dtype == torch.float32:
         return torch.from_numpy(_tournament(score_RE, k))
     return _best_anywhere(score_RE, k)
-
-
-def _streamed(lib: ctypes.CDLL, score_RE: Tensor, k: int) -> Tensor:
-    """As `_best`, in one pass over each row (native/topk.c)."""
-    rows, keys = score_RE.shape
-    idx_Rk = torch.empty(rows, k, dtype=torch.int64)
-
-    def work(start: int, stop: int) -> None:
-        held = torch.empty(3, 4 * k + 96).unbind()
-        sizes = [ctypes.c_int64(size) for size in (stop - start, keys, k)]
-        at = native.address(score_RE[start:]), *sizes, native.address(idx_Rk[start:])
-        lib.select_rows(*at, *(native.address(t) for t in held))
-
-    native.in_threads(work, rows, smallest=64)
-    return idx_Rk
 
 
 def _best_anywhere(score_RE: Tensor, k: int) -> Tensor:

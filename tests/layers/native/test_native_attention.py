@@ -9,7 +9,8 @@ from torch import Tensor
 from ressformer.decoder import Decoder
 from ressformer.layers.native import loader as native
 from ressformer.layers.native.loader import eager_kernels
-from ressformer.layers.sparse.attention import SelectionConfig, SparseAttention
+from ressformer.layers.sparse.attention import SparseAttention
+from ressformer.layers.sparse.config import SelectionConfig
 from ressformer.layers.sparse.memory import Memory
 from ressformer.models.ressformer import ReSSFormerConfig
 

@@ -4,11 +4,12 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from ressformer.layers.sparse import block_attention
-from ressformer.layers.sparse.attention import SelectionConfig, token_selected_attention
 from ressformer.layers.sparse.block_attention import block_selected_attention
 from ressformer.layers.sparse.block_selection import all_blocks, choose_blocks, hidden_keys
+from ressformer.layers.sparse.config import SelectionConfig
 from ressformer.layers.sparse.cost import pairs
 from ressformer.layers.sparse.entmax import normalise
+from ressformer.layers.sparse.token_attention import token_selected_attention
 
 
 def operands(batch: int, n: int, *, rank: int = 3) -> tuple[list[Tensor], tuple[Tensor, Tensor]]:
