@@ -6,6 +6,14 @@ its bucket, so what it reads, and in which order, depends on the past alone. Chu
 call of a fused kernel under one constant mask: the first chunk of a bucket, and the later ones, which also read the
 (full) chunk before.
 
+Example: 6 tokens, one round, chunks of 2. Tokens 0, 2, 3, 5 fall into bucket 0 and fill two chunks; tokens 1 and 4 fall
+into bucket 1. First chunks come first, then the later one, (3, 5), which follows chunk 0: token 5 reads 3, 0 and 2.
+
+    >>> bucket = torch.tensor([0, 1, 0, 0, 1, 0]).view(1, 1, 6)
+    >>> plan = bucket_plan(bucket, n_buckets=2, chunk=2, causal=True, static=False)
+    >>> plan.token_Cc.tolist(), plan.first, plan.before_C.tolist()
+    ([[0, 2], [1, 4], [3, 5]], 2, [0])
+
 Shapes: B batch, H heads, Z = B * H, n length, N = Z * n, h head width, R rounds, G buckets of all rounds and rows,
 C chunks, c chunk length, m directions of a rotation.
 """

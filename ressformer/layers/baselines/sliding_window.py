@@ -1,5 +1,11 @@
 """Sliding windows with global tokens (Longformer, 2004.05150), in O(n) time and memory.
 
+Example: 6 tokens, window 2, one global token, causal. Token 0 sees itself, token 1 sees 0 and 1, and each later token
+sees itself, the one before, and token 0: 1 + 2 + 4 * 3 = 15 pairs.
+
+    >>> sliding_window_pairs(6, window=2, causal=True, n_global=1)[0]
+    15
+
 Shapes: B batch, H heads, n length, h head width, g global tokens, c rows of a tile, l keys of a tile.
 """
 

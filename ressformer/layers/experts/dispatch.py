@@ -1,8 +1,16 @@
 """Tokens to their experts and back as one node of the autograd graph, for CPU.
 
-It computes what `moe` writes in operators, which is its oracle: rows sorted by expert, two grouped products with GELU
-between them, results weighted by the gates and added up by token. One node instead of a dozen, and no operator of our
-own in the way: on short sequences that costs as much as the products.
+It computes what `experts.moe` writes in operators, which is its oracle: rows sorted by expert, two grouped products with
+GELU between them, results weighted by the gates and added up by token. One node instead of a dozen, and no operator of
+our own in the way: on short sequences that costs as much as the products.
+
+Example: 3 tokens, 3 experts, 2 for each token. Read token by token, the choices are 1 0 | 0 2 | 1 2. Sorted by expert,
+the rows are those of tokens 0 1 | 0 2 | 1 2: expert 0 ends at row 2, expert 1 at 4, expert 2 at 6. Token 0's own two
+results then lie at rows 2 (its first choice, expert 1) and 0.
+
+    >>> order_P, place_P, ends_E = sort_by_expert(torch.tensor([[1, 0], [0, 2], [1, 2]]), 3)
+    >>> (order_P // 2).tolist(), place_P.tolist(), ends_E.tolist()
+    ([0, 1, 0, 2, 1, 2], [2, 0, 1, 4, 3, 5], [2, 4, 6])
 
 Shapes: T tokens, e experts per token, P = T * e rows, E experts, d width, f expert width.
 """
@@ -25,13 +33,7 @@ class Dispatch(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, gate: Tensor, expert: Tensor, up: Tensor, down: Tensor) -> Tensor:
-        # numpy sorts 16 bits by radix; the order of equal ones is that of the tokens.
-        of_row = expert.numpy().ravel()
-        order = np.argsort(of_row.astype(np.uint16), kind="stable")
-        ends = torch.from_numpy(np.bincount(of_row, minlength=len(up)).cumsum().astype(np.int32))
-        place = np.empty_like(order)
-        place[order] = np.arange(len(order))
-        order_P, place_P = torch.from_numpy(order), torch.from_numpy(place)
+        order_P, place_P, ends = sort_by_expert(expert, len(up))
         token_P = order_P // expert.shape[1]
         rows_Pd = x.index_select(0, token_P)
         h_Pf = rows_product(rows_Pd, up, ends, steady=True)
@@ -55,6 +57,21 @@ class Dispatch(torch.autograd.Function):
         d_up = outer_product(rows_Pd, d_h, ends)
         d_rows = rows_product(d_h, up.transpose(1, 2), ends, steady=False)
         return _by_token(d_rows, place_P, ctx.each), d_gate, None, d_up, d_down
+
+
+def sort_by_expert(expert_Te: Tensor, n_experts: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Lays the (token, choice) pairs, numbered token by token, out by expert.
+
+    Returns:
+        The pair in each row [P], the row of each pair [P], and where each expert's rows end [E], int32.
+    """
+    # numpy sorts 16 bits by radix; the order of equal ones is that of the tokens.
+    of_row = expert_Te.numpy().ravel()
+    order = np.argsort(of_row.astype(np.uint16), kind="stable")
+    ends = np.bincount(of_row, minlength=n_experts).cumsum().astype(np.int32)
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    return torch.from_numpy(order), torch.from_numpy(place), torch.from_numpy(ends)
 
 
 def _by_token(y_Pd: Tensor, place_P: Tensor, each: int) -> Tensor:

@@ -1,8 +1,8 @@
 """Attention to selected keys, cache and memory in one pass over the rows: `attention.c`.
 
 It computes what `sparse.attention` writes in PyTorch operators, which is its oracle: scores of the columns, edges and
-ages added, the activation, the weighted sum of values, and the graph. Short sequences cost less arithmetic than it takes
-to dispatch those operators; here each query's columns are found, scored, normalised and summed while they are in cache.
+ages added, the activation, the weighted sum of values, and the graph. On short sequences those operators cost more to
+dispatch than to compute; here each query's columns are found, scored, normalised and summed while they are in cache.
 
 Shapes: B batch, n length, d width, H heads, r edge rank, k selected keys, w cache entries, m slots, S slots of all
 segments, C columns (padded to whole vectors).

@@ -3,6 +3,15 @@
 A causal block scores whole past blocks, each by the mean of its tokens, with its FIRST query: the mean of a block's
 queries would let later tokens choose what earlier ones read.
 
+Example: 8 tokens in N = 4 blocks of b = 2, each block reads m = 2. Keys (3, 1), (0, 2), (5, 5), (9, 9) have the means
+2, 1, 5, 9. All queries are 1, so means are scores: block 0 has no past (N = 4 marks none), block 1 can only add block
+0, block 2 prefers block 0 to block 1 (2 > 1), block 3 takes block 2. Block 3 itself, the best of all, is future to the
+others.
+
+    >>> a, b = torch.ones(1, 8, 1), torch.tensor([3.0, 1, 0, 2, 5, 5, 9, 9]).view(1, 8, 1)
+    >>> choose_blocks(a, b, 2, block=2, causal=True).tolist()
+    [[[4, 0], [0, 1], [0, 2], [2, 3]]]
+
 Shapes: B batch, n length, r rank of the scores, b block, N = ceil(n / b) blocks, m chosen blocks, L = m b keys.
 """
 

@@ -9,7 +9,18 @@ entmax the function is ||relu(z - tau)||_2 - 2, not its square: nearly linear, s
 
 CPU: a C kernel where one can be built (`native.entmax`). Without, rows go through in blocks that stay in cache, in
 place, and stop when the steps have become small. Elsewhere (compiled, accelerator, meta): a fixed number of steps
-without any look at the data. Cost forward + backward, in units of softmax's: C 1.1-1.5, blocks 4-6, compiled 2-3, sorting 30-60.
+without any look at the data. Cost forward + backward, in units of softmax's: C 1.1-1.5, blocks 4-6, compiled 2-3,
+sorting 30-60.
+
+Example: z = (1, 0.6, -1). Entmax starts at tau = max - 2 = -1, where relu(z - tau) = (2, 1.6, 0) has the norm 2.56; one
+Newton step leads to -0.6007, the next to the root, -0.6: relu(z - tau) = (1.6, 1.2, 0) has the norm 2, so p is
+(1.6, 1.2, 0)^2 / 4. Sparsemax has tau = 0.3. The last entry is below both thresholds: exactly 0.
+
+    >>> z = torch.tensor([1.0, 0.6, -1.0])
+    >>> [round(p, 4) for p in entmax15(z).tolist()]
+    [0.64, 0.36, 0.0]
+    >>> [round(p, 4) for p in sparsemax(z).tolist()]
+    [0.7, 0.3, 0.0]
 
 Shapes: R rows, L row length. Any leading dimensions are folded into R.
 """

@@ -7,6 +7,13 @@ Each query i has c columns, the keys idx[i, 0..c-1]. Three operators, each other
 No key is copied: C kernels on CPU (`native.gather`) read the rows in place. Without them the operators are a sampled
 product of torch.sparse and its embedding bags, and scatter_sum is a gather_sum over the inverse lists.
 
+Example: query 0 reads keys 2 and 0, query 1 reads key 1; -1 marks a column that does not exist.
+
+    >>> cols = columns(torch.tensor([[[2, 0], [1, -1]]]), 3)
+    >>> x, y = torch.tensor([1.0, 10.0]).view(1, 1, 2, 1), torch.tensor([1.0, 2.0, 3.0]).view(1, 1, 3, 1)
+    >>> gather_dot(x, y, cols)[cols.valid_Bnc.unsqueeze(1)].tolist()
+    [3.0, 1.0, 20.0]
+
 Shapes: B batch, H heads, n queries, m keys, h width, c columns.
 """
 

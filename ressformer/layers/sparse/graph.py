@@ -5,6 +5,23 @@ selected, and an additive bias of every head's logits, so that the graph can be 
 Equation (8) is read as the mean squared change of the row-normalised graph between two steps of the loop, over the
 union of the two supports. Its trivial optimum is a frozen graph, so the edge turnover is reported beside it.
 
+Example: r = 1, U reads the first coordinate and V the second. Tokens (2, 0) and (1, 3) have U h = 2, 1 and V h = 0, 3:
+the first one's edge to the second is 2 * 3 = 6, the way back is 1 * 0 = 0.
+
+    >>> scorer = EdgeScorer(2, 1)
+    >>> _ = scorer.factors.weight.data.copy_(torch.eye(2))
+    >>> a, b = scorer(torch.tensor([[[2.0, 0.0], [1.0, 3.0]]]))
+    >>> (a @ b.mT).tolist()
+    [[[0.0, 6.0], [0.0, 3.0]]]
+
+From one step to the next, token 0 gives up its edge to itself (weight 1/2) for the one to token 1 (1/2 -> 1); token 1
+keeps its only edge. The union has 3 edges: the change is (1/4 + 1/4 + 0) / 3, and the turnover is 1 - 2/3.
+
+    >>> before = Graph(torch.tensor([[[0, 1], [1, 2]]]), torch.tensor([[[0.5, 0.5], [1.0, 0.0]]]))
+    >>> now = Graph(torch.tensor([[[1, 2], [1, 2]]]), torch.tensor([[[1.0, 0.0], [1.0, 0.0]]]))
+    >>> [round(float(x), 4) for x in now.change(before, None)]
+    [0.1667, 0.3333]
+
 Shapes: B batch, n length, d width, r rank, k selected keys a row; b block, N blocks, m chosen blocks, L = m b keys.
 """
 

@@ -1,4 +1,4 @@
-"""Which keys a query reads: the k of highest score (paper 3.2, eq. 5; 1912.11637), or whole blocks of keys.
+"""Which keys a query reads: the k of highest score (paper 3.2, eq. 5; 1912.11637).
 
 Scores are low-rank, s_ij = a_i . b_j, computed for chunks of queries against the keys they may see, and thrown away:
 memory is linear in n, time n^2 r / 2 multiply-accumulates and about as long again to find the k best.
@@ -8,8 +8,14 @@ or a tournament. For that the row is cut into groups; the k-th largest group max
 the k groups of largest maxima contain all k winners, and only those are looked at again. Ties go to the lower index, so
 that neither chunking nor device changes a choice. Choosing has no gradient.
 
-Shapes: B batch, n length, r rank of the scores, k selected keys; R rows, E keys scored in a chunk; b block size,
-N = ceil(n / b) blocks, m selected blocks.
+Example: k = 2 of 4 tokens, causal, near = 1 (the query itself is read elsewhere). All queries are 1, so the keys
+2, 5, 3, 9 are their own scores. Token 0 sees nothing before itself (n = 4 marks none), token 3 takes 5 and 3.
+
+    >>> a, b = torch.ones(1, 4, 1), torch.tensor([2.0, 5, 3, 9]).view(1, 4, 1)
+    >>> select_keys(a, b, 2, near=1, causal=True).tolist()
+    [[[4, 4], [0, 4], [0, 1], [1, 2]]]
+
+Shapes: B batch, n length, r rank of the scores, k selected keys; R rows, E keys scored in a chunk.
 """
 
 from __future__ import annotations
