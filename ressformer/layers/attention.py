@@ -16,7 +16,7 @@ from ressformer.layers.rotary import Rotary
 
 
 class ProjectedAttention(nn.Module):
-    """Projections into heads, rotary positions where asked for, and back; subclasses say who attends to whom.
+    """Projects into heads, rotates where asked for, and projects back; subclasses say who attends to whom.
 
     Args:
         d_model, n_heads: d and H.
@@ -34,7 +34,7 @@ class ProjectedAttention(nn.Module):
         init_linear(self.out.weight, scale=out_scale)
 
     def attend(self, q_BHnh: Tensor, k_BHnh: Tensor, v_BHnh: Tensor, mask_Bn: Tensor | None) -> Tensor:
-        """Heads' outputs [B, H, n, h]; `mask_Bn` is True at real tokens."""
+        """Returns the heads' outputs [B, H, n, h]; `mask_Bn` is True at real tokens."""
         raise NotImplementedError
 
     def forward(self, x_Bnd: Tensor, mask_Bn: Tensor | None) -> Tensor:
@@ -50,7 +50,7 @@ class ProjectedAttention(nn.Module):
 
 
 def projected_cost(tokens: int, d_model: int, pairs: tuple[int, int]) -> Cost:
-    """Projections, and 2 products of d per query-key pair (score and value); `pairs` = (useful, executed)."""
+    """Charges projections, and 2 products of d per query-key pair (score and value); `pairs` = (useful, executed)."""
     useful, executed = pairs
     return group(
         "attention",
@@ -61,7 +61,7 @@ def projected_cost(tokens: int, d_model: int, pairs: tuple[int, int]) -> Cost:
 
 
 class MultiHeadAttention(ProjectedAttention):
-    """Softmax attention over all visible tokens; `causal`: position i sees j <= i."""
+    """Attends by softmax to all visible tokens; `causal`: position i sees j <= i."""
 
     def __init__(self, d_model: int, n_heads: int, *, causal: bool, rotary: bool, out_scale: float = 1.0) -> None:
         super().__init__(d_model, n_heads, rotary=rotary, out_scale=out_scale)
@@ -74,17 +74,17 @@ class MultiHeadAttention(ProjectedAttention):
 
 
 def attention_cost(shape: Shape, d_model: int) -> Cost:
-    """Dense attention: the causal half is useful, the kernel is handed n x n pairs."""
+    """Charges dense attention: the causal half is useful, the kernel is handed n x n pairs."""
     n = shape.length
     return projected_cost(n, d_model, (pairs_causal(n) if shape.causal else n * n, n * n))
 
 
 def split_heads(x_Bnd: Tensor, n_heads: int) -> Tensor:
-    """[B, n, d] -> [B, H, n, h]."""
+    """Splits [B, n, d] into [B, H, n, h]."""
     batch, n, width = x_Bnd.shape
     return x_Bnd.view(batch, n, n_heads, width // n_heads).transpose(1, 2)
 
 
 def merge_heads(x_BHnh: Tensor) -> Tensor:
-    """[B, H, n, h] -> [B, n, d]."""
+    """Merges [B, H, n, h] to [B, n, d]."""
     return x_BHnh.transpose(1, 2).flatten(2)

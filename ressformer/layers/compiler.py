@@ -12,7 +12,7 @@ R = TypeVar("R")
 
 
 def outside_compiler(function: Callable[P, R]) -> Callable[P, R]:
-    """The function, which `torch.compile` calls and does not trace: nothing in it can be fused.
+    """Makes `torch.compile` call the function without tracing it: nothing in it can be fused.
 
     Traced, sums on overlapping views would become copies.
     """

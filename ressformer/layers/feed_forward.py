@@ -15,7 +15,7 @@ from ressformer.decoder import init_linear
 
 
 class FeedForward(nn.Module):
-    """Two layers with GELU: d -> f -> d."""
+    """Applies two layers with GELU between them: d -> f -> d."""
 
     def __init__(self, d_model: int, d_ff: int, *, out_scale: float = 1.0) -> None:
         super().__init__()

@@ -13,7 +13,7 @@ from ressformer.cost import Cost
 
 
 class ShortConv(nn.Module):
-    """Depthwise causal convolution with a residual: x_t + sum_o c_o * x_{t-o}, o = 0..w-1.
+    """Convolves depthwise and causally, with a residual: x_t + sum_o c_o * x_{t-o}, o = 0..w-1.
 
     Gives a model a cue to the immediate neighbours. It starts as the identity (c = 0), so switching it on changes
     nothing before the first update.
@@ -31,10 +31,10 @@ class ShortConv(nn.Module):
 
 
 def short_conv(d_model: int, width: int) -> nn.Module:
-    """The convolution, or the identity for width 0."""
+    """Makes the convolution, or the identity for width 0."""
     return ShortConv(d_model, width) if width else nn.Identity()
 
 
 def short_conv_cost(tokens: int, d_model: int, width: int) -> Cost:
-    """One multiply-accumulate per channel and tap."""
+    """Charges one multiply-accumulate per channel and tap."""
     return Cost(name="short_conv", params=d_model * width, flops=2.0 * tokens * d_model * width)

@@ -98,7 +98,7 @@ def _plan(
     heads: int,
     like: Tensor,
 ) -> tuple[Piece, ...]:
-    """Head rows, tiles of one block, tail rows (bidirectional); then globals and random blocks, joined to them."""
+    """Lays out head rows, tiles of one block, tail rows (bidirectional); then globals and random blocks, joined on."""
     half = 0 if causal else window // 2
     head = n_global + (window + n_random if causal else half)  # causal: up to here everything past is seen
     end = blocks - half
@@ -135,7 +135,7 @@ def _plan(
 def _random_blocks(
     heads: int, first: int, blocks: int, window: int, n_global: int, n_random: int, seed: int, causal: bool
 ) -> NDArray[np.int64]:
-    """For each head and block from `first` on, r blocks that neither window nor globals cover, [H, T, r]."""
+    """Draws r blocks that neither window nor globals cover, for each head and block from `first` on, [H, T, r]."""
     half = window // 2
     chosen = np.empty((heads, blocks - first, n_random), dtype=np.int64)
     for head in range(heads):
@@ -156,7 +156,7 @@ def _random_blocks(
 def block_sparse_pairs(
     n: int, *, block: int = 64, window: int = 3, n_global: int = 2, n_random: int = 3, causal: bool
 ) -> tuple[int, int]:
-    """(useful, executed) query-key pairs of `block_sparse_attention`, per sequence and head, without padding.
+    """Counts (useful, executed) query-key pairs of `block_sparse_attention`, per sequence and head, without padding.
 
     Useful: exact when causal or when `block` divides n, else the filling of the last block counts as keys. With
     b the block and s = (window + n_global + n_random) b: causal, the first s tokens see s (s + 1) / 2 pairs, and

@@ -32,8 +32,8 @@ from ressformer.layers.baselines.tiled_attention import additive, attend, attend
 from ressformer.layers.compiler import outside_compiler
 
 
-class Plan(NamedTuple):
-    """Who sits where.
+class ChunkPlan(NamedTuple):
+    """Says which token sits in which slot of which chunk.
 
     Attributes:
         slot_NR: place of each token in each round, in a list of C * c slots.
@@ -51,7 +51,7 @@ class Plan(NamedTuple):
 
 
 def bucket_factors(n_buckets: int) -> tuple[int, ...]:
-    """The buckets of each rotation; their product is at least `n_buckets`.
+    """Splits `n_buckets` into the buckets of each rotation; their product is at least `n_buckets`.
 
     One rotation gives up to 128 buckets; beyond that two are multiplied, as in the authors' code: to find the best of
     ever more directions would make the hash grow faster than n.
@@ -66,7 +66,7 @@ def bucket_factors(n_buckets: int) -> tuple[int, ...]:
 
 
 def hash_rotations(heads: int, width: int, n_buckets: int, rounds: int, seed: int) -> tuple[Tensor, ...]:
-    """Random directions for each factor of `n_buckets`, [H, h, R * m] with m half of the factor's buckets.
+    """Draws directions for each factor of `n_buckets`, [H, h, R * m] with m half of the factor's buckets.
 
     Columns of random rotations, so orthogonal in groups of h: neighbours meet as often as with Gaussian directions, and
     the buckets are far more even (largest over mean 1.4 instead of 5.8; 256 buckets, h = 32).
@@ -79,7 +79,7 @@ def hash_rotations(heads: int, width: int, n_buckets: int, rounds: int, seed: in
 
 
 def hash_buckets(q_BHnh: Tensor, rotations: tuple[Tensor, ...], rounds: int) -> Tensor:
-    """Bucket of every token, int64 [R, B, H, n]: argmax of [xR; -xR] (2001.04451, section 2), factors combined."""
+    """Hashes every token to a bucket, int64 [R, B, H, n]: argmax of [xR; -xR] (2001.04451, section 2)."""
     bucket = torch.zeros((), dtype=torch.int64, device=q_BHnh.device).expand(*q_BHnh.shape[:3], rounds)
     for rotation_HhRm in rotations:
         side_BHnRm = (q_BHnh.detach().float() @ rotation_HhRm.float()).unflatten(-1, (rounds, -1))
@@ -92,8 +92,8 @@ def hash_buckets(q_BHnh: Tensor, rotations: tuple[Tensor, ...], rounds: int) -> 
 
 def bucket_plan(
     bucket_RZn: Tensor, n_buckets: int, chunk: int, causal: bool, real_Zn: Tensor | None = None, *, static: bool
-) -> Plan:
-    """Sort tokens by (round, row, bucket, position) and cut every bucket into chunks from its own start.
+) -> ChunkPlan:
+    """Sorts tokens by (round, row, bucket, position) and cuts every bucket into chunks from its own start.
 
     `static`: as many later chunks as there can be, so that no shape depends on the data (for counting on `meta`).
     """
@@ -122,7 +122,7 @@ def bucket_plan(
     later_C = torch.arange(n_later, device=device)
     owner_C = torch.searchsorted(end_G, later_C, right=True).clamp_(max=G - 1)
     second_C = later_C == (end_G - later_G).index_select(0, owner_C)
-    return Plan(
+    return ChunkPlan(
         slot_NR=torch.empty_like(slot_M).index_copy_(0, place_M, slot_M).view(N, R),
         token_Cc=token_S[:-1].view(-1, chunk),
         before_C=torch.where(second_C, owner_C, G + later_C - 1),
@@ -132,7 +132,7 @@ def bucket_plan(
 
 
 def _rows(*parts_Nh: Tensor) -> Tensor:
-    """The parts side by side, and below them the row of zeros that empty slots read, [N + 1, ...]."""
+    """Puts the parts side by side, and below them the row of zeros that empty slots read, [N + 1, ...]."""
     n, h = parts_Nh[0].shape
     table = parts_Nh[0].new_empty(n + 1, h * len(parts_Nh))
     for i, part_Nh in enumerate(parts_Nh):
@@ -141,8 +141,11 @@ def _rows(*parts_Nh: Tensor) -> Tensor:
     return table
 
 
-def _masks(plan: Plan, causal: bool, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Additive masks of first and later chunks: no self, nothing empty, no future; an only token sees itself."""
+def _masks(plan: ChunkPlan, causal: bool, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Builds the additive masks of first and later chunks.
+
+    They hide a token from itself, empty slots and the future; a token that would see nothing sees itself.
+    """
     c, G = plan.token_Cc.shape[1], plan.first
     if causal:  # tokens fill a chunk in order, so what is earlier is never empty
         own = later = torch.ones(c, c, dtype=torch.bool, device=like.device).tril(-1)
@@ -157,8 +160,8 @@ def _masks(plan: Plan, causal: bool, like: Tensor) -> tuple[Tensor, Tensor]:
     return additive(first, like.dtype), additive(later, like.dtype)
 
 
-def _chunks(plan: Plan, q_Nh: Tensor, k_Nh: Tensor, v_Nh: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Queries [C, 1, c, h] and the keys and values they read, [C, 1, c or 2c, h]: first chunks, then later ones."""
+def _chunks(plan: ChunkPlan, q_Nh: Tensor, k_Nh: Tensor, v_Nh: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Gathers queries [C, 1, c, h] and what they read, [C, 1, c or 2c, h]: for first chunks, then for later ones."""
     token_Cc, G = plan.token_Cc, plan.first
     h, c = q_Nh.shape[1], token_Cc.shape[1]
     q = _rows(q_Nh).index_select(0, token_Cc.view(-1)).view(-1, 1, c, h)
@@ -169,12 +172,12 @@ def _chunks(plan: Plan, q_Nh: Tensor, k_Nh: Tensor, v_Nh: Tensor) -> list[tuple[
     return [(q[:G], first[..., :h], first[..., h:]), (q[G:], later[..., :h], later[..., h:])]
 
 
-class _Chunked(torch.autograd.Function):
-    """Attention within chunks, one softmax per token over all rounds."""
+class _ChunkedAttention(torch.autograd.Function):
+    """Attends within chunks, with one softmax per token over all rounds."""
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, plan: Plan, causal: bool, scale: float) -> Tensor:
-        """q, k, v [N, h] -> [N, h]."""
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, plan: ChunkPlan, causal: bool, scale: float) -> Tensor:
+        """Takes q, k, v [N, h], returns [N, h]."""
         h, local, outs, sums = q.shape[1], [], [], []
         chunks, masks = _chunks(plan, q, k, v), _masks(plan, causal, q)
         for tiles, mask in zip(chunks, masks, strict=True):
@@ -210,8 +213,8 @@ class _Chunked(torch.autograd.Function):
         return *(_collect(plan, *pair) for pair in zip(*grads, strict=True)), None, None, None
 
 
-def _collect(plan: Plan, first: Tensor, later: Tensor) -> Tensor:
-    """Gradients of chunks [C, 1, c or 2c, h] summed over each token's places, [N, h]."""
+def _collect(plan: ChunkPlan, first: Tensor, later: Tensor) -> Tensor:
+    """Sums gradients of chunks [C, 1, c or 2c, h] over each token's places, [N, h]."""
     c, h = plan.token_Cc.shape[1], first.shape[-1]
     later = later.view(len(later), later.shape[2] // c, c * h)
     table = torch.cat([first.view(-1), later[:, -1].reshape(-1), first.new_zeros(h)])
@@ -266,13 +269,13 @@ def lsh_attention(
     plan = bucket_plan(bucket_RZn, n_buckets, min(chunk, n), causal, real_Zn, static=qk_BHnh.is_meta)
     q_Nh, v_Nh = qk_BHnh.reshape(-1, h), v_BHnh.reshape(-1, h)
     k_Nh = normalize(q_Nh, dim=-1).to(q_Nh.dtype)
-    out_Nh: Tensor = _Chunked.apply(q_Nh, k_Nh, v_Nh, plan, causal, scale)  # type: ignore[no-untyped-call]
+    out_Nh: Tensor = _ChunkedAttention.apply(q_Nh, k_Nh, v_Nh, plan, causal, scale)  # type: ignore[no-untyped-call]
     return out_Nh.view(B, H, n, h)
 
 
 @lru_cache(maxsize=4096)
 def lsh_pairs(n: int, *, n_buckets: int, rounds: int = 4, chunk: int = 64, causal: bool) -> tuple[int, int]:
-    """(useful, executed) query-key pairs of `lsh_attention`, per sequence and head.
+    """Counts the (useful, executed) query-key pairs of `lsh_attention`, per sequence and head.
 
     Both depend on the data; `n_buckets` is rounded up as by `bucket_factors`. Useful is nominal: all buckets equally
     full, s = n / n_buckets; causal, the token at place i of its bucket sees i % c others, c more from place c on (and
@@ -292,5 +295,5 @@ def lsh_pairs(n: int, *, n_buckets: int, rounds: int = 4, chunk: int = 64, causa
 
 
 def hash_flops(n: int, *, width: int, n_buckets: int, rounds: int = 4) -> int:
-    """Forward FLOPs of hashing, per sequence and head: 2 n h m per round and rotation; there is no backward pass."""
+    """Counts the FLOPs of hashing, per sequence and head: 2 n h m per round and rotation; nothing runs backward."""
     return 2 * n * width * rounds * sum(factor // 2 for factor in bucket_factors(n_buckets))

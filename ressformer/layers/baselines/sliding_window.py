@@ -73,7 +73,7 @@ def sliding_window_attention(
 
 
 def _plan(n: int, window: int, dilation: int, causal: bool, n_global: int, like: Tensor) -> tuple[Piece, ...]:
-    """Head rows (window cut off, or reaching into the globals), whole tiles, a ragged tail, and the globals."""
+    """Lays out head rows (whose window is cut off or reaches the globals), whole tiles, a ragged tail, the globals."""
     if window < 1 or dilation < 1 or n_global < 0:
         raise ValueError(
             f"sliding window: window={window} and dilation={dilation} must be at least 1, n_global={n_global} at "
@@ -112,7 +112,7 @@ def _plan(n: int, window: int, dilation: int, causal: bool, n_global: int, like:
 
 
 def _round_up(keys: int) -> int:
-    """The kernels run a sixth faster on whole vectors of 16 floats."""
+    """Rounds up to whole vectors of 16 floats, on which the kernels run a sixth faster."""
     return -(-keys // 16) * 16
 
 
@@ -126,7 +126,7 @@ def sliding_window_pairs(
     n_global: int = 0,
     separate_globals: bool = False,
 ) -> tuple[int, int]:
-    """(useful, executed) query-key pairs of `sliding_window_attention`, per sequence and head, without padding.
+    """Counts (useful, executed) pairs of `sliding_window_attention`, per sequence and head, without padding.
 
     Useful, exactly: sum over i of min(W - 1, i // D) + 1 (bidirectional: both sides, with W // 2), plus the
     globals outside the windows, plus, bidirectional, what the globals see outside theirs. Executed: all tiles,

@@ -25,7 +25,7 @@ HIDDEN = -1e30  # finite, so that a row that sees nothing but padding stays fini
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Softmax attention that also returns its normaliser.
+    """Attends with a softmax and returns its normaliser, too.
 
     Args:
         q: [*, T, c, h], 4-D; k, v: [*, T, l, h]; mask: additive, 2-D or 4-D, or None.
@@ -57,7 +57,7 @@ def attend_backward(
     scale: float,
     local: tuple[Tensor, Tensor] | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of `attend` for q, k, v; `out` and `lse` may be those of a softmax joint with other keys.
+    """Computes the gradients of `attend` for q, k, v; `out` and `lse` may be those of a softmax joint with other keys.
 
     `local`: weights and log-sum-exp of the forward call, where it returned weights.
     """
@@ -72,7 +72,7 @@ def attend_backward(
 
 @dataclass(frozen=True, kw_only=True)
 class Piece:
-    """`tiles` tiles of `rows` queries from token `start`, each against `keys` keys from token `key`.
+    """Describes `tiles` tiles of `rows` queries from token `start`, each against `keys` keys from token `key`.
 
     From tile to tile both move on by `rows * stride` tokens, from row to row by `stride`.
 
@@ -94,7 +94,7 @@ class Piece:
 
     @property
     def pairs(self) -> int:
-        """Query-key pairs handed to the kernel, masked ones included."""
+        """Counts the query-key pairs handed to the kernel, masked ones included."""
         return self.tiles * self.rows * self.keys
 
     def _view(self, x_Znh: Tensor, start: int, rows: int) -> Tensor:
@@ -103,7 +103,7 @@ class Piece:
         return _turned(x_Znh.as_strided((z, self.tiles, rows, h), strides, x_Znh.storage_offset() + start * h))
 
     def calls(self, z: int) -> list[slice]:
-        """Which rows of Z go to the kernel together.
+        """Says which rows of Z go to the kernel together.
 
         It lays out its results as [batch, c, heads, h]: many tiles as heads would scatter them in memory. So these go
         row by row, tiles as batch; few tiles go with all rows at once.
@@ -111,25 +111,25 @@ class Piece:
         return [slice(i, i + 1) for i in range(z)] if self.tiles >= SPLIT and self.blocks_HTr is None else [slice(0, z)]
 
     def _table(self, x_Znh: Tensor, blocks_HTr: Tensor) -> tuple[Tensor, Tensor]:
-        """The tensor as a table of blocks [Z * n / c, c * h], and the rows of it that the tiles read."""
+        """Views the tensor as a table of blocks [Z * n / c, c * h]; returns it and the rows that the tiles read."""
         z, n, h = x_Znh.shape
         base_Z11 = (n // self.rows) * torch.arange(z, device=x_Znh.device)[:, None, None]
         index_ZTr = blocks_HTr.repeat(z // blocks_HTr.shape[0], 1, 1) + base_Z11
         return x_Znh.view(-1, self.rows * h), index_ZTr.view(-1)
 
     def queries(self, x_Znh: Tensor) -> Tensor:
-        """The tiles' query rows, [Z, T, c, h], a view of a contiguous tensor."""
+        """Views the tiles' query rows, [Z, T, c, h], in a contiguous tensor."""
         return self._view(x_Znh, self.start, self.rows)
 
     def take(self, x_Znh: Tensor) -> Tensor:
-        """The tiles' keys, [Z, T, l, h]; a view (windows overlap) unless they come by blocks."""
+        """Returns the tiles' keys, [Z, T, l, h]; a view (windows overlap) unless they come by blocks."""
         if self.blocks_HTr is None:
             return self._view(x_Znh, self.key, self.keys)
         table, index = self._table(x_Znh, self.blocks_HTr)
         return _turned(table.index_select(0, index).view(len(x_Znh), self.tiles, self.keys, -1))
 
     def give(self, x_Znh: Tensor, grad_ZTlh: Tensor) -> None:
-        """Add the gradients of the tiles' keys to `x_Znh`."""
+        """Adds the gradients of the tiles' keys to `x_Znh`."""
         if self.blocks_HTr is not None:
             table, index = self._table(x_Znh, self.blocks_HTr)
             table.index_add_(0, index, grad_ZTlh.reshape(-1, table.shape[1]))
@@ -141,7 +141,7 @@ class Piece:
             self._view(x_Znh, self.key + a * self.stride, part.shape[2]).add_(part)
 
     def mask(self, bias_Zn: Tensor | None) -> Tensor | None:
-        """The additive mask, with the keys' own bias where there is one."""
+        """Returns the additive mask, with the keys' own bias where there is one."""
         if bias_Zn is None:
             return self.mask_cl
         bias_ZT1l = self.take(bias_Zn[..., None]).mT
@@ -149,16 +149,16 @@ class Piece:
 
 
 def _turned(x_ZTch: Tensor) -> Tensor:
-    """A single row's tiles as batch."""
+    """Makes a single row's tiles the batch."""
     return x_ZTch.transpose(0, 1) if len(x_ZTch) == 1 else x_ZTch
 
 
-class Joint(torch.autograd.Function):
-    """Attention over pieces with one softmax per query row; saves inputs, output and log-sum-exp only (CPU)."""
+class _JointAttention(torch.autograd.Function):
+    """Attends over pieces with one softmax per query row; saves inputs, output and log-sum-exp only (CPU)."""
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, pieces: tuple[Piece, ...]) -> Tensor:
-        """q, k, v [Z, n, h] contiguous, bias [Z, n] additive per key or None -> [Z, n, h]."""
+        """Takes q, k, v [Z, n, h] contiguous and bias [Z, n] additive per key or None; returns [Z, n, h]."""
         scale = q.shape[-1] ** -0.5
         out, local = torch.empty_like(q), []
         lse = q.new_empty(*q.shape[:2], 1, dtype=torch.promote_types(q.dtype, torch.float32))
@@ -198,23 +198,23 @@ class Joint(torch.autograd.Function):
 def joint_attention(
     q_BHnh: Tensor, k_BHnh: Tensor, v_BHnh: Tensor, bias_Bn: Tensor | None, pieces: tuple[Piece, ...]
 ) -> Tensor:
-    """Attention over pieces, scores scaled by 1/sqrt(h); `bias_Bn` is added to the scores of each key."""
+    """Attends over pieces, scores scaled by 1/sqrt(h); `bias_Bn` is added to the scores of each key."""
     B, H, n, h = q_BHnh.shape
     bias_Zn = None if bias_Bn is None else bias_Bn.repeat_interleave(H, 0)
     flat = (x.reshape(B * H, n, h).contiguous() for x in (q_BHnh, k_BHnh, v_BHnh))
-    out_Znh: Tensor = Joint.apply(*flat, bias_Zn, pieces)  # type: ignore[no-untyped-call]
+    out_Znh: Tensor = _JointAttention.apply(*flat, bias_Zn, pieces)  # type: ignore[no-untyped-call]
     return out_Znh.view(B, H, n, h)
 
 
 def key_bias(mask_Bn: Tensor, dtype: torch.dtype) -> Tensor:
-    """0 at real tokens, `HIDDEN` at padding."""
+    """Returns 0 at real tokens, `HIDDEN` at padding."""
     return torch.zeros_like(mask_Bn, dtype=dtype).masked_fill(~mask_Bn, HIDDEN)
 
 
 def replace_first(
     out_BHnh: Tensor, q_BHgh: Tensor, k_BHnh: Tensor, v_BHnh: Tensor, bias_Bn: Tensor | None, causal: bool
 ) -> Tensor:
-    """The output with its first g rows attending to everything (causal: to everything up to themselves)."""
+    """Returns the output with its first g rows attending to everything (causal: to all up to themselves)."""
     g = q_BHgh.shape[2]
     if causal:
         first = scaled_dot_product_attention(q_BHgh, k_BHnh[:, :, :g], v_BHnh[:, :, :g], is_causal=True)
@@ -225,5 +225,5 @@ def replace_first(
 
 
 def additive(seen: Tensor, dtype: torch.dtype) -> Tensor:
-    """0 where `seen`, -inf elsewhere."""
+    """Returns 0 where `seen`, -inf elsewhere."""
     return torch.zeros_like(seen, dtype=dtype).masked_fill(~seen, -math.inf)

@@ -1,8 +1,8 @@
 """Tokens to their experts and back as one node of the autograd graph, for CPU.
 
-It computes what `experts.moe` writes in operators, which is its oracle: rows sorted by expert, two grouped products with
-GELU between them, results weighted by the gates and added up by token. One node instead of a dozen, and no operator of
-our own in the way: on short sequences that costs as much as the products.
+It computes what `experts.moe` writes in operators, which is its oracle: rows sorted by expert, two grouped products
+with GELU between them, results weighted by the gates and added up by token. One node instead of a dozen, and no
+operator of our own in the way: on short sequences that costs as much as the products.
 
 Example: 3 tokens, 3 experts, 2 for each token. Read token by token, the choices are 1 0 | 0 2 | 1 2. Sorted by expert,
 the rows are those of tokens 0 1 | 0 2 | 1 2: expert 0 ends at row 2, expert 1 at 4, expert 2 at 6. Token 0's own two
@@ -29,7 +29,7 @@ from ressformer.layers.experts.grouped_linear import outer_product, rows_product
 
 
 class Dispatch(torch.autograd.Function):
-    """`apply(x_Td, gate_Te, expert_Te, up_Edf, down_Efd)` returns y_Td."""
+    """Runs each token through its experts: `apply(x_Td, gate_Te, expert_Te, up_Edf, down_Efd)` returns y_Td."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, gate: Tensor, expert: Tensor, up: Tensor, down: Tensor) -> Tensor:
@@ -75,6 +75,6 @@ def sort_by_expert(expert_Te: Tensor, n_experts: int) -> tuple[Tensor, Tensor, T
 
 
 def _by_token(y_Pd: Tensor, place_P: Tensor, each: int) -> Tensor:
-    """Rows unsorted and each token's few added up, in a fixed order."""
+    """Unsorts rows and adds each token's few up, in a fixed order."""
     y_Td = y_Pd.index_select(0, place_P)
     return y_Td if each == 1 else y_Td.view(-1, each, y_Td.shape[1]).sum(1)

@@ -26,14 +26,17 @@ def _runs(ends_E: Tensor) -> list[tuple[int, int]]:
 
 
 def _fast(a: Tensor, b: Tensor) -> bool:
-    """Whether torch's own kernel takes these: fp32 and half on CPU, on CUDA bf16 only; rows of whole 16 bytes."""
+    """Tells whether torch's own kernel takes these: fp32 and half on CPU, on CUDA bf16 only; rows of whole 16 bytes."""
     aligned = all(x.stride(d) * x.element_size() % 16 == 0 for x in (a, b) for d in (-1, -2) if x.stride(d) != 1)
     return aligned and (a.dtype == torch.bfloat16 or (a.device.type == "cpu" and a.dtype != torch.float64))
 
 
 def _steady(y_To: Tensor, x_Ti: Tensor, w_Eio: Tensor, ends_E: Tensor) -> Tensor:
-    """Redo runs of few rows as longer ones: BLAS sums one to three rows in another order, and how many tokens share an
-    expert depends on later tokens, which would then show in the last bit of earlier logits."""
+    """Redoes runs of few rows as longer ones.
+
+    BLAS sums one to three rows in another order, and how many tokens share an expert depends on later tokens, which
+    would then show in the last bit of earlier logits.
+    """
     for index, (start, end) in enumerate(_runs(ends_E)):
         if 0 < end - start < _FEW:
             x = torch.cat([x_Ti[start:end], x_Ti.new_zeros(_FEW, x_Ti.shape[1])])
@@ -42,7 +45,7 @@ def _steady(y_To: Tensor, x_Ti: Tensor, w_Eio: Tensor, ends_E: Tensor) -> Tensor
 
 
 def rows_product(x_Ti: Tensor, w_Eio: Tensor, ends_E: Tensor, *, steady: bool) -> Tensor:
-    """As `grouped_linear`, without a gradient. `steady`: a row's bits do not depend on how long its run is (CPU)."""
+    """Computes `grouped_linear` without a gradient. `steady`: a row's bits do not depend on its run's length (CPU)."""
     if _fast(x_Ti, w_Eio):
         y_To = grouped_mm(x_Ti, w_Eio, offs=ends_E)
         return _steady(y_To, x_Ti, w_Eio, ends_E) if steady and x_Ti.device.type == "cpu" else y_To
@@ -63,7 +66,7 @@ def _(x_Ti: Tensor, w_Eio: Tensor, ends_E: Tensor) -> Tensor:
 
 
 def outer_product(x_Ti: Tensor, g_To: Tensor, ends_E: Tensor) -> Tensor:
-    """Each run's x^T g, [E, i, o]: the gradient of its weight."""
+    """Computes each run's x^T g, [E, i, o]: the gradient of its weight."""
     if _fast(x_Ti.t(), g_To):
         return grouped_mm(x_Ti.t(), g_To, offs=ends_E)
     w_Eio = x_Ti.new_zeros(ends_E.numel(), x_Ti.shape[1], g_To.shape[1])
@@ -108,7 +111,7 @@ def _outer_flops(x_Ti: Any, g_To: Any, ends_E: Any, *args: Any, **kwargs: Any) -
 
 
 def grouped_linear(x_Ti: Tensor, w_Eio: Tensor, ends_E: Tensor) -> Tensor:
-    """y[t] = x[t] @ w[g(t)], where group g holds rows ends[g-1]..ends[g].
+    """Computes y[t] = x[t] @ w[g(t)], where group g holds rows ends[g-1]..ends[g].
 
     Args:
         x_Ti: rows sorted by group.

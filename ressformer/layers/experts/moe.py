@@ -25,7 +25,7 @@ from ressformer.layers.native.router import Route
 
 @dataclass(frozen=True, kw_only=True)
 class MoEConfig:
-    """Dials of the expert layer.
+    """Holds the dials of the expert layer.
 
     Attributes:
         n_experts: E; 1 is a plain feed-forward network of width d_expert.
@@ -45,7 +45,7 @@ class MoEConfig:
 
 
 class MixtureOfExperts(nn.Module):
-    """E feed-forward networks d -> f -> d and a router in fp32."""
+    """Sends each token, by a router in fp32, through a few of E feed-forward networks d -> f -> d."""
 
     def __init__(self, d_model: int, config: MoEConfig, *, out_scale: float = 1.0) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class MixtureOfExperts(nn.Module):
         if self.router is None:
             y_Td = gelu(x_Td @ self.up_Edf[0]) @ self.down_Efd[0]
             return y_Td.view_as(x_Bnd), {}, x_Td.new_ones(1)
-        with exact(x_Td.device.type):
+        with autocast_off(x_Td.device.type):
             logits_TE = nn.functional.linear(x_Td.float(), self.router.weight.float())
         if (lib := eager_kernels("router", x_Td, self.up_Edf, logits_TE)) is not None:
             mask_T = None if mask_Bn is None else mask_Bn.flatten()
@@ -85,7 +85,7 @@ class MixtureOfExperts(nn.Module):
         return y_Td.view_as(x_Bnd), losses, load_E
 
     def _dispatch(self, x_Td: Tensor, gate_Te: Tensor, expert_Te: Tensor) -> Tensor:
-        """Sort the (token, expert) pairs by expert, run each expert on its run of rows, add the results back."""
+        """Sorts the (token, expert) pairs by expert, runs each expert on its run of rows, adds the results back."""
         order = expert_Te.flatten().argsort(stable=True)
         token = order // self.config.top_e
         ones = torch.ones_like(order)
@@ -115,13 +115,13 @@ class MixtureOfExperts(nn.Module):
         return {"balance": self.config.balance * balance, "router_z": self.config.router_z * z}
 
 
-def exact(device: str) -> AbstractContextManager[object]:
-    """Autocast off, where the device has it: it takes products to bf16 whatever their operands are."""
+def autocast_off(device: str) -> AbstractContextManager[object]:
+    """Turns autocast off, where the device has it: it takes products to bf16 whatever their operands are."""
     return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
 
 
 def moe_cost(tokens: int, d_model: int, config: MoEConfig) -> Cost:
-    """Router on every token; each token runs e experts. Sorting and gathering rows is bytes moved."""
+    """Charges the router on every token and e experts a token; sorting and gathering rows is bytes moved."""
     e, f = config.top_e, config.d_expert
     weights = 2 * config.n_experts * d_model * f
     experts = Cost(

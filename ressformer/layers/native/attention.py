@@ -29,8 +29,8 @@ _GRAPHS = ("none", "edges", "attention")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
-    """Who reads what, beside the operands.
+class AttentionSpec:
+    """Says who reads what, beside the operands.
 
     Attributes:
         n_heads: H.
@@ -67,9 +67,9 @@ def fused_attention(
     age_bias_Hw: Tensor | None,
     idx_Bnk: Tensor,
     mask_Bn: Tensor | None,
-    reading: Reading,
+    spec: AttentionSpec,
 ) -> tuple[Tensor, Tensor | None, Tensor]:
-    """Attend.
+    """Attends.
 
     Args:
         lib: of `loader.eager_kernels("attention", ...)`.
@@ -84,11 +84,13 @@ def fused_attention(
         y [B, n, d]; the graph's weights [B, n, k], or None; and all weights [B, n, H, C], which carry no gradient.
     """
     a, b = edges if edges is not None else (None, None)
-    y, weight, p = _Attend.apply(lib, qkv_Bn3d, slots_BS2d, a, b, age_bias_Hw, idx_Bnk, mask_Bn, reading)  # type: ignore[no-untyped-call]
+    y, weight, p = _Attend.apply(lib, qkv_Bn3d, slots_BS2d, a, b, age_bias_Hw, idx_Bnk, mask_Bn, spec)  # type: ignore[no-untyped-call]
     return y, weight, p
 
 
 class _Attend(torch.autograd.Function):
+    """Calls the forward and the backward kernel."""
+
     @staticmethod
     def forward(
         ctx: Any,
@@ -100,11 +102,11 @@ class _Attend(torch.autograd.Function):
         age: Tensor | None,
         idx: Tensor,
         mask: Tensor | None,
-        reading: Reading,
+        spec: AttentionSpec,
     ) -> tuple[Tensor, Tensor | None, Tensor]:
         qkv, idx = qkv.contiguous(), idx.contiguous()
         slots, a, b, age, mask = (None if t is None else t.contiguous() for t in (slots, a, b, age, mask))
-        sizes = _sizes(qkv, slots, a, idx, reading)
+        sizes = _sizes(qkv, slots, a, idx, spec)
         batch, n, d = len(qkv), qkv.shape[1], qkv.shape[2] // 3
         y, p = qkv.new_empty(batch, n, d), qkv.new_empty(batch, n, sizes.H, sizes.C)
         weight = qkv.new_empty(batch, n, sizes.K) if sizes.graph else None
@@ -128,8 +130,8 @@ class _Attend(torch.autograd.Function):
         return None, d_qkv, d_slots, d_a, d_b, None if d_age is None else d_age.sum(0), None, None, None
 
 
-def _sizes(qkv: Tensor, slots: Tensor | None, a: Tensor | None, idx: Tensor, reading: Reading) -> _Sizes:
-    heads, ages, k = reading.n_heads, reading.ages, idx.shape[2]
+def _sizes(qkv: Tensor, slots: Tensor | None, a: Tensor | None, idx: Tensor, spec: AttentionSpec) -> _Sizes:
+    heads, ages, k = spec.n_heads, spec.ages, idx.shape[2]
     width = qkv.shape[2] // 3 // heads
     return _Sizes(
         n=qkv.shape[1],
@@ -138,20 +140,20 @@ def _sizes(qkv: Tensor, slots: Tensor | None, a: Tensor | None, idx: Tensor, rea
         K=k,
         W=len(ages),
         first_age=ages[0] if ages else 0,
-        M=reading.slots,
-        segment=reading.segment,
-        causal=reading.causal,
+        M=spec.slots,
+        segment=spec.segment,
+        causal=spec.causal,
         S=0 if slots is None else slots.shape[1],
         r=0 if a is None else a.shape[2],
-        C=-(-(k + len(ages) + reading.slots) // _LANES) * _LANES,
-        kind=_ACTIVATIONS.index(reading.activation),
-        graph=_GRAPHS.index(reading.graph),
+        C=-(-(k + len(ages) + spec.slots) // _LANES) * _LANES,
+        kind=_ACTIVATIONS.index(spec.activation),
+        graph=_GRAPHS.index(spec.graph),
         scale=1.0 / math.sqrt(width),
     )
 
 
 def _run(kernel: Any, sizes: _Sizes, batch: int, *tensors: Tensor | None) -> None:
-    """The kernel over the sequences, in torch's threads."""
+    """Runs the kernel over the sequences, in torch's threads."""
     at = [ctypes.byref(sizes), *(address(t) for t in tensors)]
 
     def work(start: int, stop: int) -> None:

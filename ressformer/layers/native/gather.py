@@ -18,7 +18,7 @@ _WIDEST = 256
 
 
 def gather_rows(kernel: str, operands: tuple[Tensor, Tensor], idx_Bnc: Tensor, shape: tuple[int, ...]) -> Tensor | None:
-    """The result [B, H, ...] of a kernel of `gather.c`; None where it cannot run."""
+    """Returns the result [B, H, ...] of a kernel of `gather.c`; None where it cannot run."""
     lib = library("gather") if usable(*operands) else None
     widest = max(operands[1].shape[-1], shape[-1])
     if lib is None or (kernel == "column_sum" and widest > _WIDEST):

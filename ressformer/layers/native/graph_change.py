@@ -19,7 +19,7 @@ from ressformer.layers.native.loader import Kernels, address, int64
 
 
 class GraphChange(torch.autograd.Function):
-    """Change between two sparse graphs.
+    """Measures the change between two sparse graphs.
 
     `apply(lib, weight, before, idx, idx_before, mask or None)`, each [B, n, k] and the mask [B, n], returns the mean
     squared change over the union of the supports and the turnover.

@@ -38,7 +38,7 @@ _enabled = os.environ.get("RESSFORMER_NATIVE", "1") != "0"
 
 @contextmanager
 def use_native(on: bool) -> Iterator[None]:
-    """Allow or forbid the C kernels inside the block."""
+    """Allows or forbids the C kernels inside the block."""
     global _enabled
     before, _enabled = _enabled, on
     try:
@@ -48,12 +48,12 @@ def use_native(on: bool) -> Iterator[None]:
 
 
 def library(name: str) -> Kernels | None:
-    """The kernels of `<name>.c`, or None where they are switched off or cannot be built."""
+    """Returns the kernels of `<name>.c`, or None where they are switched off or cannot be built."""
     return _load(name) if _enabled else None
 
 
 def usable(*tensors: Tensor | None) -> bool:
-    """Whether kernels may read these: plain fp32 CPU tensors (not meta, fake or traced).
+    """Tells whether kernels may read these: plain fp32 CPU tensors (not meta, fake or traced).
 
     Not under autocast: products of such tensors are in bf16 there, and a kernel would read past their ends.
     """
@@ -69,24 +69,24 @@ def usable(*tensors: Tensor | None) -> bool:
 
 
 def eager_kernels(name: str, *tensors: Tensor | None) -> Kernels | None:
-    """The C kernels `name`, where plain eager code may call them; None where a compiler or a counter is looking."""
+    """Returns the C kernels `name` where eager code may call them; None where a compiler or a counter is looking."""
     if torch.compiler.is_compiling() or not usable(*tensors) or _get_current_dispatch_mode() is not None:
         return None
     return library(name)
 
 
 def address(x: Tensor | None) -> ctypes.c_void_p:
-    """Address of a tensor's first element, NULL for None."""
+    """Returns the address of a tensor's first element, NULL for None."""
     return ctypes.c_void_p(None if x is None else x.data_ptr())
 
 
 def int64(value: int) -> ctypes.c_int64:
-    """A size, as the kernels take it."""
+    """Returns a size as the kernels take it."""
     return ctypes.c_int64(value)
 
 
 def in_threads(work: Callable[[int, int], None], items: int, smallest: int = 1) -> None:
-    """work(start, stop) over [0, items) in torch's number of threads, `smallest` items at least in each.
+    """Calls work(start, stop) over [0, items) in torch's number of threads, `smallest` items at least in each.
 
     Plain threads do: a call through ctypes releases the interpreter's lock.
     """
@@ -126,7 +126,7 @@ def _load(name: str) -> Kernels | None:
 
 
 def _build(compiler: str, flags: list[str], source: Path, target: Path) -> None:
-    """Built beside the target and renamed: processes that start together do not see half a file."""
+    """Builds beside the target and renames: processes that start together do not see half a file."""
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         built = Path(folder) / target.name
         command = [compiler, *flags, str(source), "-o", str(built), "-lm"]
@@ -135,7 +135,7 @@ def _build(compiler: str, flags: list[str], source: Path, target: Path) -> None:
 
 
 def _cache() -> Path:
-    """The user's cache folder, or the system's temporary one where that cannot be written."""
+    """Returns the user's cache folder, or the system's temporary one where that cannot be written."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     for folder in (Path(home) / "ressformer", Path(tempfile.gettempdir()) / f"ressformer-{os.getuid()}"):
         try:
@@ -148,7 +148,7 @@ def _cache() -> Path:
 
 
 def _processor() -> str:
-    """What -march=native depends on."""
+    """Returns what -march=native depends on."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line for line in lines if line.startswith(("flags", "Features")))

@@ -19,7 +19,7 @@ from ressformer.layers.native.loader import Kernels, address, int64
 
 
 class Route(torch.autograd.Function):
-    """Softmax router: gates and experts [T, e], the weighted losses' sums and the load.
+    """Routes by softmax: finds gates and experts [T, e], the weighted losses' sums and the load.
 
     `apply(lib, logits_TE, mask_T or None, e)` returns gate, expert, the balance loss E * sum_i load_i mean_i, the mean
     squared log-partition, and the load [E].

@@ -19,7 +19,7 @@ _LANES = 16
 def select_short(
     lib: Kernels, a_Bnr: Tensor, b_Bnr: Tensor, mask_Bn: Tensor | None, k: int, near: int, causal: bool
 ) -> Tensor:
-    """As `key_selection.select_keys`, in one C call for all sequences."""
+    """Selects as `key_selection.select_keys` does, in one C call for all sequences."""
     a_Bnr, b_Bnr = (t if _even(t) else t.contiguous() for t in (a_Bnr, b_Bnr))
     batch, n, r = a_Bnr.shape
     k, width = min(k, n), -(-n // _LANES) * _LANES
@@ -41,7 +41,7 @@ def select_short(
 
 
 def select_rows(lib: Kernels, score_RE: Tensor, k: int) -> Tensor:
-    """Indices [R, k], ascending, of each row's k largest; E where a row has fewer entries above -inf."""
+    """Finds each row's k largest, indices [R, k], ascending; E where a row has fewer entries above -inf."""
     rows, keys = score_RE.shape
     idx_Rk = torch.empty(rows, k, dtype=torch.int64)
 
@@ -56,5 +56,5 @@ def select_rows(lib: Kernels, score_RE: Tensor, k: int) -> Tensor:
 
 
 def _even(x_Bnr: Tensor) -> bool:
-    """Whether rows are dense and equally far apart, from sequence to sequence, too."""
+    """Tells whether rows are dense and equally far apart, from sequence to sequence, too."""
     return x_Bnr.stride(2) == 1 and x_Bnr.stride(0) == x_Bnr.shape[1] * x_Bnr.stride(1)

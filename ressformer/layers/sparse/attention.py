@@ -31,11 +31,11 @@ from torch import Tensor, nn
 
 from ressformer.decoder import init_linear
 from ressformer.layers.attention import merge_heads, split_heads
-from ressformer.layers.native.attention import Reading, fused_attention
+from ressformer.layers.native.attention import AttentionSpec, fused_attention
 from ressformer.layers.native.loader import Kernels, eager_kernels
 from ressformer.layers.sparse.block_attention import chosen_attention, edge_bias
 from ressformer.layers.sparse.block_selection import all_blocks, choose_blocks, hidden_keys
-from ressformer.layers.sparse.config import SelectionConfig, offsets
+from ressformer.layers.sparse.config import SelectionConfig, cache_ages
 from ressformer.layers.sparse.entmax import normalise
 from ressformer.layers.sparse.gather import Columns, columns, gather_dot, gather_sum, near_index
 from ressformer.layers.sparse.graph import BlockGraph, Graph
@@ -46,8 +46,8 @@ Factors = tuple[Tensor, Tensor]
 
 
 @dataclass
-class Attended:
-    """What the attention returns: output [B, n, d], the graph it used, and diagnostics."""
+class AttentionOutput:
+    """Holds what the attention returns: output [B, n, d], the graph it used, and diagnostics."""
 
     y_Bnd: Tensor
     graph: Graph | BlockGraph | None = None
@@ -57,7 +57,7 @@ class Attended:
 
 @dataclass(frozen=True)
 class _Heads:
-    """Operands: q, k, v [B, H, n, h]; keys and values with the slots after the tokens; the edges' factors; padding."""
+    """Holds q, k, v [B, H, n, h], keys and values with the slots after the tokens, the edges' factors, padding."""
 
     q: Tensor
     k: Tensor
@@ -69,7 +69,7 @@ class _Heads:
 
 
 class SparseAttention(nn.Module):
-    """Attention over selected keys, cache and memory.
+    """Attends over selected keys, cache and memory.
 
     Args:
         d_model, n_heads: d and H.
@@ -86,7 +86,7 @@ class SparseAttention(nn.Module):
         self.out = nn.Linear(d_model, d_model, bias=False)
         init_linear(self.qkv.weight)
         init_linear(self.out.weight, scale=out_scale)
-        self.ages = offsets(config.cache, causal)
+        self.ages = cache_ages(config.cache, causal)
         self.age_bias_Hw = nn.Parameter(age_bias(n_heads, self.ages, config.cache_lean)) if config.cache else None
 
     def forward(
@@ -98,8 +98,8 @@ class SparseAttention(nn.Module):
         *,
         diagnose: bool = False,
         want_graph: bool = True,
-    ) -> Attended:
-        """Attend.
+    ) -> AttentionOutput:
+        """Attends.
 
         Args:
             x_Bnd: normalised hidden states.
@@ -147,11 +147,11 @@ class SparseAttention(nn.Module):
         mask_Bn: Tensor | None,
         diagnose: bool,
         want_graph: bool,
-    ) -> Attended:
-        """As `_tokens`, through the kernel of `native.attention`."""
+    ) -> AttentionOutput:
+        """Does what `_tokens` does, through the kernel of `native.attention`."""
         config = self.config
         graph = "attention" if config.attention_graph else "edges" if edges is not None else "none"
-        reading = Reading(
+        spec = AttentionSpec(
             n_heads=self.n_heads,
             ages=self.ages,
             slots=0 if memory is None else memory.slots_BGmd.shape[2],
@@ -162,8 +162,8 @@ class SparseAttention(nn.Module):
         )
         idx_Bnk = select_keys(*choosing, config.top_k, near=config.cache, causal=self.causal, mask_Bn=mask_Bn)
         operands = qkv_Bn3d, slots_BS2d, edges, self.age_bias_Hw, idx_Bnk, mask_Bn
-        y_Bnd, weight_Bnk, p_BnHc = fused_attention(lib, *operands, reading)
-        attended = Attended(self.out(y_Bnd))
+        y_Bnd, weight_Bnk, p_BnHc = fused_attention(lib, *operands, spec)
+        attended = AttentionOutput(self.out(y_Bnd))
         if weight_Bnk is not None:
             attended.graph = Graph(idx_Bnk, weight_Bnk, ascending=True)
         if diagnose:
@@ -171,7 +171,7 @@ class SparseAttention(nn.Module):
         return attended
 
     def _direct(self, heads: _Heads, memory: Memory | None) -> Tensor | None:
-        """Keys read without being selected, [B, n, w + m]: the cache's entries by age, then slots; -1 = none."""
+        """Lists the keys read without being selected, [B, n, w + m]: the cache by age, then slots; -1 = none."""
         batch, _, n, _ = heads.q.shape
         parts = []
         if self.ages:
@@ -189,7 +189,7 @@ class SparseAttention(nn.Module):
         return torch.cat(parts, dim=-1) if parts else None
 
     def _scores(self, heads: _Heads, idx_Bnc: Tensor, selected: int) -> tuple[Tensor, Columns, Tensor | None]:
-        """Scores [B, H, n, c] of selected keys, cache and slots, their columns, and the edges of the first two."""
+        """Returns scores [B, H, n, c] of selected keys, cache and slots, their columns, and the first two's edges."""
         cols = columns(idx_Bnc, heads.k_all.shape[2])
         z_BHnc = gather_dot(heads.q, heads.k_all, cols)
         ours = selected + len(self.ages)
@@ -206,7 +206,7 @@ class SparseAttention(nn.Module):
 
     def _tokens(
         self, heads: _Heads, choosing: Factors, direct_Bnc: Tensor | None, diagnose: bool, want_graph: bool
-    ) -> Attended:
+    ) -> AttentionOutput:
         config, n = self.config, heads.q.shape[2]
         idx_Bnk = select_keys(*choosing, config.top_k, near=config.cache, causal=self.causal, mask_Bn=heads.mask_Bn)
         k = idx_Bnk.shape[-1]
@@ -214,7 +214,7 @@ class SparseAttention(nn.Module):
         found_Bnc = found_Bnc if direct_Bnc is None else torch.cat([found_Bnc, direct_Bnc], dim=-1)
         z_BHnc, cols, e_B1nc = self._scores(heads, found_Bnc, k)
         p_BHnc = normalise(z_BHnc, config.activation, cols.valid_Bnc.unsqueeze(1))
-        attended = Attended(merge_heads(gather_sum(p_BHnc, heads.v_all, cols)))
+        attended = AttentionOutput(merge_heads(gather_sum(p_BHnc, heads.v_all, cols)))
         if want_graph and config.attention_graph:
             attended.graph = Graph(idx_Bnk, p_BHnc[..., :k].mean(dim=1), ascending=True)
         elif want_graph and e_B1nc is not None:
@@ -224,7 +224,7 @@ class SparseAttention(nn.Module):
             attended.support, attended.full = supports(p_BHnc, k)
         return attended
 
-    def _blocks(self, heads: _Heads, choosing: Factors, direct_Bnc: Tensor | None, want_graph: bool) -> Attended:
+    def _blocks(self, heads: _Heads, choosing: Factors, direct_Bnc: Tensor | None, want_graph: bool) -> AttentionOutput:
         config, (batch, _, n, _) = self.config, heads.q.shape
         size = min(config.block, n)
         if config.selection == "all":
@@ -254,7 +254,7 @@ class SparseAttention(nn.Module):
         )
         if p_BHnc is not None:
             y_BHnh = y_BHnh + gather_sum(p_BHnc, heads.v_all, cols)
-        attended = Attended(merge_heads(y_BHnh))
+        attended = AttentionOutput(merge_heads(y_BHnh))
         weight_BNbL = mean_BNbL
         if want_graph and not config.attention_graph and bias is not None:
             weight_BNbL = normalise(bias, config.activation, ~hidden)
@@ -264,7 +264,7 @@ class SparseAttention(nn.Module):
 
 
 def supports(p: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Mean support of rows [..., c] of weights, and the share of rows that fill their first k, the selected keys.
+    """Measures the mean support of rows [..., c] of weights, and the share that fill their first k, the selected keys.
 
     A full row may have been cut by the top-k; where rows are never full, k could be larger at no effect.
     """
@@ -273,7 +273,7 @@ def supports(p: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def age_bias(n_heads: int, ages: tuple[int, ...], strength: float) -> Tensor:
-    """Initial bias [H, w]: the first half of the heads leans towards the entries of age 1, 2, ..., a head each.
+    """Makes the initial bias [H, w]: the first half of the heads leans towards age 1, 2, ..., a head each.
 
     From equal heads the cue to the immediate neighbours has to be found first, and recall waits for it. The other
     half starts free: under a sparse activation a leaning head gives far keys and memory slots no gradient at all.

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ressformer.layers.compiler import outside_compiler
-from ressformer.layers.sparse.block_selection import choose_blocks, cut, hidden_keys, joined
+from ressformer.layers.sparse.block_selection import choose_blocks, hidden_keys, merge_blocks, split_blocks
 from ressformer.layers.sparse.entmax import backward_rows, forward_rows
 
 # Scores held at a time: 1 MB in fp32 on CPU, where they stay in the second-level cache.
@@ -30,15 +30,15 @@ _HELD_ELSEWHERE = 2**26
 
 
 def edge_bias(a_Bnr: Tensor, b_Bnr: Tensor, chosen_BNm: Tensor, block: int) -> Tensor:
-    """Edges a_i . b_j on the keys of the chosen blocks, [B, N, b, L]."""
+    """Computes the edges a_i . b_j on the keys of the chosen blocks, [B, N, b, L]."""
     batch, number, m = chosen_BNm.shape
-    b_GLr = _Table(chosen_BNm, 1, block).take(cut(b_Bnr, block).flatten(1))
-    e_GbL = cut(a_Bnr, block) @ b_GLr.view(batch * number, m * block, -1).mT
+    b_GLr = _Table(chosen_BNm, 1, block).take(split_blocks(b_Bnr, block).flatten(1))
+    e_GbL = split_blocks(a_Bnr, block) @ b_GLr.view(batch * number, m * block, -1).mT
     return e_GbL.view(batch, number, block, m * block)
 
 
 class _Table:
-    """Blocks of keys as rows of a table [G * H, b * h], and which of them each query block reads."""
+    """Keeps which blocks of keys, rows of a table [G * H, b * h], each query block reads."""
 
     def __init__(self, chosen_BNm: Tensor, heads: int, block: int) -> None:
         batch, number, m = chosen_BNm.shape
@@ -56,7 +56,7 @@ class _Table:
 
 @dataclass(frozen=True)
 class _Plan:
-    """What `_Chosen` needs beside its operands."""
+    """Holds what `_BlockAttention` needs beside its operands."""
 
     table: _Table
     activation: str
@@ -67,7 +67,7 @@ class _Plan:
     scale: float
 
     def hide_(self, z_gHbL: Tensor, g: slice) -> Tensor:
-        """Set the scores of hidden keys to -inf."""
+        """Sets the scores of hidden keys to -inf."""
         if self.hidden_GbL is None:
             return z_gHbL
         first, (b, L) = g.start % self.plain if self.plain else 0, z_gHbL.shape[-2:]
@@ -82,8 +82,8 @@ class _Plan:
         return [slice(start, min(count, start + size)) for start in range(0, count, size)]
 
 
-class _Chosen(torch.autograd.Function):
-    """q, k, v [G, H, b, h] -> outputs; gathers, products and the activation group by group, forward and backward."""
+class _BlockAttention(torch.autograd.Function):
+    """Turns q, k, v [G, H, b, h] into outputs; gathers, multiplies and normalises group by group, both ways."""
 
     @staticmethod
     def forward(
@@ -167,7 +167,7 @@ def chosen_attention(
     scale: float = 1.0,
     plain: bool = False,
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Attention to the chosen blocks, normalised together with further columns.
+    """Attends to the chosen blocks, normalised together with further columns.
 
     Args:
         chosen_BNm: from `choose_blocks` or `all_blocks`.
@@ -199,9 +199,9 @@ def chosen_attention(
     q, k, v = (blocks_of(x) for x in (q_BHnh, k_BHnh, v_BHnh))
     extra = None if extra_BHnc is None else blocks_of(extra_BHnc)
     plan = _Plan(table, activation, together(hidden_BNbL), graph, chosen_BNm.shape[1] if plain else 0, scale)
-    y, p, mean = _Chosen.apply(q, k, v, together(bias_BNbL), extra, plan)  # type: ignore[no-untyped-call]
-    y_BHnh = joined(y.transpose(1, 2), batch, n).transpose(1, 2)
-    p_BHnc = None if p is None else joined(p.transpose(1, 2), batch, n).transpose(1, 2)
+    y, p, mean = _BlockAttention.apply(q, k, v, together(bias_BNbL), extra, plan)  # type: ignore[no-untyped-call]
+    y_BHnh = merge_blocks(y.transpose(1, 2), batch, n).transpose(1, 2)
+    p_BHnc = None if p is None else merge_blocks(p.transpose(1, 2), batch, n).transpose(1, 2)
     return y_BHnh, p_BHnc, None if mean is None else mean.unflatten(0, (batch, -1))
 
 
@@ -217,7 +217,7 @@ def block_selected_attention(
     factors: tuple[Tensor, Tensor] | None = None,
     mask_Bn: Tensor | None = None,
 ) -> Tensor:
-    """Attention of each query to `blocks` blocks of `block` keys, its own included; scores scaled by 1/sqrt(h).
+    """Lets each query attend to `blocks` blocks of `block` keys, its own included; scores are scaled by 1/sqrt(h).
 
     Args:
         factors: (a, b), each [B, n, r], whose products choose the blocks; None = the head-summed q . k chooses.

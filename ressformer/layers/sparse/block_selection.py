@@ -24,33 +24,33 @@ from torch.nn.functional import pad
 from ressformer.layers.sparse.key_selection import select_keys
 
 
-def cut(x: Tensor, block: int) -> Tensor:
-    """[B, n, *] -> [B * N, b, *], zeros after the end."""
+def split_blocks(x: Tensor, block: int) -> Tensor:
+    """Cuts [B, n, *] into [B * N, b, *], zeros after the end."""
     extra = -x.shape[1] % block
     x = pad(x, (0, 0) * (x.ndim - 2) + (0, extra)) if extra else x
     return x.reshape(-1, block, *x.shape[2:])
 
 
-def joined(x_Gb: Tensor, batch: int, n: int) -> Tensor:
-    """[B * N, b, *] -> [B, n, *]."""
+def merge_blocks(x_Gb: Tensor, batch: int, n: int) -> Tensor:
+    """Joins [B * N, b, *] to [B, n, *]."""
     x_Bn = x_Gb.reshape(batch, -1, *x_Gb.shape[2:])
     return x_Bn if x_Bn.shape[1] == n else x_Bn[:, :n]
 
 
 def block_means(x_Bnr: Tensor, block: int, mask_Bn: Tensor | None) -> Tensor:
-    """Mean of each block's real tokens, [B, N, r]; 0 where there is none."""
+    """Averages each block's real tokens, [B, N, r]; 0 where there is none."""
     batch, n = x_Bnr.shape[:2]
     if mask_Bn is None and n % block == 0:
         return x_Bnr.view(batch, -1, block, x_Bnr.shape[2]).mean(2)
     real_Bn = x_Bnr.new_ones(batch, n) if mask_Bn is None else mask_Bn.to(x_Bnr.dtype)
-    total_BNr = cut(x_Bnr * real_Bn.unsqueeze(-1), block).sum(1).view(batch, -1, x_Bnr.shape[2])
-    return total_BNr / cut(real_Bn, block).sum(1).view(batch, -1, 1).clamp_min(1.0)
+    total_BNr = split_blocks(x_Bnr * real_Bn.unsqueeze(-1), block).sum(1).view(batch, -1, x_Bnr.shape[2])
+    return total_BNr / split_blocks(real_Bn, block).sum(1).view(batch, -1, 1).clamp_min(1.0)
 
 
 def choose_blocks(
     a_Bnr: Tensor, b_Bnr: Tensor, blocks: int, *, block: int, causal: bool, mask_Bn: Tensor | None = None
 ) -> Tensor:
-    """Which blocks each block reads: its own, and the blocks - 1 others (past ones, when causal) of best score a . b.
+    """Chooses what each block reads: its own, and the blocks - 1 others (past ones, when causal) of best score a . b.
 
     Args:
         a_Bnr, b_Bnr: factors of the scores; no gradient flows into them from here.
@@ -72,7 +72,7 @@ def choose_blocks(
     if min(blocks, number) == 1:
         return own_BN1.contiguous()
     query_BNr = a_Bnr[:, ::block] if causal else block_means(a_Bnr, block, mask_Bn)
-    seen_BN = None if mask_Bn is None else cut(mask_Bn, block).any(1).view(batch, number)
+    seen_BN = None if mask_Bn is None else split_blocks(mask_Bn, block).any(1).view(batch, number)
     others_BNm = select_keys(
         query_BNr.contiguous(),
         block_means(b_Bnr, block, mask_Bn),
@@ -85,7 +85,7 @@ def choose_blocks(
 
 
 def all_blocks(batch: int, n: int, *, block: int, causal: bool, device: torch.device | None = None) -> Tensor:
-    """As `choose_blocks` where every block is chosen: dense attention."""
+    """Returns what `choose_blocks` would if it chose every block: dense attention."""
     number = -(-n // block)
     i_N1 = torch.arange(number, device=device).unsqueeze(1)
     j = torch.arange(number - 1, device=device)
@@ -96,7 +96,7 @@ def all_blocks(batch: int, n: int, *, block: int, causal: bool, device: torch.de
 def hidden_keys(
     chosen_BNm: Tensor, n: int, *, block: int, causal: bool, near: int = 0, mask_Bn: Tensor | None = None
 ) -> Tensor:
-    """Which keys of its chosen blocks a query may not read, bool [B, N, b, L] (b = 1 where all queries agree).
+    """Marks the keys of its chosen blocks that a query may not read, bool [B, N, b, L] (b = 1: all queries agree).
 
     Hidden are blocks that do not exist, tokens beyond n, padding, the future when causal, and tokens nearer than `near`
     (i - near < j causal, |i - j| < near otherwise), which are read elsewhere.

@@ -12,7 +12,7 @@ SELECTIONS = ("token", "block", "all")
 
 @dataclass(frozen=True, kw_only=True)
 class SelectionConfig:
-    """How keys are selected and normalised.
+    """Says how keys are selected and normalised.
 
     Attributes:
         selection: token | block | all.
@@ -35,6 +35,6 @@ class SelectionConfig:
     attention_graph: bool = False
 
 
-def offsets(cache: int, causal: bool) -> tuple[int, ...]:
-    """Ages of the cache's entries: 0..w-1 looking back, or -(w-1)..w-1 around a bidirectional token."""
+def cache_ages(cache: int, causal: bool) -> tuple[int, ...]:
+    """Lists the ages of the cache's entries: 0..w-1 looking back, or -(w-1)..w-1 around a bidirectional token."""
     return tuple(range(cache)) if causal else tuple(range(1 - cache, cache))

@@ -15,13 +15,13 @@ from functools import lru_cache
 import numpy as np
 
 from ressformer.cost import Cost, Shape, group, linear
-from ressformer.layers.sparse.config import SelectionConfig, offsets
+from ressformer.layers.sparse.config import SelectionConfig, cache_ages
 from ressformer.layers.sparse.key_selection import scored_pairs, selection_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pairs:
-    """Query-key pairs of a sequence.
+    """Counts query-key pairs of a sequence.
 
     Attributes:
         scored, scored_executed: scored for selection only: of tokens, or of blocks.
@@ -41,14 +41,14 @@ class Pairs:
 
 @lru_cache(maxsize=1024)
 def pairs(n: int, config: SelectionConfig, causal: bool) -> Pairs:
-    """Pairs of one sequence.
+    """Counts the pairs of one sequence.
 
     Tokens: visible pairs are scored; each query reads its k best outside the cache, or all where there are fewer.
     Blocks: a query reads its own block as far as it may, and m - 1 others where there are so many; keys of its cache
     are not read twice, which is counted for the own block alone (whether a neighbour is chosen depends on the data).
     """
     seen = np.arange(1, n + 1) if causal else np.full(n, n)
-    at = np.arange(n)[:, None] - np.asarray(offsets(config.cache, causal), dtype=np.int64)[None, :]
+    at = np.arange(n)[:, None] - np.asarray(cache_ages(config.cache, causal), dtype=np.int64)[None, :]
     near = ((at >= 0) & (at < n)).sum(axis=1)
     cached = {"near": int(near.sum()), "near_executed": int(at.size)}
     if config.selection == "token":
@@ -88,7 +88,7 @@ def pairs(n: int, config: SelectionConfig, causal: bool) -> Pairs:
 def sparse_attention_cost(
     shape: Shape, d_model: int, config: SelectionConfig, *, edge_rank: int, slots: int, segment: int
 ) -> Cost:
-    """Projections; scores that select; edges, scores and values of what is read.
+    """Charges projections, scores that select, and edges, scores and values of what is read.
 
     Selecting has no gradient. An edge of a token that is read counts once, though it is multiplied twice: when tokens
     are selected, and when it is added to the scores of those that were. So do the heads' own scores where they select.

@@ -55,7 +55,7 @@ _kernels: dict[str, Callable[[Tensor], Tensor]] = {}
 
 @contextmanager
 def use_compiled(on: bool = True) -> Iterator[None]:
-    """Run the normalisers of this block through torch.compile (12 s a shape: for long runs only)."""
+    """Runs the normalisers of this block through torch.compile (12 s a shape: for long runs only)."""
     global _compiled
     before, _compiled = _compiled, on
     try:
@@ -65,7 +65,7 @@ def use_compiled(on: bool = True) -> Iterator[None]:
 
 
 def entmax15(z: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Exact 1.5-entmax over the last dimension (1905.05702, eq. 13).
+    """Normalises the last dimension by exact 1.5-entmax (1905.05702, eq. 13).
 
     Args:
         z: scores [..., L], floating; half precisions are computed in fp32. -inf is a masked entry.
@@ -79,13 +79,13 @@ def entmax15(z: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def sparsemax(z: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Exact sparsemax over the last dimension (1602.02068, eq. 2). Arguments as in `entmax15`."""
+    """Normalises the last dimension by exact sparsemax (1602.02068, eq. 2). Arguments as in `entmax15`."""
     out: Tensor = _Entmax.apply(z, mask, "sparsemax")  # type: ignore[no-untyped-call]
     return out
 
 
 def softmax(z: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Softmax over the last dimension with the same rules for masks as `entmax15`."""
+    """Normalises the last dimension by softmax, with the same rules for masks as `entmax15`."""
     dtype = torch.float32 if z.dtype in (torch.float16, torch.bfloat16) else z.dtype
     if mask is None:
         return torch.softmax(z, dim=-1, dtype=dtype).to(z.dtype)
@@ -95,7 +95,7 @@ def softmax(z: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def normalise(z: Tensor, activation: str, mask: Tensor | None = None) -> Tensor:
-    """`softmax`, `sparsemax` or `entmax15` over the last dimension of z [..., L].
+    """Applies `softmax`, `sparsemax` or `entmax15` to the last dimension of z [..., L].
 
     Raises:
         ValueError: unknown activation.
@@ -110,7 +110,7 @@ def normalise(z: Tensor, activation: str, mask: Tensor | None = None) -> Tensor:
 
 
 class _Entmax(torch.autograd.Function):
-    """Both normalisers: they differ in the threshold and in the weights of the backward pass."""
+    """Does both normalisers: they differ in the threshold and in the weights of the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, z: Tensor, mask: Tensor | None, kind: str) -> Tensor:
@@ -136,7 +136,7 @@ def _rows(x: Tensor) -> tuple[int, int]:
 
 
 def forward_rows(z_RL: Tensor, kind: str) -> Tensor:
-    """Probabilities of rows z_RL (fp32 or fp64; -inf = masked), any activation; a row without entries gives zeros."""
+    """Normalises rows z_RL (fp32 or fp64; -inf = masked), any activation; a row without entries gives zeros."""
     if z_RL.numel() == 0:
         return torch.zeros_like(z_RL)
     if kind == "softmax":
@@ -157,7 +157,7 @@ def forward_rows(z_RL: Tensor, kind: str) -> Tensor:
 
 
 def backward_rows(p_RL: Tensor, g_RL: Tensor, kind: str) -> Tensor:
-    """Gradient of the scores: s * (g - <s, g> / sum s), s = sqrt(p) (entmax), p > 0 (sparsemax) or p (softmax)."""
+    """Computes the scores' gradient s (g - <s, g> / sum s), s = sqrt(p) (entmax), p > 0 (sparsemax), p (softmax)."""
     if p_RL.numel() == 0:
         return torch.zeros_like(p_RL)
     if kind == "softmax":
@@ -176,7 +176,7 @@ def backward_rows(p_RL: Tensor, g_RL: Tensor, kind: str) -> Tensor:
 
 
 def normalise_block_(z: Tensor, r: Tensor, kind: str) -> None:
-    """One block of rows: r (may be z itself) receives the probabilities. Looks at the data: eager only.
+    """Normalises one block of rows: r (may be z itself) receives the probabilities. Looks at the data: eager only.
 
     A row's result is the same to the bit whatever its neighbours are: else later tokens would move earlier outputs.
     """
@@ -198,7 +198,7 @@ def normalise_block_(z: Tensor, r: Tensor, kind: str) -> None:
 
 
 def _entmax_steps_(r: Tensor) -> None:
-    """Newton on ||r||_2 = 2, r = relu(z - tau); tau only grows, so r alone is the state. Ends with r = p."""
+    """Takes Newton steps on ||r||_2 = 2, r = relu(z - tau); tau only grows: r alone is the state. Ends with r = p."""
     moving: Tensor | None = None
     for step in range(_MOST_STEPS):
         norm = torch.linalg.vector_norm(r, dim=-1, keepdim=True)
@@ -212,7 +212,7 @@ def _entmax_steps_(r: Tensor) -> None:
 
 
 def _sparsemax_steps_(r: Tensor) -> None:
-    """Newton on sum r = 1, r = relu(z - tau)."""
+    """Takes Newton steps on sum r = 1, r = relu(z - tau)."""
     moving: Tensor | None = None
     support = torch.empty_like(r)
     for step in range(_MOST_STEPS):
@@ -225,7 +225,7 @@ def _sparsemax_steps_(r: Tensor) -> None:
 
 
 def _step_(r: Tensor, d: Tensor, moving: Tensor | None, small: float) -> Tensor:
-    """r = relu(r - d) in the rows that still move; returns which rows go on: those whose step was not small."""
+    """Sets r = relu(r - d) in the rows that still move; returns which rows go on: those whose step was not small."""
     # A negative step is rounding: it would lift every zero of r into the support.
     d.clamp_min_(0.0)
     if moving is not None:
@@ -235,21 +235,21 @@ def _step_(r: Tensor, d: Tensor, moving: Tensor | None, small: float) -> Tensor:
 
 
 def root_block(p: Tensor, kind: str) -> Tensor:
-    """The weights s of the backward pass. As p * rsqrt(p): sqrt on CPU is ten times slower on zeros."""
+    """Computes the weights s of the backward pass. As p * rsqrt(p): sqrt on CPU is ten times slower on zeros."""
     if kind == "sparsemax":
         return p.sign()
     return p.clamp_min(_TINY).rsqrt_().mul_(p)
 
 
 def backward_block_(s: Tensor, g: Tensor, out: Tensor) -> None:
-    """out = s * (g - <s, g> / sum s) for one block of rows; out may not be s, but may be g."""
+    """Sets out = s * (g - <s, g> / sum s) for one block of rows; out may not be s, but may be g."""
     torch.mul(s, g, out=out)
     q = out.sum(-1, keepdim=True).div_(s.sum(-1, keepdim=True).clamp_min_(_TINY))
     out.addcmul_(s, q, value=-1.0)
 
 
 def _eager_cpu(x: Tensor) -> bool:
-    """Whether the data may be looked at: a plain CPU tensor, outside any compiler or fake mode."""
+    """Tells whether the data may be looked at: a plain CPU tensor, outside any compiler or fake mode."""
     plain = type(x) is Tensor or type(x) is torch.nn.Parameter
     return plain and x.device.type == "cpu" and not _compiled and not torch.compiler.is_compiling()
 

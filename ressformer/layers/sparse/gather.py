@@ -38,7 +38,7 @@ _HELD = 2**24
 
 @dataclass(frozen=True)
 class Columns:
-    """The keys of each query, for `gather_dot` and `gather_sum`; made by `columns`.
+    """Lists the keys of each query, for `gather_dot` and `gather_sum`; `columns` makes it.
 
     Attributes:
         idx_Bnc: int64, all within [0, m).
@@ -54,7 +54,7 @@ class Columns:
 
 
 def columns(idx_Bnc: Tensor, m: int, *, gradient: bool = True) -> Columns:
-    """Columns from indices into m keys; indices outside [0, m) mark columns that do not exist."""
+    """Makes columns from indices into m keys; indices outside [0, m) mark columns that do not exist."""
     valid_Bnc = (idx_Bnc >= 0) & (idx_Bnc < m)
     idx_Bnc = torch.where(valid_Bnc, idx_Bnc, 0).contiguous()
     plain = type(idx_Bnc) is Tensor and idx_Bnc.device.type == "cpu" and not torch.compiler.is_compiling()
@@ -66,24 +66,30 @@ def columns(idx_Bnc: Tensor, m: int, *, gradient: bool = True) -> Columns:
 
 
 def near_index(n: int, ages: tuple[int, ...], device: torch.device | None = None) -> Tensor:
-    """[n, w] indices i - age of each query's neighbours; outside [0, n) where there is none."""
+    """Returns the indices [n, w] i - age of each query's neighbours; outside [0, n) where there is none."""
     return torch.arange(n, device=device).unsqueeze(1) - torch.tensor(ages, device=device, dtype=torch.int64)
 
 
 def gather_dot(x_BHnh: Tensor, y_BHmh: Tensor, cols: Columns) -> Tensor:
-    """z[b, h, i, j] = x[b, h, i] . y[b, h, idx[b, i, j]], [B, H, n, c]; columns that do not exist hold any number."""
+    """Computes z[b, h, i, j] = x[b, h, i] . y[b, h, idx[b, i, j]], [B, H, n, c].
+
+    Columns that do not exist hold any number.
+    """
     z_BHnc: Tensor = _dot(x_BHnh, y_BHmh, cols.idx_Bnc, cols.order_Be, cols.starts_Bm1)
     return z_BHnc
 
 
 def gather_sum(p_BHnc: Tensor, y_BHmh: Tensor, cols: Columns) -> Tensor:
-    """x[b, h, i] = sum_j p[b, h, i, j] y[b, h, idx[b, i, j]], [B, H, n, h]; p is 0 where a column does not exist."""
+    """Computes x[b, h, i] = sum_j p[b, h, i, j] y[b, h, idx[b, i, j]], [B, H, n, h].
+
+    p is 0 where a column does not exist.
+    """
     x_BHnh: Tensor = _sum(p_BHnc, y_BHmh, cols.idx_Bnc, cols.order_Be, cols.starts_Bm1)
     return x_BHnh
 
 
 def column_pairs(n: int, c: int) -> int:
-    """Query-key pairs that one operator executes in a sequence: all columns, also those that do not exist."""
+    """Counts the pairs that one operator executes in a sequence: all columns, also those that do not exist."""
     return n * c
 
 
@@ -151,25 +157,25 @@ def _invert(idx_Bnc: Tensor, m: int) -> tuple[Tensor, Tensor]:
 
 
 def _wide(x: Tensor) -> Tensor:
-    """Contiguous, and fp32 where it is narrower."""
+    """Makes x contiguous, and fp32 where it is narrower."""
     return (x.float() if x.dtype in (torch.float16, torch.bfloat16) else x).contiguous()
 
 
 def _flat_index(idx_Bnc: Tensor, heads: int, m: int) -> Tensor:
-    """Indices into keys of all batches and heads laid end to end, int32, flat."""
+    """Returns indices into keys of all batches and heads laid end to end, int32, flat."""
     batch = idx_Bnc.shape[0]
     offset = torch.arange(batch * heads, dtype=torch.int32, device=idx_Bnc.device).view(batch, heads, 1, 1) * m
     return (idx_Bnc.int().unsqueeze(1) + offset).flatten()
 
 
 def _bags(table: Tensor, index: Tensor, starts: Tensor, weight: Tensor) -> Tensor:
-    """Sum of weighted rows of the table, one sum for each start."""
+    """Sums weighted rows of the table, one sum for each start."""
     summed: Tensor = torch.ops.aten._embedding_bag_forward_only(table, index, starts, False, 0, False, weight)[0]
     return summed
 
 
 def _dot_by_copies(x_BHnh: Tensor, y_BHmh: Tensor, idx_Bnc: Tensor) -> Tensor:
-    """Keys are copied, in chunks of queries so that memory stays linear."""
+    """Multiplies with copies of the keys, in chunks of queries so that memory stays linear."""
     batch, heads, n, width = x_BHnh.shape
     size = max(1, _HELD // (batch * heads * idx_Bnc.shape[-1] * width))
     table, out = y_BHmh.flatten(0, 2), []
@@ -182,7 +188,7 @@ def _dot_by_copies(x_BHnh: Tensor, y_BHmh: Tensor, idx_Bnc: Tensor) -> Tensor:
 
 @cache
 def _quiet_sparse() -> None:
-    """torch says once in a process that its CSR support is in beta; products of it are tested here."""
+    """Swallows what torch says once in a process that its CSR support is in beta; products of it are tested here."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         at = torch.tensor([0, 1], dtype=torch.int32)

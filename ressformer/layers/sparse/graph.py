@@ -39,7 +39,7 @@ from ressformer.layers.native.loader import eager_kernels
 
 
 class EdgeScorer(nn.Module):
-    """The two factors of the edge scores.
+    """Computes the two factors of the edge scores.
 
     Args:
         d_model, rank: d and r.
@@ -56,18 +56,18 @@ class EdgeScorer(nn.Module):
                 self.factors.weight[rank:] = self.factors.weight[:rank]
 
     def forward(self, x_Bnd: Tensor) -> tuple[Tensor, Tensor]:
-        """(a, b), each [B, n, r]; e_ij = a_i . b_j (the scale is in a)."""
+        """Returns (a, b), each [B, n, r]; e_ij = a_i . b_j (the scale is in a)."""
         a_Bnr, b_Bnr = self.factors(x_Bnd).chunk(2, dim=-1)
         return a_Bnr / math.sqrt(self.rank), b_Bnr
 
 
 def edge_cost(tokens: int, d_model: int, rank: int) -> Cost:
-    """The two projections; the scores themselves are charged where they are computed, with the attention."""
+    """Charges the two projections; the scores are charged where they are computed, with the attention."""
     return Cost(name="edges", params=2 * rank * d_model, flops=4.0 * tokens * rank * d_model)
 
 
 class Graph:
-    """A sparse row-normalised graph: row i has weight p[i, c] on the edge to token idx[i, c].
+    """Holds a sparse row-normalised graph: row i has weight p[i, c] on the edge to token idx[i, c].
 
     `idx_Bnk` is sorted along k; entries that hold no edge carry the index n and weight 0.
     """
@@ -81,7 +81,7 @@ class Graph:
         self.weight_Bnk = weight_Bnk.gather(-1, order_Bnk)
 
     def change(self, before: Graph, mask_Bn: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Equation (8) and the edge turnover, both scalars.
+        """Computes equation (8) and the edge turnover, both scalars.
 
         Returns:
             The mean squared change over the union of both supports, and 1 - |intersection| / |union|.
@@ -108,7 +108,7 @@ class Graph:
 
 
 class BlockGraph:
-    """The same where keys are selected by blocks: row i of block t has weights on all keys of the blocks that t chose.
+    """Holds a graph of keys selected by blocks: row i of block t has weights on all keys of the blocks that t chose.
 
     Args:
         chosen_BNm: chosen blocks; N = none.
@@ -126,7 +126,7 @@ class BlockGraph:
         self.squared_BNb = weight_BNbL.square().sum(-1)
 
     def change(self, before: BlockGraph, mask_Bn: Tensor | None) -> tuple[Tensor, Tensor]:
-        """As `Graph.change`."""
+        """Computes what `Graph.change` computes."""
         number = self.chosen_BNm.shape[1]
         same_BNmm = self.chosen_BNm.unsqueeze(-1) == before.chosen_BNm.unsqueeze(-2)
         same_BNm = same_BNmm.any(-1) & (self.chosen_BNm < number)

@@ -45,7 +45,7 @@ _SHORT, _GROUP, _LONG = 2048, 8, 8192
 def select_keys(
     a_Bnr: Tensor, b_Bnr: Tensor, k: int, *, near: int = 0, causal: bool, mask_Bn: Tensor | None = None
 ) -> Tensor:
-    """The min(k, n) visible keys of highest score a_i . b_j of each query i, ties to the lower index.
+    """Selects each query's min(k, n) visible keys of highest score a_i . b_j, ties to the lower index.
 
     Args:
         a_Bnr, b_Bnr: factors of the scores; no gradient flows into them from here. For scores per head, fold the
@@ -112,7 +112,7 @@ def _padded(n: int) -> int:
 
 
 def _chunks(n: int, k: int, causal: bool) -> Iterator[tuple[int, int, int]]:
-    """(first query, past the last, keys scored). A causal chunk scores its own past only."""
+    """Yields (first query, past the last, keys scored). A causal chunk scores its own past only."""
     size = 64 if n <= 4096 else 128
     for start in range(0, n, size):
         stop = min(n, start + size)
@@ -120,7 +120,7 @@ def _chunks(n: int, k: int, causal: bool) -> Iterator[tuple[int, int, int]]:
 
 
 def _hidden(start: int, stop: int, keys: int, n: int, near: int, causal: bool, device: torch.device) -> Tensor:
-    """Which of the chunk's last columns its queries may not select, [queries, columns]."""
+    """Marks which of the chunk's last columns its queries may not select, [queries, columns]."""
     i_q1 = torch.arange(start, stop, device=device).unsqueeze(1)
     first = min(max(0, start - near + 1), n) if causal or near else n
     j_E = torch.arange(first, keys, device=device)
@@ -130,7 +130,7 @@ def _hidden(start: int, stop: int, keys: int, n: int, near: int, causal: bool, d
 
 
 def _best(score_RE: Tensor, k: int) -> Tensor:
-    """Indices [R, k], ascending, of each row's k largest; E where a row has fewer entries above -inf."""
+    """Finds each row's k largest, indices [R, k], ascending; E where a row has fewer entries above -inf."""
     if usable(score_RE) and (lib := library("topk")):
         return select_rows(lib, score_RE.contiguous(), k)
     if score_RE.device.type == "cpu" and score_RE.dtype == torch.float32:
@@ -139,7 +139,7 @@ def _best(score_RE: Tensor, k: int) -> Tensor:
 
 
 def _best_anywhere(score_RE: Tensor, k: int) -> Tensor:
-    """As `_best`, in operations that no device waits for."""
+    """Does what `_best` does, in operations that no device waits for."""
     keys = score_RE.shape[1]
     score_RE = score_RE.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
     bar_R1 = score_RE.topk(k, dim=-1).values[:, -1:]
@@ -152,7 +152,7 @@ def _best_anywhere(score_RE: Tensor, k: int) -> Tensor:
 
 
 def _tournament(score_RE: Tensor, k: int) -> NDArray[np.int64]:
-    """As `_best`, through numpy, whose partition and search are several times faster than torch's on CPU."""
+    """Does what `_best` does, in numpy: its partition and search are several times faster than torch's on CPU."""
     keys = score_RE.shape[1]
     score = score_RE.numpy()
     group = _GROUP if keys < _LONG else 2 * _GROUP
@@ -181,7 +181,7 @@ def _tournament(score_RE: Tensor, k: int) -> NDArray[np.int64]:
 
 
 def _untie(score: NDArray[np.float32], bar: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-    """Where scores equal to the k-th largest are more than there is room for, the lowest indices of them."""
+    """Keeps the lowest indices where scores equal to the k-th largest are more than there is room for."""
     keep = score >= bar[:, None]
     rows = np.flatnonzero(keep.sum(1) != k)
     part = score[rows]
@@ -198,11 +198,11 @@ def _untie(score: NDArray[np.float32], bar: NDArray[np.float32], k: int) -> NDAr
 
 @cache
 def scored_pairs(n: int, k: int, *, causal: bool) -> tuple[int, int]:
-    """(visible, scored) query-key pairs of `select_keys` in a sequence: 2 r FLOPs each."""
+    """Counts the (visible, scored) query-key pairs of `select_keys` in a sequence: 2 r FLOPs each."""
     visible = n * (n + 1) // 2 if causal else n * n
     return visible, sum((stop - start) * keys for start, stop, keys in _chunks(n, k, causal))
 
 
 def selection_bytes(n: int, k: int, *, causal: bool) -> float:
-    """Bytes per sequence that finding the best moves: each score written and read twice, each index written."""
+    """Counts the bytes per sequence that finding the best moves: each score twice, each index once."""
     return 12.0 * scored_pairs(n, k, causal=causal)[1] + 8.0 * n * min(k, n)

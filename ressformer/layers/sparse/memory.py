@@ -27,7 +27,7 @@ CAP = 10.0
 
 @dataclass
 class Memory:
-    """What the tokens of a step read.
+    """Holds what the tokens of a step read.
 
     Attributes:
         slots_BGmd: one slot group a segment.
@@ -61,7 +61,7 @@ class SegmentMemory(nn.Module):
         nn.init.zeros_(self.gate.bias)
 
     def forward(self, x_Bnd: Tensor, mask_Bn: Tensor | None, before: Memory | None) -> Memory:
-        """The memory of this step, from the hidden states and the memory of the step before."""
+        """Makes the memory of this step from the hidden states and the memory of the step before."""
         n = x_Bnd.shape[1]
         size = self.segment if self.causal else n
         x_BGsd = pad(x_Bnd, (0, 0, 0, -n % size)).unflatten(1, (-1, size))
@@ -72,7 +72,7 @@ class SegmentMemory(nn.Module):
         return Memory(slots_BGmd, size, self._readable(n, x_Bnd.device))
 
     def mix(self, previous_BGmd: Tensor, pooled_BGmd: Tensor) -> Tensor:
-        """Equation (3): a * S(t-1) + (1 - a) * S^, one gate a in [0, 1] a slot."""
+        """Applies equation (3): a * S(t-1) + (1 - a) * S^, one gate a in [0, 1] a slot."""
         a_BGm1: Tensor = self.gate(torch.cat([previous_BGmd, pooled_BGmd], dim=-1)).sigmoid()
         return a_BGm1 * previous_BGmd + (1 - a_BGm1) * pooled_BGmd
 
@@ -98,7 +98,7 @@ class SegmentMemory(nn.Module):
         return top_BGmd / total_BGm.unsqueeze(-1).clamp_min(1e-6).to(top_BGmd.dtype)
 
     def _top(self, x_BGsd: Tensor, alive_BGs: Tensor) -> Tensor:
-        """Slot j holds the token of j-th highest score, times sigmoid(score) so that the score has a gradient."""
+        """Fills slot j with the token of j-th highest score, times sigmoid(score) so that the score has a gradient."""
         score_BGs = self._scores(x_BGsd).squeeze(-1).masked_fill(alive_BGs == 0, -2 * CAP)
         value_BGsd = x_BGsd * score_BGs.sigmoid().unsqueeze(-1).to(x_BGsd.dtype)
         best_Bm = score_BGs.new_full((x_BGsd.shape[0], self.slots), -2 * CAP)
@@ -113,12 +113,12 @@ class SegmentMemory(nn.Module):
 
 
 def _before(prefix_BG: Tensor) -> Tensor:
-    """Shift by one segment: what had ended BEFORE each segment; zeros for the first."""
+    """Shifts by one segment, to what had ended BEFORE each segment; zeros for the first."""
     return torch.cat([torch.zeros_like(prefix_BG[:, :1]), prefix_BG[:, :-1]], dim=1)
 
 
 def memory_cost(shape: Shape, d_model: int, *, slots: int, segment: int, pool: str) -> Cost:
-    """Scores and weighted sums over the tokens, then a gate a slot; the loop's first step has no gate to run."""
+    """Charges scores and weighted sums over the tokens, then a gate a slot; the first step has no gate to run."""
     n = shape.length
     groups = -(-n // segment) if shape.causal else 1
     padded = groups * segment if shape.causal else n

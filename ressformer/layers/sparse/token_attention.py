@@ -27,7 +27,7 @@ def token_selected_attention(
     factors: tuple[Tensor, Tensor] | None = None,
     mask_Bn: Tensor | None = None,
 ) -> Tensor:
-    """Attention of each query to its `top_k` best keys, shared by the heads; scores scaled by 1/sqrt(h).
+    """Lets each query attend to its `top_k` best keys, shared by the heads; scores are scaled by 1/sqrt(h).
 
     Args:
         factors: (a, b), each [B, n, r], whose products choose the keys; None = the head-summed q . k chooses.
