@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from ressformer.layers.attention import MultiHeadAttention
-from ressformer.layers.block_sparse import block_sparse_attention
-from ressformer.layers.chosen_blocks import block_selected_attention
-from ressformer.layers.lsh import hash_rotations, lsh_attention
-from ressformer.layers.sparse import token_selected_attention
-from ressformer.layers.windows import sliding_window_attention
+from ressformer.layers.baselines.block_sparse import block_sparse_attention
+from ressformer.layers.baselines.lsh import hash_rotations, lsh_attention
+from ressformer.layers.baselines.sliding_window import sliding_window_attention
+from ressformer.layers.sparse.block_attention import block_selected_attention
+from ressformer.layers.sparse.token_attention import token_selected_attention
 from ressformer.models.bigbird import BigBirdConfig
 from ressformer.models.longformer import LongformerConfig
 from ressformer.models.reformer import ReformerConfig

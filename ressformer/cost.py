@@ -19,10 +19,7 @@ from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    from ressformer.decoder import ModelConfig
+from typing import NamedTuple, Protocol
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,7 +204,26 @@ def pairs_causal(n: int) -> int:
     return n * (n + 1) // 2
 
 
-def model_cost(config: ModelConfig, shape: Shape) -> Cost:
+class Costed(Protocol):
+    """What the cost of a whole model is made from; every `ressformer.decoder.ModelConfig` has it."""
+
+    @property
+    def family(self) -> str:
+        """The name of the model's family."""
+
+    @property
+    def d_model(self) -> int:
+        """Width d."""
+
+    @property
+    def tie_embeddings(self) -> bool:
+        """Whether the head is the token embedding."""
+
+    def core_cost(self, shape: Shape) -> Cost:
+        """The cost of the core, per sequence."""
+
+
+def model_cost(config: Costed, shape: Shape) -> Cost:
     """The closed-form cost of the whole model: embedding, core, final norm, head.
 
     Args:

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from ressformer.cost import Cost, Shape, group, norm
 from ressformer.decoder import Core, CoreOutput, ModelConfig, mean_cosine
 from ressformer.dials import Dial
-from ressformer.layers.attention import FeedForward, feed_forward_cost
-from ressformer.layers.conv import short_conv, short_conv_cost
+from ressformer.layers.feed_forward import FeedForward, feed_forward_cost
+from ressformer.layers.short_conv import short_conv, short_conv_cost
 
 POSITIONS = ("learned", "rotary", "none")
 

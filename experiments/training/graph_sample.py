@@ -79,7 +79,7 @@ def strongest(graph: Any, tokens: int) -> list[Edge]:
 
 
 def token_rows(graph: Any) -> list[dict[int, float]]:
-    """Per token the weights on others, of a `ressformer.layers.graph.Graph`."""
+    """Per token the weights on others, of a `ressformer.layers.sparse.graph.Graph`."""
     idx_nk, weight_nk = graph.idx_Bnk[0].tolist(), graph.weight_Bnk[0].tolist()
     return [dict(zip(idx_k, weight_k, strict=True)) for idx_k, weight_k in zip(idx_nk, weight_nk, strict=True)]
 

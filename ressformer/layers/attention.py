@@ -1,25 +1,22 @@
-"""Dense multi-head attention and the feed-forward network of the vanilla Transformer.
+"""Dense multi-head attention, and what every attention shares: projections, heads and their cost.
 
-Attention is Vaswani et al. 2017 (1706.03762), eq. 1; rotary positions are Su et al. 2021 (2104.09864).
+The attention is Vaswani et al. 2017 (1706.03762), eq. 1; rotary positions are Su et al. 2021 (2104.09864).
 
-Shapes: B batch, n length, d width, H heads, Z heads of several projections, h head width, f FFN width.
+Shapes: B batch, n length, d width, H heads, Z heads of several projections, h head width.
 """
 
 from __future__ import annotations
 
-import math
-
 from torch import Tensor, nn
-from torch.nn.functional import gelu, scaled_dot_product_attention
+from torch.nn.functional import scaled_dot_product_attention
 
 from ressformer.cost import Cost, Shape, group, linear, pairs_causal
 from ressformer.decoder import init_linear
-from ressformer.layers.conv import merge_heads, split_heads
 from ressformer.layers.rotary import Rotary
 
 
 class ProjectedAttention(nn.Module):
-    """Projections into heads, rotary positions where asked for, and back; subclasses say who attends to whom.
+    """Projects into heads, rotates where asked for, and projects back; subclasses say who attends to whom.
 
     Args:
         d_model, n_heads: d and H.
@@ -37,7 +34,7 @@ class ProjectedAttention(nn.Module):
         init_linear(self.out.weight, scale=out_scale)
 
     def attend(self, q_BHnh: Tensor, k_BHnh: Tensor, v_BHnh: Tensor, mask_Bn: Tensor | None) -> Tensor:
-        """Heads' outputs [B, H, n, h]; `mask_Bn` is True at real tokens."""
+        """Returns the heads' outputs [B, H, n, h]; `mask_Bn` is True at real tokens."""
         raise NotImplementedError
 
     def forward(self, x_Bnd: Tensor, mask_Bn: Tensor | None) -> Tensor:
@@ -53,7 +50,7 @@ class ProjectedAttention(nn.Module):
 
 
 def projected_cost(tokens: int, d_model: int, pairs: tuple[int, int]) -> Cost:
-    """Projections, and 2 products of d per query-key pair (score and value); `pairs` = (useful, executed)."""
+    """Charges projections, and 2 products of d per query-key pair (score and value); `pairs` = (useful, executed)."""
     useful, executed = pairs
     return group(
         "attention",
@@ -64,7 +61,7 @@ def projected_cost(tokens: int, d_model: int, pairs: tuple[int, int]) -> Cost:
 
 
 class MultiHeadAttention(ProjectedAttention):
-    """Softmax attention over all visible tokens; `causal`: position i sees j <= i."""
+    """Attends by softmax to all visible tokens; `causal`: position i sees j <= i."""
 
     def __init__(self, d_model: int, n_heads: int, *, causal: bool, rotary: bool, out_scale: float = 1.0) -> None:
         super().__init__(d_model, n_heads, rotary=rotary, out_scale=out_scale)
@@ -77,25 +74,17 @@ class MultiHeadAttention(ProjectedAttention):
 
 
 def attention_cost(shape: Shape, d_model: int) -> Cost:
-    """Dense attention: the causal half is useful, the kernel is handed n x n pairs."""
+    """Charges dense attention: the causal half is useful, the kernel is handed n x n pairs."""
     n = shape.length
     return projected_cost(n, d_model, (pairs_causal(n) if shape.causal else n * n, n * n))
 
 
-class FeedForward(nn.Module):
-    """Two layers with GELU: d -> f -> d."""
-
-    def __init__(self, d_model: int, d_ff: int, *, out_scale: float = 1.0) -> None:
-        super().__init__()
-        self.up = nn.Linear(d_model, d_ff, bias=False)
-        self.down = nn.Linear(d_ff, d_model, bias=False)
-        init_linear(self.up.weight, scale=math.sqrt(2.0))
-        init_linear(self.down.weight, scale=out_scale)
-
-    def forward(self, x_Bnd: Tensor) -> Tensor:
-        y_Bnd: Tensor = self.down(gelu(self.up(x_Bnd)))
-        return y_Bnd
+def split_heads(x_Bnd: Tensor, n_heads: int) -> Tensor:
+    """Splits [B, n, d] into [B, H, n, h]."""
+    batch, n, width = x_Bnd.shape
+    return x_Bnd.view(batch, n, n_heads, width // n_heads).transpose(1, 2)
 
 
-def feed_forward_cost(tokens: int, d_model: int, d_ff: int) -> Cost:
-    return group("feed_forward", linear("up", tokens, d_model, d_ff), linear("down", tokens, d_ff, d_model))
+def merge_heads(x_BHnh: Tensor) -> Tensor:
+    """Merges [B, H, n, h] to [B, n, d]."""
+    return x_BHnh.transpose(1, 2).flatten(2)

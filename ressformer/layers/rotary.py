@@ -23,13 +23,13 @@ class Rotary(nn.Module):
         self._held: tuple[tuple[int, int, torch.device], tuple[Tensor, Tensor]] | None = None
 
     def forward(self, x_BHnh: Tensor, offset: int = 0) -> Tensor:
-        """The rotated [B, H, n, h]; positions start at `offset`."""
+        """Returns the rotated [B, H, n, h]; positions start at `offset`."""
         cos_nh, sin_nh = (t.to(x_BHnh.dtype) for t in self._angles(offset, x_BHnh.shape[-2], x_BHnh.device))
         a_BHnh, b_BHnh = x_BHnh.chunk(2, dim=-1)
         return torch.cat([a_BHnh * cos_nh - b_BHnh * sin_nh, a_BHnh * sin_nh + b_BHnh * cos_nh], dim=-1)
 
     def _angles(self, offset: int, n: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Cosine and sine [n, h/2] in fp32. The last ones are kept: they are the same at every step."""
+        """Returns cosine and sine [n, h/2] in fp32. The last ones are kept: they are the same at every step."""
         key = (offset, n, device)
         if self._held is not None and self._held[0] == key and not torch.compiler.is_compiling():
             return self._held[1]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ressformer.cost import Cost, Shape
 from ressformer.dials import Dial, around
 from ressformer.layers.attention import ProjectedAttention, projected_cost
-from ressformer.layers.block_sparse import block_sparse_attention, block_sparse_pairs
+from ressformer.layers.baselines.block_sparse import block_sparse_attention, block_sparse_pairs
 from ressformer.stack import StackConfig
 
 

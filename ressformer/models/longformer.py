@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ressformer.cost import Cost, Shape
 from ressformer.dials import Dial, around
 from ressformer.layers.attention import ProjectedAttention, projected_cost
-from ressformer.layers.windows import sliding_window_attention, sliding_window_pairs
+from ressformer.layers.baselines.sliding_window import sliding_window_attention, sliding_window_pairs
 from ressformer.stack import StackConfig
 
 

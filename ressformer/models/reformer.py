@@ -1,8 +1,8 @@
 """Reformer: LSH attention with shared queries and keys, and reversible layers (Kitaev et al. 2020, 2001.04451).
 
 The LSH attention is a causal-safe variant: which keys a token reads depends on earlier tokens alone (see
-`ressformer.layers.lsh`). Reversible layers (section 3) keep no activations: the backward pass rebuilds each layer's
-input from its output. That saves memory and changes the arithmetic: two residual streams instead of one.
+`ressformer.layers.baselines.lsh`). Reversible layers (section 3) keep no activations: the backward pass rebuilds each
+layer's input from its output. That saves memory and changes the arithmetic: two residual streams instead of one.
 
 With `positions=rotary` the shared vectors turn before they are hashed: buckets then gather what has a large product.
 
@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from ressformer.cost import Cost, Shape, group, linear
 from ressformer.decoder import Core, CoreOutput, init_linear
-from ressformer.layers.conv import merge_heads, split_heads
-from ressformer.layers.lsh import hash_flops, hash_rotations, lsh_attention, lsh_pairs
+from ressformer.layers.attention import merge_heads, split_heads
+from ressformer.layers.baselines.lsh import hash_flops, hash_rotations, lsh_attention, lsh_pairs
 from ressformer.layers.rotary import Rotary
 from ressformer.stack import StackConfig, StackCore, StackLayer
 

@@ -7,7 +7,7 @@ ours, each reading is a switch, and the defaults are the faithful arm:
     Block: h = h + Attention(norm(h), cache, slots);  h = h + Experts(norm(h))
 
 The same weights run at every step, gradients flow through all K of them, and there is no positional encoding. The parts
-are `layers/memory`, `sparse`, `chosen_blocks`, `moe` and `graph`.
+are `layers/sparse` (attention, memory, graph) and `layers/experts`.
 
 Shapes: B batch, n length, d width, K steps, m slots, r edge rank. (longer than 300 lines: a model is one file, and this
 one has the most dials.)
@@ -25,12 +25,14 @@ from torch import Tensor, nn
 from ressformer.cost import Cost, Shape, Spread, group, norm
 from ressformer.decoder import Core, CoreOutput, ModelConfig, mean_cosine
 from ressformer.dials import Dial, around, with_own
-from ressformer.layers.conv import short_conv, short_conv_cost
-from ressformer.layers.graph import EdgeScorer, edge_cost
-from ressformer.layers.memory import POOLS, Memory, SegmentMemory, memory_cost
-from ressformer.layers.moe import MixtureOfExperts, MoEConfig, moe_cost
-from ressformer.layers.sparse import ACTIVATIONS, SELECTIONS, SelectionConfig, SparseAttention, offsets
-from ressformer.layers.sparse_cost import sparse_attention_cost
+from ressformer.layers.experts.moe import MixtureOfExperts, MoEConfig, moe_cost
+from ressformer.layers.short_conv import short_conv, short_conv_cost
+from ressformer.layers.sparse.attention import SparseAttention
+from ressformer.layers.sparse.config import SELECTIONS, SelectionConfig, cache_ages
+from ressformer.layers.sparse.cost import sparse_attention_cost
+from ressformer.layers.sparse.entmax import ACTIVATIONS
+from ressformer.layers.sparse.graph import EdgeScorer, edge_cost
+from ressformer.layers.sparse.memory import POOLS, Memory, SegmentMemory, memory_cost
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +135,7 @@ class ReSSFormerConfig(ModelConfig):
         )
 
     @property
-    def attending(self) -> SelectionConfig:
+    def selection_config(self) -> SelectionConfig:
         return SelectionConfig(
             selection=self.selection,
             top_k=self.top_k,
@@ -177,10 +179,10 @@ class ReSSFormerConfig(ModelConfig):
 
     def _step_cost(self, name: str, shape: Shape, pool: Cost | None) -> Cost:
         n, d = shape.length, self.d_model
-        ages = len(offsets(self.cache, shape.causal)) * self.n_heads if self.cache else 0
+        ages = len(cache_ages(self.cache, shape.causal)) * self.n_heads if self.cache else 0
         rank = self.edge_rank if self.graph == "edges" else 0
         slots = {"slots": self.memory_slots, "segment": self.memory_segment}
-        attention = sparse_attention_cost(shape, d, self.attending, edge_rank=rank, **slots)
+        attention = sparse_attention_cost(shape, d, self.selection_config, edge_rank=rank, **slots)
         block = [norm("attention_norm", d), Cost(name="age_bias", params=ages), attention, norm("ff_norm", d)]
         block += [short_conv_cost(n, d, self.short_conv)] if self.short_conv else []
         block += [edge_cost(n, d, rank)] if rank else []
@@ -255,7 +257,7 @@ class Step(nn.Module):
             dials = {"slots": config.memory_slots, "segment": config.memory_segment}
             memory = SegmentMemory(d, pool=config.memory_pool, causal=causal, **dials)
         self.memory = memory
-        self.attention = SparseAttention(d, config.n_heads, config.attending, causal=causal, out_scale=scale)
+        self.attention = SparseAttention(d, config.n_heads, config.selection_config, causal=causal, out_scale=scale)
         self.ff_norm = nn.LayerNorm(d, bias=False)
         self.experts = MixtureOfExperts(d, config.moe, out_scale=scale)
 

@@ -15,7 +15,7 @@ from experiments.reporting.model_figures import graphs
 from experiments.reporting.plot_style import Pen
 from experiments.store.graph_file import read_graph
 from experiments.training.graph_sample import STRONGEST, WINDOW, induced, keep_graph, strongest
-from ressformer.layers.graph import Graph
+from ressformer.layers.sparse.graph import Graph
 from ressformer.module import OptimConfig, SequenceModule
 from tasks.base import Task
 
