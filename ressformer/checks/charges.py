@@ -1,0 +1,217 @@
+"""Does a model cost what it declares: weights to the unit, executed FLOPs within a tolerance, operators by name.
+
+Shapes: B batch, n length.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from ressformer.checks.operators import Operators, counter
+from ressformer.checks.report import Finding, Number
+from ressformer.checks.subject import Subject, build, seed_all
+from ressformer.cost import Cost, Shape, model_cost
+from ressformer.decoder import Decoder, ModelConfig
+
+FLOPS_TOLERANCE = 0.005  # Closed forms leave out a product a segment or two; those of most families are exact.
+SUMMED_FREE = 0.02  # Of the counted FLOPs: norms, gates and softmax written out multiply and sum, too.
+ELEMENTWISE_FREE = 0.25  # Of the counted FLOPs, in multiplications: 0.03 is the most in a usual model.
+
+
+@dataclass(frozen=True)
+class Charge:
+    """What a run costs, per sequence: by formula, by products and sums in disguise, multiplications elementwise."""
+
+    counted: float
+    disguised: float
+    multiplied: float
+    refused: tuple[str, ...]
+
+    @property
+    def band(self) -> tuple[float, float]:
+        """The least and the most that a closed form may say, tolerance apart."""
+        low, high = self.counted, self.counted + self.disguised
+        if self.disguised > SUMMED_FREE * self.counted:
+            low = high
+        plain = max(0.0, self.multiplied - self.disguised / 2)
+        if plain > ELEMENTWISE_FREE * self.counted:
+            low, high = low + plain, high + 2 * plain
+        return low, high
+
+    def holds(self, declared: float) -> bool:
+        """Whether the declared FLOPs are within `FLOPS_TOLERANCE` of the band."""
+        low, high = self.band
+        return low * (1 - FLOPS_TOLERANCE) <= declared <= high * (1 + FLOPS_TOLERANCE)
+
+
+def charge(model: Decoder, shape: Shape, *, rows: int, train: bool, backward: bool) -> Charge:
+    """Run the model once on its own device and add up what it does."""
+    with torch.device(model.embedding.weight.device):
+        ids_Bn = torch.zeros(rows, shape.length, dtype=torch.long)
+    seed_all(0)
+    flops = counter()
+    seen = Operators(set(flops.flop_registry))
+    with sdpa_kernel(SDPBackend.MATH), flops, seen, torch.set_grad_enabled(backward):
+        out = model.train(train)(ids_Bn)
+        if backward:
+            (out.logits_BnV.sum() + sum(out.aux_losses.values(), out.logits_BnV.new_zeros(()))).backward()
+    model.zero_grad(set_to_none=True)
+    figures = (flops.get_total_flops(), seen.disguised, seen.multiplied)
+    return Charge(*(float(figure) / rows for figure in figures), tuple(sorted(seen.refused)))
+
+
+def declared_cost(config: ModelConfig, shape: Shape) -> Cost | None:
+    """The closed form; None where the family has none (`core_cost` raises NotImplementedError)."""
+    try:
+        return model_cost(config, shape)
+    except NotImplementedError:
+        return None
+
+
+def declared_in_eval(config: ModelConfig, shape: Shape) -> Cost | None:
+    """The closed form of a model that runs deeper or less deep at evaluation; None where it does not say."""
+    if config.eval_depth == config.depth:
+        return declared_cost(config, shape)
+    deeper = config.at_depth(config.eval_depth)
+    return declared_cost(deeper, shape) if deeper is not None else None
+
+
+@dataclass(frozen=True)
+class Bill:
+    """One comparison: where, what the closed form says (None = nothing) and what was charged."""
+
+    where: str
+    declared: float | None
+    charge: Charge
+
+    def trouble(self) -> str:
+        """What is wrong, in words; empty where nothing is."""
+        if self.charge.refused:
+            return f"no FLOP rule for {', '.join(self.charge.refused)} ({self.where})"
+        if self.declared is None or self.charge.holds(self.declared):
+            return ""
+        low, high = self.charge.band
+        found = f"{low:.4g}" if high <= low * (1 + FLOPS_TOLERANCE) else f"{low:.4g} to {high:.4g}"
+        return f"{self.declared:.4g} FLOPs declared, {found} executed ({self.where})"
+
+
+def cost(subject: Subject) -> Finding:
+    """Executed FLOPs declared = counted: training at the training length, forward at the others, one on real tensors."""
+    bills = _bills(subject)
+    main = bills[0].charge
+    numbers: dict[str, Number] = {"counted": main.counted, "disguised": main.disguised, "multiplied": main.multiplied}
+    numbers["basis"] = "counted" if bills[0].declared is None else "declared"
+    if bills[0].declared is not None:
+        gaps = [abs(bill.declared / bill.charge.band[0] - 1) for bill in bills if bill.declared]
+        numbers |= {"declared": bills[0].declared, "gap": max(gaps)}
+    if troubles := [bill.trouble() for bill in bills if bill.trouble()]:
+        return Finding(False, troubles[0], numbers)
+    if bills[0].declared is None:
+        return Finding(True, f"no closed form: {main.counted:.4g} FLOPs a training step counted", numbers)
+    return Finding(True, f"executed FLOPs are declared to {100 * float(numbers['gap']):.2f} %", numbers)
+
+
+def _bills(subject: Subject) -> list[Bill]:
+    shape, config = replace(subject.shape, batch=subject.rows), subject.config
+    full = declared_cost(config, shape)
+    charged = _on_meta(config, shape, subject.rows, train=True, backward=True)
+    bills = [Bill(f"training, length {shape.length}", full and full.flops_train_executed, charged)]
+    for length in subject.lengths:
+        at = replace(shape, length=length, max_length=shape.positions)
+        for train in (True, False) if length != shape.length else (False,):
+            say = declared_cost(config, at) if train else declared_in_eval(config, at)
+            charged = _on_meta(config, at, subject.rows, train=train, backward=False)
+            bills.append(
+                Bill(f"forward, {'train' if train else 'eval'} mode, length {length}", _executed(say), charged)
+            )
+    at = replace(shape, length=subject.lengths[0], max_length=shape.positions)
+    charged = charge(build(config, at), at, rows=subject.rows, train=False, backward=False)
+    bills.append(Bill(f"forward on real tensors, length {at.length}", _executed(declared_in_eval(config, at)), charged))
+    return bills
+
+
+def _executed(cost: Cost | None) -> float | None:
+    return cost.flops_forward_executed if cost is not None else None
+
+
+def _on_meta(config: ModelConfig, shape: Shape, rows: int, *, train: bool, backward: bool) -> Charge:
+    """On the meta device, where nothing is computed; on CPU where the model looks at its values."""
+    try:
+        with torch.device("meta"):
+            model = build(config, shape)
+        return charge(model, shape, rows=rows, train=train, backward=backward)
+    except (NotImplementedError, RuntimeError, ValueError):
+        return charge(build(config, shape), shape, rows=rows, train=train, backward=backward)
+
+
+def weights(subject: Subject) -> Finding:
+    """Live weights = declared, shared ones once; tables by the convention of `ressformer.cost`; none made later."""
+    model = subject.model
+    before = {name for name, _ in model.named_parameters()}
+    for length in subject.lengths:
+        subject.run(model, subject.tokens(length), "train")
+        subject.run(model, subject.tokens(length), "eval")
+    late = [name for name, _ in model.named_parameters() if name not in before]
+    live, core = _live(model)
+    numbers: dict[str, Number] = {"live": live, "live_non_embedding": core}
+    if late:
+        return Finding(False, f"the first call makes weights: {', '.join(late[:3])}", numbers)
+    declared = declared_cost(subject.config, subject.shape)
+    if declared is None:
+        return Finding(True, f"no closed form: {live} weights counted", {**numbers, "basis": "counted"})
+    numbers |= {"declared": declared.params_total, "declared_non_embedding": declared.params_non_embedding}
+    if live != declared.params_total:
+        return Finding(False, f"{declared.params_total} weights declared, {live} live", numbers)
+    if core != declared.params_non_embedding:
+        said = declared.params_non_embedding
+        return Finding(False, f"{said} weights declared beside tables and head, {core} live", numbers)
+    return Finding(True, f"{live} weights, as declared", numbers)
+
+
+def _live(model: Decoder) -> tuple[int, int]:
+    """(weights, weights beside tables and an untied head); one piece of memory counts once, whoever holds it."""
+
+    def place(weight: Tensor) -> tuple[int, int, int]:
+        return weight.untyped_storage().data_ptr(), weight.storage_offset(), weight.numel()
+
+    held = {place(weight) for weight in model.parameters()}
+    tables = {place(w) for m in model.modules() if isinstance(m, torch.nn.Embedding) for w in m.parameters()}
+    tables.add(place(model.head.weight))
+    return sum(size for *_, size in held), sum(size for *_, size in held - tables)
+
+
+def gradients(subject: Subject) -> Finding:
+    """Every weight gets a gradient that is finite at each length and is not zero at all of them."""
+    model, largest = subject.model, dict[str, float]()
+    missing = {name for name, weight in model.named_parameters() if weight.requires_grad}
+    for index, length in enumerate(subject.lengths * 2):
+        mask_Bn = None
+        ids_Bn, labels_Bn = subject.tokens(length, 40 + index), subject.tokens(length, 50 + index)
+        if index >= len(subject.lengths):
+            mask_Bn = torch.arange(length).expand(ids_Bn.shape) < max(1, length - 1)
+        seed_all(subject.seed + index)
+        out = model.train()(ids_Bn, mask_Bn)
+        loss = torch.nn.functional.cross_entropy(out.logits_BnV.flatten(0, 1), labels_Bn.flatten())
+        total = loss + sum(out.aux_losses.values(), loss.new_zeros(()))
+        model.zero_grad(set_to_none=True)
+        total.backward()
+        found = {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
+        bad = [name for name, grad in found.items() if not bool(grad.isfinite().all())]
+        model.zero_grad(set_to_none=True)
+        if bad or not bool(total.isfinite()):
+            what = f"the gradient of {bad[0]}" if bad else "the loss"
+            return Finding(False, f"{what} is not finite (length {length})", {"length": length, "bad": len(bad)})
+        missing -= found.keys()
+        for name, grad in found.items():
+            largest[name] = max(largest.get(name, 0.0), float(grad.abs().max()))
+    idle = sorted(missing | {name for name, size in largest.items() if size == 0})
+    numbers: dict[str, Number] = {"weights": len(largest) + len(missing), "idle": len(idle)}
+    if idle:
+        kind = "no gradient" if idle[0] in missing else "a gradient of zero at every length"
+        more = f" (and {len(idle) - 1} more)" if len(idle) > 1 else ""
+        return Finding(False, f"{idle[0]} has {kind}{more}", numbers)
+    return Finding(True, f"gradients of all {len(largest)} weights are finite and there", numbers)

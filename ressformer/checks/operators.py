@@ -1,0 +1,207 @@
+"""Every operator that a model runs is counted, charged by a rule, free by convention, or refused by name.
+
+- Counted: torch's `FlopCounterMode` has a formula, `ressformer.count.FORMULAS` has one, or the model registered one.
+- Charged: `CHARGED`, what torch leaves out though it multiplies and adds: transforms, matrix-vector products, distances,
+  triangular solves. A multiplication of two tensors whose result is larger than both (an outer product) costs 2 FLOPs
+  an element, and so does a product of two tensors, carried through elementwise operators and moves, that is then
+  summed: both are matrix products in other words.
+- Free: elementwise functions, views and moves, reductions, sorting and choosing, norms, softmax, look-ups. How many
+  elements the free multiplications have is counted, so that a share of it can be refused.
+- All else is refused.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.weak import WeakIdKeyDictionary
+
+from ressformer.count import FORMULAS
+
+aten = torch.ops.aten
+
+
+def _transform(size: int, of: int) -> float:
+    """The usual charge for a complex fast Fourier transform of `of` points in all, `size` a piece: 5 N log2 N."""
+    return 5.0 * of * math.log2(max(2, size))
+
+
+def _sizes(shape: Any, dims: Any) -> int:
+    return math.prod(shape[d] for d in dims)
+
+
+def _real_to_complex(x: Any, dims: Any, *_: Any, **__: Any) -> int:
+    return int(_transform(_sizes(x, dims), math.prod(x)) / 2)
+
+
+def _complex_to_real(x: Any, dims: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
+    return int(_transform(_sizes(out_shape, dims), math.prod(out_shape)) / 2)
+
+
+def _complex_to_complex(x: Any, dims: Any, *_: Any, **__: Any) -> int:
+    return int(_transform(_sizes(x, dims), math.prod(x)))
+
+
+def _matrix_vector(a: Any, x: Any, *_: Any, **__: Any) -> int:
+    return int(2 * math.prod(a))
+
+
+def _added_matrix_vector(y: Any, a: Any, x: Any, *_: Any, **__: Any) -> int:
+    return int(2 * math.prod(a))
+
+
+def _inner(x: Any, y: Any, *_: Any, **__: Any) -> int:
+    return int(2 * math.prod(x))
+
+
+def _outer(y: Any, a: Any, b: Any, *_: Any, **__: Any) -> int:
+    return int(2 * a[0] * b[0])
+
+
+def _distances(a: Any, b: Any, *_: Any, **__: Any) -> int:
+    """As many as the product of the two, [.., n, d] and [.., m, d]."""
+    return int(2 * math.prod(a) * b[-2])
+
+
+def _distances_backward(grad: Any, a: Any, b: Any, *_: Any, **__: Any) -> int:
+    return _distances(a, b)
+
+
+def _solve(a: Any, b: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
+    """n^2 multiply-adds, half of them masked, for each of the columns."""
+    size = a[-1]
+    return int(size * math.prod(out_shape))
+
+
+def _weighted_bags(weight: Any, indices: Any, offsets: Any, *rest: Any, **named: Any) -> int:
+    """A weighted sum of rows is a product; a plain one is a reduction."""
+    weighted = len(rest) > 3 and rest[3] is not None or named.get("per_sample_weights") is not None
+    return int(2 * math.prod(indices) * weight[-1]) if weighted else 0
+
+
+CHARGED: dict[Any, Any] = {
+    aten._fft_r2c: _real_to_complex,
+    aten._fft_c2r: _complex_to_real,
+    aten._fft_c2c: _complex_to_complex,
+    aten.mv: _matrix_vector,
+    aten.addmv: _added_matrix_vector,
+    aten.dot: _inner,
+    aten.vdot: _inner,
+    aten.addr: _outer,
+    aten._cdist_forward: _distances,
+    aten._cdist_backward: _distances_backward,
+    aten.linalg_solve_triangular: _solve,
+    aten._embedding_bag: _weighted_bags,
+    aten._embedding_bag_forward_only: _weighted_bags,
+}
+
+_SUMS = "sum mean cumsum nansum index_add scatter_add scatter_reduce index_reduce segment_reduce"
+_REDUCTIONS = f"{_SUMS} logsumexp logcumsumexp amax amin aminmax max min argmax argmin all any std var var_mean norm"
+_REDUCTIONS += " std_mean prod cumprod cummax cummin linalg_vector_norm count_nonzero median nanmedian mode"
+_MOVES = "cat stack copy gather scatter index index_put index_copy index_select index_fill masked_select masked_scatter"
+_MOVES += " masked_scatter_backward embedding embedding_dense_backward select_backward slice_backward select_scatter"
+_MOVES += " slice_scatter repeat repeat_interleave roll flip constant_pad_nd tril triu unfold_backward im2col col2im"
+_MOVES += " take put clone contiguous fill zero where diag_embed as_strided resize lift_fresh _unsafe_view"
+_MOVES += " _reshape_copy _to_copy _unsafe_index _unsafe_index_put rot90 diagonal_scatter reflection_pad1d pixel_shuffle"
+_MAKES = "arange empty empty_like empty_strided full full_like zeros zeros_like ones ones_like scalar_tensor eye"
+_MAKES += " floor_divide linspace new_empty new_empty_strided new_full new_ones new_zeros rand rand_like randn randn_like randint"
+_MAKES += " randint_like randperm bernoulli normal uniform exponential multinomial tril_indices triu_indices"
+_MAKES += " _local_scalar_dense set_ equal is_same_size"
+_CHOICES = "sort argsort topk kthvalue searchsorted bucketize bincount histc nonzero unique_dim _unique2"
+_CHOICES += " unique_consecutive isin one_hot"
+_NORMS = "_softmax _softmax_backward_data _log_softmax _log_softmax_backward_data _safe_softmax native_layer_norm"
+_NORMS += " native_layer_norm_backward native_batch_norm native_batch_norm_backward _native_batch_norm_legit"
+_NORMS += " _native_batch_norm_legit_no_training batch_norm_backward native_group_norm native_group_norm_backward"
+_NORMS += " _fused_rms_norm _fused_rms_norm_backward native_dropout nll_loss_forward nll_loss_backward glu glu_backward"
+_NORMS += " nll_loss2d_forward nll_loss2d_backward logit_backward hardtanh_backward elu_backward leaky_relu_backward"
+_NORMS += " softplus_backward hardswish hardswish_backward hardsigmoid_backward mish_backward log_sigmoid_forward"
+_NORMS += " log_sigmoid_backward _prelu_kernel _prelu_kernel_backward rrelu_with_noise polar complex"
+_NORMS += " _weight_norm_interface _weight_norm_interface_backward"
+_POOLS = "avg_pool2d avg_pool2d_backward max_pool2d_with_indices max_pool2d_with_indices_backward"
+_POOLS += " _adaptive_avg_pool2d _adaptive_avg_pool2d_backward"
+SUMS = frozenset(_SUMS.split())
+FREE = frozenset(" ".join((_REDUCTIONS, _MOVES, _MAKES, _CHOICES, _NORMS, _POOLS)).split())
+MULTIPLIES = frozenset(("mul", "div", "addcmul", "addcdiv", "lerp", "multiply", "true_divide", "ldexp"))
+
+
+def _base(packet: Any) -> str:
+    """The operator's name without its namespace and the mark of writing in place."""
+    name = str(packet).rsplit(".", 1)[-1]
+    return name[:-1] if name.endswith("_") and not name.startswith("__") else name
+
+
+def is_free(func: Any) -> bool:
+    """Whether the operator does no matrix arithmetic by convention."""
+    if getattr(func, "namespace", "") != "aten":
+        return getattr(func, "namespace", "") in ("prim", "prims", "profiler")
+    return bool(func.is_view or _base(func._overloadpacket) in FREE or _pointwise(func._overloadpacket))
+
+
+@cache
+def _pointwise(packet: Any) -> bool:
+    """By torch's own tag, which writing in place (`mul_`) does not always carry."""
+    same = getattr(aten, _base(packet), packet)
+    return any(torch.Tag.pointwise in getattr(one, name).tags for one in {packet, same} for name in one.overloads())
+
+
+def _distinct(x: Tensor) -> int:
+    """Elements of a tensor, those repeated by `expand` once."""
+    return math.prod(size for size, stride in zip(x.shape, x.stride(), strict=True) if stride != 0)
+
+
+class Operators(TorchDispatchMode):
+    """Sees every operator: what is refused, what products in disguise cost, how much is multiplied elementwise."""
+
+    supports_higher_order_operators = True
+
+    def __init__(self, counted: set[object]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.counted = counted
+        self.refused: set[str] = set()
+        self.disguised = 0.0
+        self.multiplied = 0.0
+        # Elements of the product that a tensor's values still hold unsummed.
+        self._products: Any = WeakIdKeyDictionary()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        packet = getattr(func, "_overloadpacket", func)
+        inputs = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
+        held = max((self._products.get(x, 0) for x in inputs), default=0)
+        widest = max((_distinct(x) for x in inputs), default=0)
+        out = func(*args, **(kwargs or {}))
+        if packet in self.counted:
+            return out
+        if not hasattr(func, "tags") or not is_free(func):
+            self.refused.add(str(packet))
+            return out
+        for result in tree_leaves(out):
+            if isinstance(result, Tensor):
+                self._charge(_base(packet), result, inputs, held, widest)
+        return out
+
+    def _charge(self, name: str, out: Tensor, inputs: list[Tensor], held: int, widest: int) -> None:
+        if name in MULTIPLIES and out.is_floating_point() | out.is_complex():
+            self.multiplied += out.numel()
+            two = len({id(x) for x in inputs}) > 1  # a square is no product of two
+            if two and out.numel() > widest:
+                self.disguised += 2 * out.numel()
+                held = 0
+            elif two:
+                held = max(held, out.numel())
+        elif name in SUMS and held:
+            self.disguised += 2 * held
+            held = 0
+        if held:
+            self._products[out] = held
+
+
+def counter() -> FlopCounterMode:
+    """Torch's counter with our formulas and rules."""
+    return FlopCounterMode(display=False, custom_mapping={**CHARGED, **FORMULAS})
