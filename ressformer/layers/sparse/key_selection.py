@@ -204,5 +204,5 @@ def scored_pairs(n: int, k: int, *, causal: bool) -> tuple[int, int]:
 
 
 def selection_bytes(n: int, k: int, *, causal: bool) -> float:
-    """Counts the bytes per sequence that finding the best moves: each score twice, each index once."""
+    """Counts the bytes per sequence that finding the best moves: scores written, read twice; indices written."""
     return 12.0 * scored_pairs(n, k, causal=causal)[1] + 8.0 * n * min(k, n)
