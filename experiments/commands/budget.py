@@ -1,47 +1,52 @@
-"""What the solver makes of every preset, model and task.
+"""What the solver makes of every budget, model and task.
 
-python -m experiments budget lock       # write conf/budget/<name>.lock.yaml anew
-python -m experiments budget add        # write what they lack, a new model or task, and leave the rest as it is
-python -m experiments budget check      # name what is stale; 1 if anything is
-python -m experiments budget table      # all models x presets x lengths: target, solved, residual
-python -m experiments budget time       # what a solve takes
+python -m experiments budget lock --to=tests/data/solved_sizes.csv     # write the file anew
+python -m experiments budget add --to=tests/data/solved_sizes.csv      # add what it lacks, keep the rest
+python -m experiments budget check --to=tests/data/solved_sizes.csv    # name what is not so any more; 1 if anything
+python -m experiments budget table [BUDGET ...]     # all models x budgets x lengths: target, solved, residual
+python -m experiments budget time [BUDGET ...]      # what a solve takes
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
+from experiments.commands.words import split_options
 from experiments.errors import UserError, unknown
-from experiments.planning.hydra_config import CONF, composer
-from experiments.studies.budget_locks import completed, lock_of, presets, stale, write
+from experiments.planning.hydra_config import composer
 from experiments.studies.budget_table import show, times
+from experiments.studies.solved_sizes import presets, stale, write
+
+VERBS = ("lock", "add", "check", "table", "time")
 
 
 def run(arguments: Sequence[str]) -> int:
-    """`lock`, `add`, `check`, `table` or `time` for all presets, or for those that are named.
+    """Write, check or print; 1 if a file says what is not so any more.
 
     Raises:
-        UserError: an unknown verb or preset.
+        UserError: an unknown word or budget, or a file that is not there.
     """
-    verbs = ("lock", "add", "check", "table", "time")
-    verb, *names = arguments or [""]
-    if verb not in verbs:
-        raise UserError(unknown("verb", verb, list(verbs)))
-    for name in names:
-        if name not in presets():
-            raise UserError(unknown("budget", name, presets()))
+    words, options = split_options("budget", arguments, ("--to",))
+    verb, *names = words or [""]
+    if verb not in VERBS:
+        raise UserError(unknown("word after budget", verb, list(VERBS)))
     with composer():
+        for name in names:
+            if verb not in ("table", "time") or name not in presets():
+                raise UserError(unknown("budget", name, presets()))
         if verb in ("table", "time"):
             (show if verb == "table" else times)(names or presets())
             return 0
-        if verb in ("lock", "add"):
-            for name in names or presets():
-                content = lock_of(name) if verb == "lock" else completed(name)
-                print(f"written: {write(name, content).relative_to(CONF.parent)}")
+        if not options:
+            raise UserError(f"budget {verb} needs a file, e.g. --to=tests/data/solved_sizes.csv")
+        path = Path(options[-1].partition("=")[2])
+        if verb != "check":
+            print(f"written: {path}, {write(path, keep=verb == 'add')} rows")
             return 0
-        lines = [line for name in names or presets() for line in stale(name)]
-    print("\n".join(lines) if lines else "all lock files are up to date")
+        lines = list(stale(path))
+    print("\n".join(lines) if lines else f"{path} is up to date")
     if lines:
-        print("make budgets writes them anew", file=sys.stderr)
+        print(f"python -m experiments budget lock --to={path} writes it anew", file=sys.stderr)
     return 1 if lines else 0

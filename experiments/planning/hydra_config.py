@@ -47,7 +47,7 @@ def options(group: str) -> list[str]:
     """The names in a config group (inside `composer`)."""
     found = GlobalHydra.instance().hydra
     assert found is not None
-    return [name for name in found.config_loader.get_group_options(group) if not name.endswith(".lock")]
+    return list(found.config_loader.get_group_options(group))
 
 
 def require_option(group: str, name: str) -> None:

@@ -146,7 +146,7 @@ def plan_for(request: Request, store: Store) -> tuple[Plan, Path]:
 
 def request_key(request: Request) -> str:
     """Hash of all that goes into the plan."""
-    files = sorted(path for path in CONF.rglob("*.yaml") if not path.name.endswith(".lock.yaml"))
+    files = sorted(CONF.rglob("*.yaml"))
     conf = {path.relative_to(CONF).as_posix(): path.read_text() for path in files}
     sources = source_fingerprint(("ressformer", "tasks", "experiments"))
     asked = request.model_dump(mode="json", exclude={"launcher", "results_dir"})

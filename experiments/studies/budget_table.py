@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from experiments.planning.budget import Budget
 from experiments.planning.solution import Solution, refusal
 from experiments.planning.solve import solve
-from experiments.studies.budget_locks import budget_of, models, sizes_of
+from experiments.studies.solved_sizes import budget_of, models, sizes_of
 from ressformer.cost import Shape
 
 LENGTHS = (64, 256, 1024)
