@@ -11,7 +11,9 @@ from omegaconf import OmegaConf
 
 from tasks.base import Task
 
-CONF = Path(__file__).resolve().parent.parent / "conf" / "task"
+ROOT = Path(__file__).resolve().parents[1]
+INSIDE = ROOT / "experiments" / "conf"  # of an installed package; a checkout has it at its top
+CONF = (INSIDE if INSIDE.is_dir() else ROOT / "conf") / "task"
 
 
 def names() -> list[str]:

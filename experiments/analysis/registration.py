@@ -29,17 +29,24 @@ class Registration:
     edited: bool
 
 
-def registrations(claims: dict[str, Claim], root: Path = ROOT, file: Path = FILE) -> dict[str, Registration]:
-    """Per claim, where git first saw it as it is; a claim that is not committed is absent."""
+def registrations(claims: dict[str, Claim], root: Path = ROOT, file: Path = FILE) -> dict[str, Registration] | None:
+    """Per claim, where git first saw it as it is; one that is not committed is absent. None: there is no history."""
 
     def git(*words: str) -> str:
-        done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, timeout=60, check=False)
+        try:
+            command = ["git", "-C", str(root), *words]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        except (OSError, subprocess.TimeoutExpired):
+            return ""
         return done.stdout if done.returncode == 0 else ""
 
     name = file.resolve().relative_to(root.resolve()).as_posix()
     found: dict[str, Registration] = {}
     earlier: dict[str, set[str]] = {}
-    for line in git("log", "--reverse", "--format=%H %cI", "--", name).splitlines():
+    history = git("log", "--reverse", "--format=%H %cI", "--", name).splitlines()
+    if not history:
+        return None
+    for line in history:
         commit, date = line.split(" ", 1)
         try:
             old = load_claims(file, git("show", f"{commit}:{name}"))
@@ -53,6 +60,9 @@ def registrations(claims: dict[str, Claim], root: Path = ROOT, file: Path = FILE
     return found
 
 
+UNDATED = "registration cannot be dated: no git history of claims.yaml here"
+
+
 def warning(finding: Finding, registered: Registration | None) -> str:
     """What is wrong with the order of events, or nothing."""
     if finding.started is None:
@@ -64,13 +74,14 @@ def warning(finding: Finding, registered: Registration | None) -> str:
     return ""
 
 
-def claims_frame(findings: Sequence[Finding], registered: dict[str, Registration]) -> pd.DataFrame:
+def claims_frame(findings: Sequence[Finding], registered: dict[str, Registration] | None) -> pd.DataFrame:
     """One row per claim, `COLUMNS`."""
     rows = []
     for finding in findings:
-        where = registered.get(finding.id)
+        where = None if registered is None else registered.get(finding.id)
+        doubt = UNDATED if registered is None else warning(finding, where)
         row = finding.model_dump(exclude={"id", "runs", "started"}) | {"claim": finding.id}
         row |= {"registered": where.commit if where else None, "runs": " ".join(finding.runs)}
-        row |= {"registered_at": where.date.isoformat() if where else None, "warning": warning(finding, where)}
+        row |= {"registered_at": where.date.isoformat() if where else None, "warning": doubt}
         rows.append(row)
     return pd.DataFrame(rows, columns=COLUMNS)

@@ -8,20 +8,40 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra import compose, initialize_config_dir
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.plugins import Plugins
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.errors import FULL, UserError, unknown
 from experiments.store.provenance import ROOT
 
-CONF = ROOT / "conf"
+INSIDE = Path(__file__).resolve().parents[1] / "conf"
+CONF = INSIDE if INSIDE.is_dir() else ROOT / "conf"  # inside an installed package, at the top of a checkout
 
 # Sections whose dataclass knows every key and refuses the others; their YAML holds only what differs from it.
 OPEN = ("model.", "task.", "budget.")
+
+
+def config_folders() -> list[Path]:
+    """Where configs are looked for: ours, and `conf/` in the folder that the user stands in."""
+    own = Path.cwd() / "conf"
+    return [CONF, own] if own.is_dir() and own.resolve() != CONF.resolve() else [CONF]
+
+
+class OwnFolder(SearchPathPlugin):
+    """Has Hydra look into the user's own `conf/`, after ours: it adds names and replaces none."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Append the folders beside ours."""
+        for folder in config_folders()[1:]:
+            search_path.append(provider="own", path=f"file://{folder}")
 
 
 def register_resolvers() -> None:
@@ -33,6 +53,7 @@ def register_resolvers() -> None:
 def composer() -> Iterator[None]:
     """Make compose work inside the block, also within a Hydra app, and leave no global state behind."""
     register_resolvers()
+    Plugins.instance().register(OwnFolder)
     state = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
@@ -131,6 +152,7 @@ def hydra_main(config_name: str, job: Callable[[Any], Any], config_dir: str | No
         Exception: what composition raised, or the first error of a job.
     """
     register_resolvers()
+    Plugins.instance().register(OwnFolder)
     errors: list[Exception] = []
     here = os.getpid()
 

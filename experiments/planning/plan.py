@@ -19,10 +19,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from experiments.errors import NoData, UserError, unknown
 from experiments.planning.hydra_config import (
-    CONF,
     Cells,
     composed,
     composer,
+    config_folders,
     options,
     override_key,
     plain,
@@ -146,8 +146,8 @@ def plan_for(request: Request, store: Store) -> tuple[Plan, Path]:
 
 def request_key(request: Request) -> str:
     """Hash of all that goes into the plan."""
-    files = sorted(CONF.rglob("*.yaml"))
-    conf = {path.relative_to(CONF).as_posix(): path.read_text() for path in files}
+    files = [(folder, path) for folder in config_folders() for path in sorted(folder.rglob("*.yaml"))]
+    conf = [(path.relative_to(folder).as_posix(), path.read_text()) for folder, path in files]
     sources = source_fingerprint(("ressformer", "tasks", "experiments"))
     asked = request.model_dump(mode="json", exclude={"launcher", "results_dir"})
     return atomic.digest({"asked": asked, "conf": conf, "sources": sources, "python": sys.version})

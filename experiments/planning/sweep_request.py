@@ -21,9 +21,9 @@ from pydantic import Field
 
 from experiments.errors import UserError, unknown
 from experiments.planning.hydra_config import (
-    CONF,
     composed,
     composer,
+    config_folders,
     override_key,
     plain,
     require_option,
@@ -189,11 +189,10 @@ def preset_file(name: str) -> dict[str, Any]:
     Raises:
         UserError: there is no such preset.
     """
-    folder = CONF / "sweep"
-    path = folder / f"{name}.yaml"
-    if not path.exists():
-        raise UserError(unknown("sweep", name, sorted(found.stem for found in folder.glob("*.yaml"))))
-    return plain(OmegaConf.load(path))
+    files = {path.stem: path for folder in reversed(config_folders()) for path in (folder / "sweep").glob("*.yaml")}
+    if name not in files:
+        raise UserError(unknown("sweep", name, list(files)))
+    return plain(OmegaConf.load(files[name]))
 
 
 def preset(name: str) -> list[str]:
