@@ -141,7 +141,7 @@ def test_original_files_read_as_the_hub_does(tmp_path: Path) -> None:
     rows = scan(tmp_path / "scan")
     (tmp_path / "raw").mkdir()
     for part in ("train", "test"):
-        lines = [row.values for row in read_file(rows / "length" / f"{part}.parquet", ["commands", "actions"])]
+        lines = [row.values for row in read_file(rows / "length" / f"{part}.parquet", ScanReal.source.schema)]
         text = "".join(f"IN: {v['commands']} OUT: {v['actions']}\n" for v in lines)
         (tmp_path / "raw" / f"tasks_{part}_length.txt").write_text(text)
         (tmp_path / "raw" / f"tasks_{part}_simple.txt").write_text("IN: run OUT: I_RUN\n")
@@ -157,7 +157,8 @@ def test_original_files_read_as_the_hub_does(tmp_path: Path) -> None:
     (tmp_path / "tsv").mkdir()
     columns = ("sentence", "logical_form", "distribution")
     for part, name in (("train", "train"), ("validation", "dev"), ("test", "test"), ("gen", "gen")):
-        lines = ["\t".join(r.values[c] for c in columns) for r in read_file(table / f"{part}.parquet", columns)]
+        found = read_file(table / f"{part}.parquet", CogsReal.source.schema)
+        lines = ["\t".join(row.values[column] for column in columns) for row in found]
         (tmp_path / "tsv" / f"{name}.tsv").write_text("\n".join(lines) + "\n")
     short = {"length": 64, "ood_length": 80}
     assert (
@@ -168,7 +169,7 @@ def test_original_files_read_as_the_hub_does(tmp_path: Path) -> None:
     (tmp_path / "json").mkdir()
     for part, name in (("train", "train_v1.1"), ("validation", "dev_distractor_v1")):
         found = []
-        for row in read_file(folder / f"{part}.parquet", HotpotQA.source.columns):
+        for row in read_file(folder / f"{part}.parquet", HotpotQA.source.schema):
             values = dict(row.values)
             for column, (a, b) in {"supporting_facts": ("title", "sent_id"), "context": ("title", "sentences")}.items():
                 values[column] = list(zip(values[column][a], values[column][b], strict=True))
