@@ -28,14 +28,15 @@ def read_bytes(path: Path) -> bytes:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def read_text(path: Path) -> str:
-    """A text file without its byte order mark, CRLF as LF. Raises DataError when it is not UTF-8."""
+def read_text(path: Path, ends: bool = False) -> str:
+    """A text file without its byte order mark, CRLF as LF unless `ends`. Raises DataError when it is not UTF-8."""
     data = read_bytes(path)
     try:
-        return data.decode("utf-8-sig").replace("\r\n", "\n")
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise DataError(f"{path}, line {line}: not UTF-8 (byte {error.start}); convert the file first") from None
+    return text if ends else text.replace("\r\n", "\n")
 
 
 def _parquet(path: Path, schema: Schema) -> Iterator[Row]:
@@ -109,13 +110,19 @@ def _json(path: Path, schema: Schema) -> Iterator[Row]:
     if isinstance(found, dict):
         inner = found.get("data") if "data" not in schema.known else None
         if not isinstance(inner, list):
-            yield Row(str(path), 1, found)
+            yield Row(str(path), 1, _object(path, 1, found, _halves(text)))
             return
         found = inner
     if not isinstance(found, list):
         raise DataError(f"{path}: must be a list of objects, found {found!r:.60}")
+    halves = _halves(text)
     for number, values in enumerate(found):
-        yield Row(str(path), number, _object(path, number, values))
+        yield Row(str(path), number, _object(path, number, values, halves))
+
+
+def _halves(text: str) -> bool:
+    """Whether there are escapes of half characters, which come in pairs."""
+    return "\\ud" in text or "\\uD" in text
 
 
 def _value(text: str) -> Any:
@@ -131,18 +138,25 @@ def _why(error: Exception) -> str:
 
 
 def _json_lines(path: Path, text: str) -> Iterator[Row]:
+    halves = _halves(text)
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
                 values = json.loads(line)
             except (json.JSONDecodeError, RecursionError) as error:
                 raise DataError(f"{path}, row {number}: no JSON: {_why(error)}") from None
-            yield Row(str(path), number, _object(path, number, values))
+            yield Row(str(path), number, _object(path, number, values, halves))
 
 
-def _object(path: Path, number: int, values: Any) -> dict[str, Any]:
+def _object(path: Path, number: int, values: Any, halves: bool) -> dict[str, Any]:
+    """The object. Raises DataError when it is none, or, where `halves` may be, has half a character."""
     if not isinstance(values, dict):
         raise DataError(f"{path}, row {number}: must be an object, found {values!r:.60}")
+    try:
+        if halves:
+            json.dumps(values, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise DataError(f"{path}, row {number}: half a character: an escape of \\ud800 to \\udfff by itself") from None
     return values
 
 
@@ -150,7 +164,7 @@ def _table(path: Path, schema: Schema, delimiter: str) -> Iterator[Row]:
     """Delimited text; `header` names the columns where the file's first line does not. Blank lines are no rows."""
     csv.field_size_limit(sys.maxsize)
     plain = delimiter == "\t"  # tab-separated files do not quote
-    lines = io.StringIO(read_text(path), newline="")
+    lines = io.StringIO(read_text(path, ends=True), newline="")  # a quoted cell may have line ends of its own
     if plain:
         table = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE)
     else:

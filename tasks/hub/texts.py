@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tasks.base import Ints, Task, TaskConfig, require
 from tasks.hub.cache import cached
 from tasks.hub.files import DataError
+from tasks.hub.report import files_read
 from tasks.hub.source import Place, place_of
 from tasks.hub.vocabulary import BPE, Bytes, learned_bpe
 
@@ -113,7 +114,9 @@ class CorpusData(Task):
             if cut:
                 break
         if not pieces:
-            raise DataError(f"task {self.name}: split '{part}' is empty: {empty} documents, no text")
+            raise DataError(
+                f"task {self.name}: split '{part}' is empty: {empty} documents, no text; {files_read(self.files)}"
+            )
         raw = b"".join(pieces)
         twice = _lines_twice(raw) if len(pieces) == 1 else 0
         told = {

@@ -145,7 +145,7 @@ def test_bad_files_are_named_with_the_row(tmp_path: Path) -> None:
     (folder / "test.jsonl").write_text('{"commands": "walk", "actions": "I_WALK"}\n[1]\n')
     refuses(task, "test.jsonl, row 2", "must be an object")
     (folder / "test.json").write_text("[]")
-    refuses(task, "several kinds (test.json, test.jsonl)")
+    refuses(task, "has 2 files of the split 'test' (length/test.json, length/test.jsonl)", "keep one")
     (folder / "test.jsonl").unlink()
     (folder / "test.json").write_text('[{"commands": "walk", "actions": "I_WALK"}, 3]')
     refuses(task, "test.json, row 1", "must be an object")
