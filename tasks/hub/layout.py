@@ -170,8 +170,9 @@ def _whole(members: Sequence[Found], key: tuple[str, ...]) -> None:
 
 
 def choice(one: Candidate) -> str:
-    """What to set `subset` to for a file among others."""
-    return "_".join(one.label) or one.paths[0].name.lower().split(".")[0]
+    """What to set `subset` to for a file among others; it has letters, since `subset=100` would be read as a number."""
+    label = "_".join(one.label)
+    return label if label.strip("_0123456789") else one.paths[0].name.lower().split(".")[0]
 
 
 def fitting(options: Sequence[Candidate], key: str, others: Sequence[str], noise: Sequence[str]) -> list[Candidate]:

@@ -114,9 +114,8 @@ class CorpusData(Task):
             if cut:
                 break
         if not pieces:
-            raise DataError(
-                f"task {self.name}: split '{part}' is empty: {empty} documents, no text; {files_read(self.files)}"
-            )
+            read = files_read(self.files)
+            raise DataError(f"task {self.name}: split '{part}' is empty: {empty} documents, no text; {read}")
         raw = b"".join(pieces)
         twice = _lines_twice(raw) if len(pieces) == 1 else 0
         told = {

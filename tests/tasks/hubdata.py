@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tasks.hub.corpus import Corpus
+from tasks.registry import load
 from tasks.stream import Stream
 
 Rows = list[dict[str, Any]]
@@ -252,3 +254,30 @@ HUB: dict[str, tuple[Callable[[Path], Path], Sequence[str]]] = {
     "wikitext103": (lambda folder: wikitext(folder, rare="rare "), ["length=64"]),
     "wikitext2": (wikitext, ["length=32", "long_context=true"]),
 }
+
+
+SMALL = {
+    "cogs_real": ["length=64", "ood_length=80"],
+    "hotpotqa": ["tokenizer=bytes", "length=4000", "answer_tokens=80"],
+    "musique": ["tokenizer=bytes", "length=4000", "answer_tokens=80"],
+    "twowiki": ["tokenizer=bytes", "length=4000", "answer_tokens=80"],
+    "wikitablequestions": ["tokenizer=bytes", "length=4000", "answer_tokens=80"],
+}
+CORPORA = ("text", "pg19", "enwik8", "tinystories", "wikitext2", "wikitext103")
+
+
+def task(name: str, folder: Path, *settings: str) -> Any:
+    return load(name, [f"path={folder}", *SMALL.get(name, ["length=32"] if name in CORPORA else []), *settings])
+
+
+def texts(made: Corpus) -> dict[str, int]:
+    return {part: text.documents for part, text in made.texts.items()}
+
+
+def fill(folder: Path, **files: bytes | str) -> Path:
+    """Files by their path; __ stands for a dot, and ___ for a slash."""
+    for name, data in files.items():
+        path = folder / name.replace("___", "/").replace("__", ".")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data.encode() if isinstance(data, str) else data)
+    return folder

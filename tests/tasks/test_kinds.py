@@ -33,6 +33,8 @@ from hubdata import (
 from tasks.base import Task
 from tasks.hub.corpus import Corpus
 from tasks.hub.examples import ExampleTask
+from tasks.hub.files import kind_of, read_file
+from tasks.hub.layout import candidates, files_in, is_data
 from tasks.qa.musique import MuSiQue
 from tasks.registry import load
 
@@ -280,9 +282,6 @@ def test_released_rows_give_the_items_written_by_hand(case: tuple[Any, ...], kin
     below = task.config.subset if (DATA / folder / task.config.subset).is_dir() else ""  # type: ignore[attr-defined]
     (row,) = pq.read_table(DATA / folder / below / f"{split}.parquet").slice(number, 1).to_pylist()
     KINDS[kind](tmp_path, split, [row, row])
-    from tasks.hub.files import kind_of, read_file
-    from tasks.hub.layout import candidates, files_in, is_data
-
     found = candidates(tmp_path, files_in(tmp_path, lambda path: is_data(path, (kind_of(path),)), deep=False))
     rows = [row for path in found[0].paths for row in read_file(path, task.source.schema)]  # type: ignore[attr-defined]
     assert len(found) == 1 and len(rows) == 2 and rows[0].values == rows[1].values
@@ -294,8 +293,6 @@ def test_musique_reads_a_row_written_by_hand(tmp_path: Path) -> None:
     text = {"idx": 4, "title": " T ", "paragraph_text": "In T. ", "is_supporting": True}
     row = {"id": "2hop__1_2", "paragraphs": [text], "question": "Where?", "answer": "T", "answer_aliases": ["T City"]}
     (tmp_path / "x.jsonl").write_text(json.dumps(row))
-    from tasks.hub.files import read_file
-
     (found,) = read_file(tmp_path / "x.jsonl", MuSiQue.source.schema)
     (example,) = MuSiQue().examples(found)
     assert (example.prompt, example.answer) == ("T\nIn T.\n\nWhere?", "T")
