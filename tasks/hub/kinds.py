@@ -178,6 +178,8 @@ def _table(path: Path, schema: Schema, delimiter: str) -> Iterator[Row]:
             if not names:
                 named = not schema.header or set(cells) == set(schema.header)
                 names = cells if named else list(schema.header)
+                if len(set(names)) != len(names):
+                    raise DataError(f"{path}, row {number}: two columns of one name ({', '.join(names)})")
                 if named:
                     continue
             if len(cells) != len(names):

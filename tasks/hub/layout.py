@@ -92,6 +92,10 @@ def saved_files(folder: Path) -> tuple[list[Path], str]:
     try:
         state = json.loads((folder / STATE).read_text(encoding="utf-8-sig"))
         paths = [folder / entry["filename"] for entry in state["_data_files"]]
+        if state.get("_indices_data_files"):
+            raise DataError(f"{folder}: saved with an index by an old release of datasets: load and save it again")
+    except DataError:
+        raise
     except (OSError, ValueError, KeyError, TypeError):
         raise DataError(f"{folder / STATE}: broken: it must name the files that were saved") from None
     gone = [path.name for path in paths if not path.is_file()]
@@ -103,8 +107,12 @@ def saved_files(folder: Path) -> tuple[list[Path], str]:
 def files_in(folder: Path, is_file: Callable[[Path], bool], deep: bool) -> list[Found]:
     """The data files of a folder and of the folders below that are named for a split (`deep`: of all below)."""
     found: list[Found] = []
+    seen: set[Path] = set()  # a link may lead back
 
     def visit(where: Path, split: str, within: Path | None) -> None:
+        if where.resolve() in seen:
+            return
+        seen.add(where.resolve())
         if (where / STATE).is_file():
             paths, own = saved_files(where)
             found.extend(Found(path, split or own, within or where) for path in paths)

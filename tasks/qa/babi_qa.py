@@ -31,7 +31,10 @@ class BabiQaConfig(ExamplesConfig):
 
 
 def parse(text: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Stories of the original files, in the hub's schema: numbered lines, a question has its answer behind a tab."""
+    """Stories of the original files, in the hub's schema: numbered lines, a question has its answer behind a tab.
+
+    A line whose number does not follow gives a row without a story.
+    """
     keys = ("id", "type", "text", "supporting_ids", "answer")
     story: dict[str, list[Any]] = {key: [] for key in keys}
     start = 1
@@ -42,6 +45,9 @@ def parse(text: str) -> Iterator[tuple[int, dict[str, Any]]]:
         if count == "1" and story["id"]:
             yield start, {"story": story}
             story, start = {key: [] for key in keys}, number
+        if count != str(len(story["id"]) + 1) or not rest.strip():
+            yield number, {"story": None}
+            continue
         said, *more = rest.split("\t")
         values = (
             count,

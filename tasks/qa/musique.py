@@ -59,7 +59,7 @@ class MuSiQue(PassageTask):
 
     def question(self, values: dict[str, Any], place: str) -> tuple[Question, str, dict[str, int | float]]:
         """See `PassageTask.question`. A supporting fact is a whole passage: (title, number of the passage)."""
-        if values["answerable"] not in (True, False, None):
+        if not isinstance(values["answerable"], bool | None):
             raise DataError(f"{place}: column 'answerable' must be true or false, found {values['answerable']!r:.40}")
         if values["answerable"] is False:
             raise Skip("not answerable")

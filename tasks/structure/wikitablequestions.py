@@ -74,7 +74,7 @@ class WikiTableQuestions(PassageTask):
             raise DataError(f"{place}: table must have a header and rows, found {table!r:.60}")
         if not isinstance(values["question"], str) or not values["question"].strip():
             raise DataError(f"{place}: column 'question' must be a text, found {values['question']!r:.60}")
-        if not isinstance(answers, list) or not answers or not all(str(answer).strip() for answer in answers):
+        if not isinstance(answers, list) or not answers or not all(map(is_answer, answers)):
             raise DataError(f"{place}: answers must be a list of texts, found {answers!r:.60}")
         header, rows = table["header"], table["rows"]
         for row in [header, *rows]:
@@ -101,3 +101,8 @@ class WikiTableQuestions(PassageTask):
             "answer_em": max(denotation(said, asked.golds), float(answer == BETWEEN.join(asked.golds))),
             "answer_f1": f1(" ".join(said), [" ".join(asked.golds)], closed=False),
         }
+
+
+def is_answer(value: Any) -> bool:
+    """A text with something in it, or a number."""
+    return bool(value.strip()) if isinstance(value, str) else isinstance(value, int | float)

@@ -106,6 +106,8 @@ def test_tables_with_bad_rows(tmp_path: Path) -> None:
         "row 0 of the table has 1 cells, not 2": {"table": table | {"rows": [["a"]]}},
         "table must have a header and rows": {"table": table | {"header": []}},
         "answers must be a list": {"answers": []},
+        "answers must be a list of texts": {"answers": [None]},
+        "must be lists of texts": {"table": table | {"rows": [["a", None]]}},
     }.items():
         folder = write(tmp_path / words.replace(" ", ""), train=good, validation=good, test=change(good, 5, **values))
         refuses(WikiTableQuestions(path=str(folder)).fingerprint, "test.parquet, row 5", words)
@@ -152,6 +154,9 @@ def test_original_files_read_as_the_hub_does(tmp_path: Path) -> None:
     assert [story["answer"] for story in stories] == [["", "hall"], ["", "out"]]
     assert stories[0]["text"] == ["Mary moved to the hall.", "Where is Mary?"] and stories[0]["type"] == [0, 1]
     assert stories[0]["supporting_ids"] == [[], ["1"]]
+
+    wrong = ["x\n", "1 A.\n3 B.\n", "2 A.\n", "1\n", "1 A.\n1 B.\n3 C.\n"]
+    assert all(any(row["story"] is None for _, row in parse(text)) for text in wrong)
 
     table = cogs(tmp_path / "cogs")
     (tmp_path / "tsv").mkdir()

@@ -241,6 +241,13 @@ def test_relative_folders_count_from_where_the_task_was_made(tmp_path: Path, mon
     assert [one.splits["test/ood_official"] for one in made[1:]] == [9, 9, 9]  # type: ignore[union-attr]
 
 
+def test_a_link_that_leads_back_is_not_followed(tmp_path: Path) -> None:
+    fill(tmp_path, real___a__txt=prose("a", 900))
+    (tmp_path / "loop").symlink_to(tmp_path)
+    (tmp_path / "real" / "again").symlink_to(tmp_path / "real")
+    assert texts(task("text", tmp_path)) == {"train": 1, "validation": 1, "test": 1}
+
+
 def test_labels_are_the_other_words_of_a_name() -> None:
     names = {
         "train_100.tsv": ("100",),
