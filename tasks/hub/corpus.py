@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from tasks.base import IGNORE, Ints, Item, TaskCard
+from tasks.hub.report import files_read
 from tasks.hub.texts import CLOSED, LINE_SHOWN, CorpusData
 from tasks.shortcuts import Rule
 from tasks.stream import Stream
@@ -221,7 +222,7 @@ class Corpus(CorpusData):
         found = f"{shared} of {lines} different test lines of {LINE_SHOWN} bytes or more stand in train, too"
         return replace(
             card,
-            train=f"{card.train}; {sizes['train']}",
+            train=f"{card.train}; {sizes['train']}; {files_read(self.files)}",
             in_distribution=f"{card.in_distribution}; {sizes['test']} (validation: {sizes['validation']}); {found}",
         )
 

@@ -37,7 +37,6 @@ class ExampleTask(ExampleData):
     ordered = True
     trivial = ("majority",)
     about: ClassVar[dict[str, str]]  # summary, family, looping, licence, citation
-    subsets: ClassVar[tuple[str, ...]] = ()  # empty: any
     tokenizers: ClassVar[tuple[str, ...]] = ("words", "bytes", "bpe")
     unit: ClassVar[str] = "share of the items"
 
@@ -198,7 +197,10 @@ class ExampleTask(ExampleData):
         outside = {part: f"{text}; {line(part)}" for part, text in card.out_of_distribution.items()}
         tested = f"{card.in_distribution}; {line('test/id')}; validation: {line('validation')}"
         return replace(
-            card, train=f"{card.train}; {line('train')}", in_distribution=tested, out_of_distribution=outside
+            card,
+            train=f"{card.train}; {line('train')}; {self.report.read()}",
+            in_distribution=tested,
+            out_of_distribution=outside,
         )
 
     def text(self, item: Item) -> str:

@@ -1,19 +1,24 @@
-"""Rows of local files, each with the file and the number that an error can name."""
+"""Rows of local files, of whatever kind: a row has the columns that its task declares, all of them and no other.
+
+So no kind of file can bring a column that another kind lacks: what a task does not declare it never sees, and what may
+be absent is None in every kind. Texts are UTF-8, with or without a byte order mark; CRLF is read as LF.
+"""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-READABLE = (".parquet", ".jsonl", ".json", ".tsv", ".csv", ".txt", ".tokens")
-
 T = TypeVar("T")
 Parser = Callable[[str], Iterable[tuple[int, dict[str, Any]]]]  # text -> (line number, row)
+
+ROW_KINDS = (".parquet", ".arrow", ".jsonl", ".json", ".tsv", ".csv")
+TEXT_KINDS = (".txt", ".tokens", ".raw")
+READABLE = (*ROW_KINDS, *TEXT_KINDS)  # each of them may be compressed: .gz behind it
+SAME_KIND = {".ndjson": ".jsonl", ".jsonlines": ".jsonl"}
 
 
 class DataError(ValueError):
@@ -50,116 +55,88 @@ class Row(NamedTuple):
         return value
 
 
-def checked(row: Row, columns: Sequence[str]) -> Row:
-    """The row. Raises DataError when a needed column is missing or null."""
-    for column in columns:
+@dataclass(frozen=True, kw_only=True)
+class Schema:
+    """The columns that a task reads.
+
+    Attributes:
+        columns: every row must have them.
+        optional: rows may have them; None where not.
+        nested: those of both whose values are lists, objects or truth values: JSON in a cell of a .tsv or .csv.
+        header: names of the cells of a .tsv or .csv without a header line.
+        parse: reads plain text files; None: there are none.
+    """
+
+    columns: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    nested: tuple[str, ...] = ()
+    header: tuple[str, ...] = ()
+    parse: Parser | None = None
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """All columns that are read."""
+        return (*self.columns, *self.optional)
+
+
+def declared(row: Row, schema: Schema) -> Row:
+    """The row with the declared columns. Raises DataError when a needed one is missing or null."""
+    for column in schema.columns:
         if column not in row.values:
             raise DataError(f"{row.place}: column '{column}' is missing; columns: {', '.join(row.values) or 'none'}")
         if row.values[column] is None:
             raise DataError(f"{row.place}: column '{column}' is null")
-    return row
+    return row._replace(values={column: row.values.get(column) for column in schema.known})
 
 
-def read_file(
-    path: Path, columns: Sequence[str], header: Sequence[str] = (), parse: Parser | None = None
-) -> Iterator[Row]:
-    """Rows of one file; only parquet reads no other columns than those needed.
+def kind_of(path: Path) -> str:
+    """The kind of a file by its ending, in lower case, without .gz; empty if it has none."""
+    name = path.name.lower().removesuffix(".gz")
+    suffix = Path(name).suffix
+    return SAME_KIND.get(suffix, suffix)
+
+
+def read_file(path: Path, schema: Schema) -> Iterator[Row]:
+    """Rows of one file, each with the declared columns.
 
     Raises DataError on a file that is broken, of an unknown kind, or lacks a column.
     """
-    readers: dict[str, Callable[[], Iterator[Row]]] = {
-        ".parquet": lambda: _parquet(path, columns),
-        ".jsonl": lambda: _json_lines(path),
-        ".json": lambda: _json(path),
-        ".tsv": lambda: _table(path, "\t", header),
-        ".csv": lambda: _table(path, ",", header),
-    }
-    if path.suffix in readers:
-        rows = readers[path.suffix]()
-    elif parse is not None and path.suffix in READABLE:
-        rows = (Row(str(path), number, values) for number, values in parse(read_text(path)))
+    # Each kind's library is loaded where it is needed only: pyarrow takes a while.
+    from tasks.hub import kinds
+
+    kind = kind_of(path)
+    if kind in kinds.READERS:
+        rows = kinds.READERS[kind](path, schema)
+    elif schema.parse is not None and kind in (*READABLE, ""):
+        rows = (Row(str(path), number, values) for number, values in schema.parse(kinds.read_text(path)))
     else:
-        raise DataError(f"{path}: cannot be read here; kinds: {', '.join(READABLE[: -1 if parse else -2])}")
+        raise DataError(f"{path}: cannot be read here; kinds: {', '.join(READABLE if schema.parse else ROW_KINDS)}")
     for row in rows:
-        yield checked(row, columns)
+        yield declared(_with_json(row, schema) if kind in (".tsv", ".csv") else row, schema)
 
 
-def read_text(path: Path) -> str:
-    """A text file, line ends as they are. Raises DataError when it is not UTF-8, or cannot be read."""
+def _with_json(row: Row, schema: Schema) -> Row:
+    """A row of cells with the nested columns read as JSON; an empty cell of a column that may be absent is None."""
+    values: dict[str, Any] = dict(row.values)
+    for column in schema.known:
+        cell = values.get(column)
+        if column in schema.optional and cell == "":
+            values[column] = None
+        elif column in schema.nested and cell is not None:
+            values[column] = _json_cell(row, column, cell)
+    return row._replace(values=values)
+
+
+def _json_cell(row: Row, column: str, cell: str) -> Any:
+    words: Mapping[str, bool] = {"true": True, "false": False}
+    if cell.strip().lower() in words:
+        return words[cell.strip().lower()]
     try:
-        data = path.read_bytes()
-        return data.decode()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{path}, line {line}: not UTF-8 (byte {error.start}); convert the file first") from None
+        return json.loads(cell)
+    except (json.JSONDecodeError, RecursionError):
+        raise DataError(f"{row.place}: column '{column}' must be JSON in a cell, found {cell!r:.60}") from None
 
 
-def _parquet(path: Path, columns: Sequence[str]) -> Iterator[Row]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    number = 0
-    try:
-        with pq.ParquetFile(path) as file:
-            have = file.schema_arrow.names
-            for column in columns:
-                if column not in have:
-                    raise DataError(f"{path}: column '{column}' is missing; columns: {', '.join(have) or 'none'}")
-            for batch in file.iter_batches(batch_size=4096, columns=list(columns)):
-                for values in batch.to_pylist():
-                    yield Row(str(path), number, values)
-                    number += 1
-    except (pa.ArrowException, OSError) as error:
-        first = (str(error).splitlines() or [""])[0]
-        raise DataError(f"{path}: broken parquet at row {number} or in its footer: {first:.120}") from None
-
-
-def _json_lines(path: Path) -> Iterator[Row]:
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
-        if line.strip():
-            yield Row(str(path), number, _object(path, number, line))
-
-
-def _json(path: Path) -> Iterator[Row]:
-    """A list of objects, or objects in lines."""
-    text = read_text(path)
-    if not text.lstrip().startswith("["):
-        yield from _json_lines(path)
-        return
-    try:
-        rows = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}, line {error.lineno}: no JSON: {error.msg}") from None
-    for number, values in enumerate(rows):
-        if not isinstance(values, dict):
-            raise DataError(f"{path}, row {number}: must be an object, found {values!r:.60}")
-        yield Row(str(path), number, values)
-
-
-def _object(path: Path, number: int, line: str) -> dict[str, Any]:
-    try:
-        values = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}, row {number}: no JSON: {error.msg}") from None
-    if not isinstance(values, dict):
-        raise DataError(f"{path}, row {number}: must be an object, found {values!r:.60}")
-    return values
-
-
-def _table(path: Path, delimiter: str, header: Sequence[str]) -> Iterator[Row]:
-    """Delimited text; `header` names the columns where the file's first line does not."""
-    csv.field_size_limit(sys.maxsize)
-    names: list[str] = []
-    lines = io.StringIO(read_text(path), newline="")
-    plain = delimiter == "\t"  # tab-separated files do not quote
-    table = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL)
-    for number, cells in enumerate(table, start=1):
-        if not names:
-            names = list(header) if header and cells != list(header) else cells
-            if names is cells:
-                continue
-        if len(cells) != len(names):
-            raise DataError(f"{path}, row {number}: {len(cells)} columns, not {len(names)} ({', '.join(names)})")
-        yield Row(str(path), number, dict(zip(names, cells, strict=True)))
+def whole(text: str) -> Iterator[tuple[int, dict[str, str]]]:
+    """A parser: plain text as one row."""
+    yield 1, {"text": text}

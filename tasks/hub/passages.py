@@ -53,7 +53,7 @@ class PassagesConfig(ExamplesConfig):
 
 
 class Passage(NamedTuple):
-    """Title, text, and whether the answer needs it."""
+    """Title and text, as they stand in the prompt, and whether the answer needs it."""
 
     title: str
     text: str
@@ -62,7 +62,7 @@ class Passage(NamedTuple):
     @property
     def prompt(self) -> str:
         """The passage in the prompt."""
-        return f"{self.title.strip()}\n{self.text.strip()}\n\n"
+        return f"{self.title}\n{self.text}\n\n"
 
 
 class Question(NamedTuple):
@@ -182,7 +182,7 @@ class PassageTask(ExampleTask):
     @cached_property
     def _titles(self) -> dict[str, list[str]]:
         return {
-            done.example.info.question.strip(): [passage.title.strip() for passage in done.example.info.passages]
+            done.example.info.question.strip(): [passage.title for passage in done.example.info.passages]
             for rows in self.parts.values()
             for done in rows
         }

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 from tasks.base import require
 from tasks.hub.corpus import Corpus
 from tasks.hub.files import Row
-from tasks.hub.source import Place, Source, open_splits
+from tasks.hub.source import Opened, Source, open_splits
 from tasks.hub.texts import CorpusConfig
 
 
@@ -40,14 +41,19 @@ class HubCorpus(Corpus):
         """The hub's configuration name; empty where it has none."""
         return str(getattr(self.config, "subset", ""))
 
+    @cached_property
+    def opened(self) -> Opened:
+        """The splits of the data set, their files and the folder they lie in. Raises DataError."""
+        return open_splits(self.source, self.place)
+
     def piece(self, row: Row) -> str:
         """The text of a row."""
         return row.need(self.source.columns[0], str)
 
     def documents(self) -> Mapping[str, Iterable[str]]:
         """See `Corpus.documents`."""
-        place = Place(task=self.name, subset=self.subset, path=self.config.path, download=self.config.download)
-        rows = open_splits(self.source, place)
+        rows = self.opened.rows
+        self.files = self.opened.files
 
         def texts(split: str) -> Iterator[str]:
             pieces = (self.piece(row) for row in rows[split]())
@@ -57,8 +63,3 @@ class HubCorpus(Corpus):
                 yield from pieces
 
         return {split: texts(split) for split in self.source.splits}
-
-
-def whole(text: str) -> Iterator[tuple[int, dict[str, str]]]:
-    """Plain text as one row."""
-    yield 1, {"text": text}

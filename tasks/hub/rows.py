@@ -13,7 +13,7 @@ from tasks.base import Ints, Task, TaskConfig, require
 from tasks.hub.carve import owner_of
 from tasks.hub.files import DataError, Row, Skip
 from tasks.hub.report import Report
-from tasks.hub.source import Place, Source, open_splits
+from tasks.hub.source import Opened, Place, Source, open_splits, place_of
 from tasks.hub.vocabulary import Bytes, Vocabulary, Words, learned_bpe
 
 
@@ -72,7 +72,12 @@ class ExampleData(Task):
     config: ExamplesConfig
     source: ClassVar[Source]
     one_word: ClassVar[bool] = False
+    subsets: ClassVar[tuple[str, ...]] = ()  # empty: any
     outside: ClassVar[dict[str, str]] = {}  # what the splits test/ood... are
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__(**values)
+        self.place: Place = place_of(self.name, self.config, free=not self.subsets)
 
     @abstractmethod
     def examples(self, row: Row) -> Iterator[Example]:
@@ -94,11 +99,15 @@ class ExampleData(Task):
         return Report(self.name)
 
     @cached_property
+    def opened(self) -> Opened:
+        """The splits of the data set, their files and the folder they lie in. Raises DataError."""
+        return open_splits(self.source, self.place)
+
+    @cached_property
     def _read(self) -> dict[str, list[Example]]:
         """The examples of each of our splits, in the order of the hash of their keys where they are cut."""
-        c = self.config
-        place = Place(task=self.name, subset=c.subset, path=c.path, download=c.download)
-        rows = open_splits(self.source, place)
+        rows = self.opened.rows
+        self.report.files = self.opened.files
         carved = [part for part in ("validation", "test/id") if part not in self.roles]
         found: dict[str, list[Example]] = {part: [] for part in self._names}
         for part, split in self.roles.items():
@@ -150,6 +159,9 @@ class ExampleData(Task):
         for part in self._names[2:]:
             shared = sum(done.example.key in train for done in found[part])
             self.report.overlap[part] = (shared, len(found[part]))
+        for part, kept in found.items():
+            once = {(done.prompt.tobytes(), done.answer.tobytes()) for done in kept}
+            self.report.doubles[part] = len(kept) - len(once)
         self.report.print()
         return found
 

@@ -2,28 +2,32 @@
 
 Searched in this order: `task.path`; $RESSFORMER_DATA/FOLDER (without that variable: data/FOLDER); the cache of
 `datasets`, or, with `task.download=true`, the network. Without the last the hub is never asked: a missing data
-set is one line at once and no wait for a network that may not be there.
+set is one line at once and no wait for a network that may not be there. Relative folders count from where the task
+was made, wherever the process goes later.
 """
 
 from __future__ import annotations
 
 import os
-import re
-import socket
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, NamedTuple
 
-from tasks.hub.files import READABLE, DataError, MissingData, Parser, Row, checked, read_file
+from tasks.hub import client
+from tasks.hub.files import READABLE, TEXT_KINDS, DataError, MissingData, Parser, Row, Schema, declared, read_file
+from tasks.hub.layout import Candidate, candidates, choice, files_in, fitting, is_data, refusal
 
-ALIASES = {"valid": "validation", "val": "validation", "dev": "validation", "tst": "test"}
-REACH_SECONDS = 8.0  # until a network that the user asked for counts as absent
-CONVERTED = "refs/convert/parquet"  # the hub's own parquet copy of a set that was published as a script
 ENTRIES_SHOWN = 12
+LOOKED = 200  # first rows of a split that are looked at
+
+Looks = Callable[[str, str, Sequence[Mapping[str, Any]]], str]  # subset, split, first rows -> what is wrong, or ""
+
+
+def anything(subset: str, split: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """No rows look wrong."""
+    return ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,14 +37,18 @@ class Source:
     Attributes:
         hub: name on the hub; empty where no official copy is there.
         folder: its folder below the data root.
-        columns: what its rows must have.
+        columns, optional, nested, header, parse: see `tasks.hub.files.Schema`.
         splits: the splits that are read, by the hub's names.
         home: the page to download from.
         stand_in: the task that needs no data and comes nearest.
-        header: columns of its .tsv files, where those have no header line.
-        parse: reads its plain text files.
-        file_key: from the subset's name to what the names of its plain files have in them.
-        siblings: from (subset, split) to the subset that carries the split where the subset's own folder lacks it.
+        looks: says of the first rows of a split why they cannot be of this data set; empty if they may.
+        documents: a plain text file is a whole document, and a split's folder may have many.
+        named: from the name of a file without an ending to its split.
+        file_key: from the subset's name to what the names of its files have in them.
+        others: all such keys, this subset's or not.
+        noise: words of file names that say nothing.
+        folders: from the subset's name to the folders of the original release that hold it.
+        siblings: from the subset's name to the subset that carries a split which its own folder lacks.
     """
 
     hub: str
@@ -49,38 +57,82 @@ class Source:
     splits: tuple[str, ...]
     home: str
     stand_in: str
+    optional: tuple[str, ...] = ()
+    nested: tuple[str, ...] = ()
     header: tuple[str, ...] = ()
     parse: Parser | None = None
+    looks: Looks = anything
+    documents: bool = False
+    named: Mapping[str, str] = field(default_factory=dict)
     file_key: Callable[[str], str] = str
+    others: tuple[str, ...] = ()
+    noise: tuple[str, ...] = ()
+    folders: Callable[[str], tuple[str, ...]] = lambda subset: ()
     siblings: Callable[[str], str] = str
+
+    @property
+    def schema(self) -> Schema:
+        """How its files are read."""
+        return Schema(
+            columns=self.columns, optional=self.optional, nested=self.nested, header=self.header, parse=self.parse
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """What the user says about where the data are: the task's name, its subset, a folder, leave to download."""
+    """What the user says about where the data are: the task's name, its subset, a folder, leave to download.
+
+    path: absolute, or empty. root: the folder whose subfolders hold the data sets. free: any subset may be named.
+    """
 
     task: str
     subset: str = ""
     path: str = ""
     download: bool = False
+    root: Path = Path("data")
+    free: bool = False
+
+
+class Opened(NamedTuple):
+    """The splits of a source: functions that iterate their rows, the files they come from, the folder of these."""
+
+    rows: dict[str, Callable[[], Iterator[Row]]]
+    files: dict[str, list[str]]
+    folder: Path | None
 
 
 def data_root() -> Path:
-    """The folder whose subfolders hold the data sets."""
-    return Path(os.environ.get("RESSFORMER_DATA") or "data")
+    """The folder whose subfolders hold the data sets; absolute."""
+    return Path(os.environ.get("RESSFORMER_DATA") or "data").expanduser().absolute()
 
 
-def open_splits(source: Source, place: Place) -> dict[str, Callable[[], Iterator[Row]]]:
-    """For every split of the source, a function that iterates its rows with the needed columns checked.
+def place_of(task: str, config: Any, free: bool = False) -> Place:
+    """The place that a task's settings name, made absolute now."""
+    path = str(Path(config.path).expanduser().absolute()) if config.path else ""
+    subset = str(getattr(config, "subset", ""))
+    return Place(task=task, subset=subset, path=path, download=config.download, root=data_root(), free=free)
+
+
+def open_splits(source: Source, place: Place) -> Opened:
+    """For every split of the source, a function that iterates its rows with the declared columns.
 
     Raises:
-        DataError: there are no data, or a split has no file; when iterated: a bad file or row, an empty split.
+        DataError: there are no data, a split has no file or several; when iterated: a bad file or row, an empty
+            split, rows that are not of this data set.
     """
     folder = find_folder(source, place)
-    if folder is None:
-        return {split: _hub_rows(source, place, split) for split in source.splits}
-    files = {split: files_of(source, place, folder, split) for split in source.splits}
-    return {split: _local_rows(source, paths, place.task, split) for split, paths in files.items()}
+    rows: dict[str, Callable[[], Iterator[Row]]] = {}
+    names: dict[str, list[str]] = {}
+    for split in source.splits:
+        if folder is None:
+            names[split] = [f"{source.hub} {place.subset} {split}".replace("  ", " ")]
+            made = _hub_rows(source, place, split, names[split][0])
+        else:
+            paths = files_of(source, place, folder, split)
+            names[split] = [path.relative_to(folder).as_posix() for path in paths]
+            made = _local_rows(source, paths)
+        rows[split] = _stream(source, place, split, made, names[split])
+    return Opened(rows, names, folder)
 
 
 def find_folder(source: Source, place: Place) -> Path | None:
@@ -89,9 +141,9 @@ def find_folder(source: Source, place: Place) -> Path | None:
     Raises DataError when `path` is given and is no folder.
     """
     if not place.path:
-        folder = data_root() / source.folder
+        folder = place.root / source.folder
         return folder if folder.is_dir() else None
-    folder = Path(place.path).expanduser()
+    folder = Path(place.path)
     if not folder.is_dir():
         what = "is a file, not a folder" if folder.exists() else "does not exist"
         raise DataError(
@@ -101,70 +153,91 @@ def find_folder(source: Source, place: Place) -> Path | None:
 
 
 def files_of(source: Source, place: Place, folder: Path, split: str) -> list[Path]:
-    """The files of one split: those of the subset's folder whose name has the split's name in it.
+    """The files of one split: those of the subset's folder, else of the folder itself. See `tasks.hub.layout`.
 
-    Raises DataError when there is none, or when kinds are mixed.
+    Raises DataError when there is none, or when there are several that are no shards of one.
     """
+    rejected: list[Candidate] = []
     for subset in dict.fromkeys([place.subset, source.siblings(place.subset)]):
         inside = [folder / subset, folder / subset / "data"] if subset else []
-        for where in [*inside, folder, folder / "data"]:
-            found = _matching(source, place, where, split)
-            if found:
-                return found
+        for tier in ([*inside, *(folder / name for name in source.folders(subset))], [folder, folder / "data"]):
+            options = [one for where in tier for one in _options(source, place, folder, where) if one.split == split]
+            key = source.file_key(subset)
+            fits = fitting(options, key, [other for other in source.others if other != key], source.noise)
+            if len(fits) > 1:
+                raise refusal(folder, split, fits, _how(place, fits), place.task)
+            if fits:
+                return list(fits[0].paths)
+            rejected += options
+    raise _no_file(place, folder, split, rejected)
+
+
+def _options(source: Source, place: Place, folder: Path, where: Path) -> list[Candidate]:
+    if not where.is_dir():
+        return []
+    try:
+        found = files_in(where, lambda path: is_data(path, READABLE, source.named), deep=False)
+        found = [one._replace(split=source.named.get(one.path.name, one.split)) for one in found]
+        return candidates(folder, [one for one in found if one.split], TEXT_KINDS if source.documents else ())
+    except DataError as error:
+        raise DataError(f"task {place.task}: {error}") from None
+
+
+def _how(place: Place, fits: Sequence[Candidate]) -> str:
+    if not place.free:
+        return "keep one there, or name another folder with task.path=FOLDER"
+    choices = " or ".join(dict.fromkeys(f"task.subset={choice(one)}" for one in fits[:ENTRIES_SHOWN]))
+    return f"keep one there, or choose with {choices}"
+
+
+def _no_file(place: Place, folder: Path, split: str, rejected: Sequence[Candidate]) -> DataError:
+    if rejected:
+        names = ", ".join(dict.fromkeys(one.name for one in rejected[:ENTRIES_SHOWN]))
+        return DataError(
+            f"task {place.task}: {folder} has no file of the split '{split}' for task.subset={place.subset}, "
+            f"only those of another subset: {names}; choose theirs with task.subset, or rename them if they are not"
+        )
     subset = f", or of the subset's folder {place.subset}/," if place.subset else ""
     shown = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir())
     more = ", ..." if len(shown) > ENTRIES_SHOWN else ""
-    raise DataError(
+    return DataError(
         f"task {place.task}: {folder} has no file of the split '{split}': the name of one file there{subset} must "
-        f"have '{split}' in it, such as {split}.parquet ({', '.join(READABLE)}); found: "
-        f"{', '.join(shown[:ENTRIES_SHOWN]) or 'nothing'}{more}"
+        f"have '{split}' in it, such as {split}.parquet, or lie in {split}/ ({', '.join(READABLE)}, or .gz of these); "
+        f"found: {', '.join(shown[:ENTRIES_SHOWN]) or 'nothing'}{more}"
     )
 
 
-def _matching(source: Source, place: Place, where: Path, split: str) -> list[Path]:
-    if not where.is_dir():
-        return []
-    found = [path for path in sorted(where.iterdir()) if path.is_file() and split_of(path.name) == split]
-    found = [path for path in found if path.suffix in READABLE]
-    key = source.file_key(place.subset)
-    if key and where.name != place.subset:
-        found = [path for path in found if key in path.name] or (found if len(found) == 1 else [])
-    kinds = sorted({path.suffix for path in found})
-    if len(kinds) > 1:
-        names = ", ".join(path.name for path in found)
-        raise DataError(f"task {place.task}: {where} holds the split '{split}' in several kinds ({names}): keep one")
-    return found
+def _stream(
+    source: Source, place: Place, split: str, made: Callable[[], Iterable[Row]], names: Sequence[str]
+) -> Callable[[], Iterator[Row]]:
+    """The rows of a split, the first ones looked at before any is given."""
 
-
-def split_of(name: str) -> str:
-    """The split that a file name speaks of; empty if of none or of several."""
-    words = re.findall(r"[a-z]+", Path(name).stem.lower())
-    known = {ALIASES.get(word, word) for word in words} & {"train", "validation", "test", "gen"}
-    return known.pop() if len(known) == 1 else ""
-
-
-def _local_rows(source: Source, paths: list[Path], task: str, split: str) -> Callable[[], Iterator[Row]]:
     def rows() -> Iterator[Row]:
-        empty = True
-        for path in paths:
-            for row in read_file(path, source.columns, source.header, source.parse):
-                empty = False
-                yield row
-        if empty:
-            raise DataError(f"task {task}: split '{split}' is empty: {', '.join(map(str, paths))} holds no row")
+        left = iter(made())
+        first = list(islice(left, LOOKED))
+        if not first:
+            raise DataError(f"task {place.task}: split '{split}' is empty: {', '.join(names[:3])} holds no row")
+        wrong = source.looks(place.subset, split, [row.values for row in first])
+        if wrong:
+            raise DataError(f"task {place.task}: {first[0].file} is not of {source.hub or source.folder}: {wrong}")
+        yield from first
+        yield from left
 
     return rows
 
 
-def _hub_rows(source: Source, place: Place, split: str) -> Callable[[], Iterator[Row]]:
-    where = f"{source.hub} {place.subset} {split}".replace("  ", " ")
+def _local_rows(source: Source, paths: Sequence[Path]) -> Callable[[], Iterator[Row]]:
+    return lambda: (row for path in paths for row in read_file(path, source.schema))
 
+
+def _hub_rows(source: Source, place: Place, split: str, where: str) -> Callable[[], Iterator[Row]]:
     def rows() -> Iterator[Row]:
-        data = load_hub(source, place, split)
-        if len(data) == 0:
-            raise DataError(f"task {place.task}: split '{split}' of {source.hub} is empty")
+        try:
+            data = client.load(source.hub, place.subset, split, place.download)
+        except client.NoAnswer as error:
+            raise missing(source, place, f" ({error})" if str(error) else "") from None
         for number, values in enumerate(data):
-            yield checked(Row(where, number, dict(values)), source.columns)
+            yield declared(Row(where, number, dict(values)), source.schema)
 
     return rows
 
@@ -175,99 +248,6 @@ def missing(source: Source, place: Place, why: str = "") -> MissingData:
     fetch = " or let task.download=true fetch it" if source.hub and not place.download else ""
     return MissingData(
         f"task {place.task}: no data{why}: download {source.hub or source.folder}{subset} from {source.home} and put "
-        f"it into {data_root() / source.folder} or name its folder with task.path=FOLDER{fetch}; "
+        f"it into {place.root / source.folder} or name its folder with task.path=FOLDER{fetch}; "
         f"task={source.stand_in} needs no data and stands in for it"
     )
-
-
-def load_hub(source: Source, place: Place, split: str) -> Any:
-    """One split of the hub's data set, from the cache of `datasets` or, if allowed, from the network.
-
-    Raises DataError when it cannot be had.
-    """
-    if not source.hub or not (place.download or in_cache(source.hub)):
-        raise missing(source, place)
-    if place.download and not reachable(os.environ.get("HF_ENDPOINT", "https://huggingface.co")):
-        raise missing(source, place, " (the hub does not answer)")
-    with hub_offline(not place.download):
-        import datasets
-
-        def load(**more: str) -> Any:
-            return datasets.load_dataset(source.hub, place.subset or None, split=split, **more)
-
-        try:
-            try:
-                return load()
-            except RuntimeError as error:
-                if "scripts are no longer supported" not in str(error):
-                    raise
-                return load(revision=CONVERTED)
-        except Exception as error:  # whatever the hub's client raises: names of its errors move between releases
-            first = (str(error).splitlines() or [type(error).__name__])[0]
-            raise missing(source, place, f" ({first})" if place.download else "") from None
-
-
-def in_cache(hub: str, environment: Mapping[str, str] = os.environ) -> bool:
-    """True if a cache of the hub's client has a folder of the data set: importing `datasets` to ask it takes longer."""
-    home = Path(environment.get("HF_HOME") or Path(environment.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface")
-    places = {
-        environment.get("HF_HUB_CACHE") or home / "hub": "datasets--" + hub.replace("/", "--"),
-        environment.get("HF_DATASETS_CACHE") or home / "datasets": hub.replace("/", "___"),
-    }
-    # Folders of the second are in lower or snake case, by release.
-    plain = {name.replace("_", "").lower() for name in places.values()}
-    return any(
-        entry.name.replace("_", "").lower() in plain
-        for place in places
-        for entry in (Path(place).expanduser().iterdir() if Path(place).expanduser().is_dir() else ())
-    )
-
-
-@contextmanager
-def hub_offline(offline: bool) -> Iterator[None]:
-    """Keep the hub's client off the network. It reads the variable at import only, hence the constants."""
-    if not offline:
-        yield
-        return
-    before = os.environ.get("HF_HUB_OFFLINE")
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    import datasets.config
-    import huggingface_hub.constants
-
-    holders: list[Any] = [datasets.config, huggingface_hub.constants]
-    known = [holder.HF_HUB_OFFLINE for holder in holders]
-    try:
-        for holder in holders:
-            holder.HF_HUB_OFFLINE = True
-        yield
-    finally:
-        for holder, value in zip(holders, known, strict=True):
-            holder.HF_HUB_OFFLINE = value if before is not None else False
-        os.environ.pop("HF_HUB_OFFLINE")
-        if before is not None:
-            os.environ["HF_HUB_OFFLINE"] = before
-
-
-def reachable(endpoint: str, environment: Mapping[str, str] = os.environ) -> bool:
-    """True if the endpoint takes a connection within REACH_SECONDS; with a proxy there is no telling: True.
-
-    `datasets` itself waits for minutes where packets are dropped.
-    """
-    if any(environment.get(name) for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")):
-        return True
-    address = urlsplit(endpoint)
-    answered = threading.Event()
-
-    def connect() -> None:
-        try:
-            port = address.port or (443 if address.scheme == "https" else 80)
-            socket.create_connection((address.hostname or "", port), timeout=REACH_SECONDS).close()
-        except OSError:
-            return
-        answered.set()
-
-    # A thread, since the look-up of a name knows no timeout.
-    thread = threading.Thread(target=connect, daemon=True)
-    thread.start()
-    thread.join(REACH_SECONDS)
-    return answered.is_set()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 from tasks.base import Ints, Task, TaskConfig, require
 from tasks.hub.cache import cached
 from tasks.hub.files import DataError
+from tasks.hub.report import files_read
+from tasks.hub.source import Place, place_of
 from tasks.hub.vocabulary import BPE, Bytes, learned_bpe
 
 PARTS = ("train", "validation", "test")
@@ -68,6 +71,11 @@ class CorpusData(Task):
 
     config: CorpusConfig
 
+    def __init__(self, **values: Any) -> None:
+        super().__init__(**values)
+        self.place: Place = place_of(self.name, self.config)
+        self.files: dict[str, list[str]] = {}  # by split of the data set, once they are read
+
     @abstractmethod
     def documents(self) -> Mapping[str, Iterable[str]]:
         """The documents of train, validation and test. Raises DataError, also while they are iterated."""
@@ -76,30 +84,51 @@ class CorpusData(Task):
     def texts(self) -> dict[str, Text]:
         """The three parts. Raises DataError when one is empty."""
         found = self.documents()
-        return {part: self._text(part, found[part]) for part in PARTS}
+        texts = {part: self._text(part, found[part]) for part in PARTS}
+        for part, text in texts.items():
+            for note in text.notes:
+                print(f"task {self.name}: {part}: {note}", file=sys.stderr)
+        return texts
 
     def _text(self, part: str, documents: Iterable[str]) -> Text:
         limit = self.config.train_bytes if part == "train" else 0
         pieces: list[bytes] = []
         size = empty = 0
-        notes = []
+        cut = False
+        seen: set[bytes] = set()
+        doubles = 0
         for document in documents:
             data = document.encode()
             if limit and size + len(data) > limit:
                 # Cut where a character begins.
                 data = data[: limit - size].decode(errors="ignore").encode()
-                notes.append(f"the first {limit} bytes")
+                cut = True
             if not data:
                 empty += 1
             else:
+                digest = hashlib.sha256(data).digest()
+                doubles += digest in seen
+                seen.add(digest)
                 pieces.append(data + CLOSED)
                 size += len(data)
-            if notes:
+            if cut:
                 break
         if not pieces:
-            raise DataError(f"task {self.name}: split '{part}' is empty: {empty} documents, no text")
-        notes += [f"{empty} empty documents left out"] if empty else []
-        return Text(b"".join(pieces), len(pieces), tuple(notes))
+            read = files_read(self.files)
+            raise DataError(f"task {self.name}: split '{part}' is empty: {empty} documents, no text; {read}")
+        raw = b"".join(pieces)
+        twice = _lines_twice(raw) if len(pieces) == 1 else 0
+        told = {
+            f"the first {limit} bytes": cut,
+            f"{empty} empty documents left out": empty,
+            f"{doubles} documents stand there more than once (kept)": doubles,
+            f"{twice} lines of {LINE_SHOWN} bytes or more stand there more than once (kept)": twice,
+        }
+        return Text(raw, len(pieces), (*(note for note, count in told.items() if count), *self.remarks(part, raw)))
+
+    def remarks(self, part: str, raw: bytes) -> tuple[str, ...]:
+        """More to say of the text of a part."""
+        return ()
 
     @cached_property
     def content(self) -> dict[str, str]:
@@ -162,6 +191,12 @@ class CorpusData(Task):
             for part in ("train", "test")
         )
         return len(train & test), len(test)
+
+
+def _lines_twice(raw: bytes) -> int:
+    """Long lines of one document that stand there before."""
+    lines = [hash(line) for line in raw.split(b"\n") if len(line) >= LINE_SHOWN]
+    return len(lines) - len(set(lines))
 
 
 def _documents(raw: bytes) -> list[str]:

@@ -1,23 +1,26 @@
-"""Any text of the user's own: a file or a folder of plain text, parquet, jsonl, json, tsv or csv.
+"""Any text of the user's own: a file or a folder of plain text, parquet, Arrow, jsonl, json, tsv or csv.
 
-A plain text file is one document; of the others every row is one, its text in `column`. Files whose names speak of
-train, validation (valid, val, dev) or test are those splits; what is missing is cut out of train: whole documents by
-the hash of their text where there are many, else the end of each document.
+A plain text file is one document; of the others every row is one, its text in `column`. A folder named for train,
+validation (valid, val, dev) or test holds the files of that split; where there is no such folder, a file whose name
+speaks of a split is that split; where no name does, all plain text files are the corpus. What is missing beside train
+is cut out of it: whole documents by the hash of their text where there are many, else the end of each document.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.hub.carve import carve_documents
 from tasks.hub.corpus import Corpus
-from tasks.hub.files import READABLE, DataError, read_file, read_text
-from tasks.hub.source import split_of
+from tasks.hub.files import READABLE, ROW_KINDS, DataError, Schema, kind_of, read_file
+from tasks.hub.kinds import read_text
+from tasks.hub.layout import Candidate, candidates, files_in, is_data, refusal
 from tasks.hub.texts import PARTS, CorpusConfig
 
-PLAIN = (".txt", ".md", ".rst", ".tokens", ".text")
+PLAIN = (".txt", ".md", ".rst", ".tokens", ".raw", ".text")
+KNOWN = tuple(dict.fromkeys((*READABLE, *PLAIN)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,53 +44,78 @@ class Text(Corpus):
 
     def documents(self) -> Mapping[str, Iterable[str]]:
         """See `Corpus.documents`."""
-        files = self._files()
-        named: dict[str, list[Path]] = {part: [] for part in PARTS}
-        for path in files:
-            part = split_of(path.name)
-            if part in named:
-                named[part].append(path)
-        if not named["train"]:
-            named = {"train": files, "validation": [], "test": []}
-        else:
-            stray = [path.name for path in files if split_of(path.name) not in PARTS]
-            if stray:
-                raise DataError(
-                    f"task text: {self.config.path} has files with and without the name of a split; those without: "
-                    f"{', '.join(stray[:5])}: rename or remove them"
-                )
-        found: dict[str, Iterable[str]] = {
-            part: self._lazy(paths) for part, paths in named.items() if paths and part != "train"
+        found = self._parts()
+        root = self._root
+        self.files = {
+            split or "train": [str(path.relative_to(root)) for path in paths] for split, paths in found.items()
         }
+        if "" in found:
+            return carve_documents(list(self._lazy(found[""])), ["validation", "test"])
+        texts: dict[str, Iterable[str]] = {part: self._lazy(paths) for part, paths in found.items() if part != "train"}
         wanted = [part for part in ("validation", "test") if part not in found]
-        train = self._lazy(named["train"])
-        return found | (carve_documents(list(train), wanted) if wanted else {"train": train})
+        train = self._lazy(found["train"])
+        return texts | (carve_documents(list(train), wanted) if wanted else {"train": train})
 
-    def _files(self) -> list[Path]:
+    @property
+    def _root(self) -> Path:
+        where = Path(self.place.path)
+        return where.parent if where.is_file() else where
+
+    def _parts(self) -> dict[str, tuple[Path, ...]]:
+        """The files of each split that is named, or all files under the empty name. Raises DataError."""
+        where, root = self.config.path, self._root
+        found: dict[str, list[Candidate]] = {}
+        for one in self._candidates():
+            found.setdefault(one.split, []).append(one)
+        named = [split for split in PARTS if split in found]
+        if named and "" in found:
+            stray = [path.relative_to(root).as_posix() for one in found[""] for path in one.paths]
+            raise DataError(
+                f"task text: {where} has files with and without the name of a split; those without: "
+                f"{', '.join(stray[:5])}: rename or remove them"
+            )
+        for split, options in found.items():
+            if len(options) > 1:
+                how = "keep one there, or name one file with task.path=FILE"
+                raise refusal(Path(where), split, options, how, self.name)
+        if named and "train" not in named:
+            raise DataError(
+                f"task text: {where} has files of {' and '.join(named)} ({found[named[0]][0].name}) and none of train; "
+                "bring train, or name the file to be trained on with task.path=FILE"
+            )
+        return {split: options[0].paths for split, options in found.items()}
+
+    def _candidates(self) -> list[Candidate]:
         where = self.config.path
         if not where:
             raise DataError(
                 "task text: no data: name a text, parquet or jsonl file, or a folder of such, with task.path=FILE; "
                 "task=pydocs needs no data and stands in for it"
             )
-        path = Path(where).expanduser()
+        path = Path(self.place.path)
         if path.is_file():
-            return [path]
+            return [Candidate("", (path,), (), path.name)]
         if not path.is_dir():
             raise DataError(f"task text: path={where} does not exist; name a file or a folder")
-        known = (*READABLE, *PLAIN)
-        inside = sorted(p for p in path.rglob("*") if p.is_file() and p.suffix in known)
-        inside = [p for p in inside if not any(part.startswith(".") for part in p.relative_to(path).parts)]
-        if not inside:
-            raise DataError(f"task text: path={where} holds no file of a kind that can be read: {', '.join(known)}")
-        return inside
+        try:
+            found = files_in(path, lambda file: is_data(file, KNOWN), deep=True)
+            found = [one if one.split in PARTS else one._replace(split="") for one in found]
+            options = candidates(path, found, PLAIN)
+        except DataError as error:
+            raise DataError(f"task text: {error}") from None
+        if not options:
+            raise DataError(
+                f"task text: path={where} holds no file of a kind that can be read: {', '.join(KNOWN)}, or .gz of "
+                "these; notes such as README and LICENSE are not read unless task.path=FILE names them"
+            )
+        return options
 
-    def _lazy(self, paths: list[Path]) -> Iterable[str]:
+    def _lazy(self, paths: Sequence[Path]) -> Iterable[str]:
         return _Lazy(lambda: (text for path in paths for text in self._texts(path)))
 
     def _texts(self, path: Path) -> Iterator[str]:
-        if path.suffix in READABLE and path.suffix not in PLAIN:
-            for row in read_file(path, [self.config.column]):
+        if kind_of(path) in ROW_KINDS:
+            for row in read_file(path, Schema(columns=(self.config.column,))):
                 yield row.need(self.config.column, str)
         else:
             yield read_text(path)

@@ -6,13 +6,36 @@ reported; validation is a tenth of the training stories, by the hash of their te
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from tasks.hub.carve import owner_of
 from tasks.hub.files import Row
-from tasks.hub.reader import HubCorpus, whole
+from tasks.hub.reader import HubCorpus
 from tasks.hub.source import Source
 from tasks.hub.texts import CorpusConfig
+
+BETWEEN = "<|endoftext|>"  # between the stories of the plain files
+LONGEST = 20_000  # characters of a story, on average: more is a file of many
+
+
+def parse(text: str) -> Iterator[tuple[int, dict[str, str]]]:
+    """Stories of the plain files, with the line where each begins."""
+    line = 1
+    for piece in text.split(BETWEEN):
+        if piece.strip():
+            yield line + piece[: len(piece) - len(piece.lstrip())].count("\n"), {"text": piece.strip()}
+        line += piece.count("\n")
+
+
+def looks(subset: str, split: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """Whether rows are single stories."""
+    texts = [str(row["text"]) for row in rows]
+    if any(BETWEEN in text for text in texts):
+        return f"a row must be one story, found {BETWEEN} inside"
+    if sum(map(len, texts)) > LONGEST * len(texts):
+        return f"a row must be one story, found {len(texts[0])} characters without {BETWEEN}"
+    return ""
 
 
 class TinyStories(HubCorpus):
@@ -27,7 +50,8 @@ class TinyStories(HubCorpus):
         splits=("train", "validation"),
         home="https://huggingface.co/datasets/roneneldan/TinyStories",
         stand_in="pydocs",
-        parse=whole,
+        parse=parse,
+        looks=looks,
     )
     about = {  # noqa: RUF012
         "summary": "Next byte (or token) of short stories in few words: TinyStories",

@@ -6,14 +6,33 @@ that a byte here is a byte of the original files.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from tasks.hub.files import Row
-from tasks.hub.reader import HubCorpus, SubsetConfig, whole
+from tasks.hub.files import Row, whole
+from tasks.hub.reader import HubCorpus, SubsetConfig
 from tasks.hub.source import Source
 
 BLANK = " \n"
+
+
+UNKNOWN = "<unk>"
+FIRST = 200_000  # characters that are looked at
+HEADING = re.compile(r"^ = [^=].* = $", re.MULTILINE)
+
+
+def looks(subset: str, split: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """Whether articles have headings, and rare words are `<unk>` in the subsets that are not raw and only there."""
+    text = "".join(str(row["text"])[:FIRST] for row in rows)[:FIRST]
+    if not HEADING.search(text):
+        return "no heading such as ' = Title = ' in its first lines"
+    raw = "raw" in subset
+    if raw is (UNKNOWN in text):
+        other = "wikitext-N-v1" if raw else "wikitext-N-raw-v1"
+        return f"{UNKNOWN} {'stands' if raw else 'does not stand'} in its first lines, so it looks like {other}"
+    return ""
 
 
 def _source(number: int) -> Source:
@@ -25,7 +44,9 @@ def _source(number: int) -> Source:
         home="https://huggingface.co/datasets/Salesforce/wikitext",
         stand_in="pydocs",
         parse=whole,
-        file_key=lambda subset: "",
+        file_key=lambda subset: "raw" if "raw" in subset else "tokens",
+        others=("raw", "tokens"),
+        looks=looks,
     )
 
 

@@ -9,7 +9,7 @@ file lists two things: `n,s`). Stories, and not questions, are what train and va
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +31,10 @@ class BabiQaConfig(ExamplesConfig):
 
 
 def parse(text: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Stories of the original files, in the hub's schema: numbered lines, a question has its answer behind a tab."""
+    """Stories of the original files, in the hub's schema: numbered lines, a question has its answer behind a tab.
+
+    A line whose number does not follow gives a row without a story.
+    """
     keys = ("id", "type", "text", "supporting_ids", "answer")
     story: dict[str, list[Any]] = {key: [] for key in keys}
     start = 1
@@ -42,6 +45,9 @@ def parse(text: str) -> Iterator[tuple[int, dict[str, Any]]]:
         if count == "1" and story["id"]:
             yield start, {"story": story}
             story, start = {key: [] for key in keys}, number
+        if count != str(len(story["id"]) + 1) or not rest.strip():
+            yield number, {"story": None}
+            continue
         said, *more = rest.split("\t")
         values = (
             count,
@@ -54,6 +60,22 @@ def parse(text: str) -> Iterator[tuple[int, dict[str, Any]]]:
             story[key].append(value)
     if story["id"]:
         yield start, {"story": story}
+
+
+def looks(subset: str, split: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """Whether stories begin with statement 1, and questions end in a question mark and name their support."""
+    for row in rows:
+        story = row["story"] if isinstance(row["story"], dict) else {}
+        lists = [story.get(key) for key in ("id", "type", "text", "supporting_ids")]
+        if not all(isinstance(values, list) for values in lists) or len({len(values or []) for values in lists}) > 1:
+            continue  # the loader says what is wrong
+        lines = list(zip(*(values or [] for values in lists), strict=True))
+        if not lines or str(lines[0][0]) != "1" or lines[0][1] != 0:
+            return f"a story must begin with statement 1, found {lines[:1]!r:.60}"
+        for _, kind, text, support in lines:
+            if kind not in (0, 1) or (kind == 1 and not (str(text).rstrip().endswith("?") and support)):
+                return f"a question must end in '?' and name the statements that it needs, found {text!r:.60}"
+    return ""
 
 
 class BabiQa(ExampleTask):
@@ -69,7 +91,11 @@ class BabiQa(ExampleTask):
         home="https://huggingface.co/datasets/facebook/babi_qa",
         stand_in="chain",
         parse=parse,
-        file_key=lambda subset: re.sub(r".*?(qa\d+)$", r"\1_", subset),
+        nested=("story",),
+        looks=looks,
+        file_key=lambda subset: subset.rpartition("-")[2],
+        others=tuple(f"qa{number}" for number in range(1, 21)),
+        folders=lambda subset: tuple(f"{above}{subset.rpartition('-')[0]}" for above in ("", "tasks_1-20_v1-2/")),
         # The test files of en-10k are those of en.
         siblings=lambda subset: subset.replace("-10k", ""),
     )

@@ -6,12 +6,13 @@ original has no answers: its validation part is test/id here, and validation is 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from tasks.hub.files import DataError, Skip
 from tasks.hub.passages import Passage, PassagesConfig, PassageTask, Question
-from tasks.hub.source import Source
+from tasks.hub.source import Looks, Source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +20,17 @@ class HotpotQAConfig(PassagesConfig):
     """See `PassagesConfig`."""
 
     subset: str = "distractor"
+
+
+def looks_of(name: str, kinds: Sequence[str]) -> Looks:
+    """Whether the first rows have one of the question types of a data set."""
+
+    def looks(subset: str, split: str, rows: Sequence[Mapping[str, Any]]) -> str:
+        found = {str(row["type"]) for row in rows} - set(kinds)
+        shown = ", ".join(sorted(found)[:3])
+        return f"its questions have the type {shown:.60}; those of {name} are {', '.join(kinds)}" if found else ""
+
+    return looks
 
 
 class HotpotQA(PassageTask):
@@ -33,7 +45,9 @@ class HotpotQA(PassageTask):
         splits=("train", "validation"),
         home="https://huggingface.co/datasets/hotpotqa/hotpot_qa",
         stand_in="chain",
-        file_key=lambda subset: "",
+        nested=("supporting_facts", "context"),
+        others=("distractor", "fullwiki"),
+        looks=looks_of("HotpotQA", ("bridge", "comparison")),
     )
     subsets: ClassVar[tuple[str, ...]] = ("distractor",)
     about = {  # noqa: RUF012
@@ -51,16 +65,29 @@ class HotpotQA(PassageTask):
         for column in ("question", "answer"):
             if not isinstance(values[column], str) or not values[column].strip():
                 raise DataError(f"{place}: column '{column}' must be a text, found {values[column]!r:.60}")
-        facts = frozenset((str(t), int(n)) for t, n in pairs(values["supporting_facts"], "title", "sent_id", place))
+        facts = frozenset(fact(*pair, place) for pair in pairs(values["supporting_facts"], "title", "sent_id", place))
+        context = [told(*pair, place) for pair in pairs(values["context"], "title", "sentences", place)]
         needed = {title for title, _ in facts}
-        passages = [
-            Passage(str(title), "".join(join(sentences)), title in needed)
-            for title, sentences in pairs(values["context"], "title", "sentences", place)
-        ]
-        if needed - {passage.title for passage in passages}:
+        passages = [Passage(title.strip(), text.strip(), title in needed) for title, text in context]
+        if needed - {title for title, _ in context}:
             raise Skip("with supporting facts outside of their context")
         asked = Question(passages, values["question"], [values["answer"]], facts)
         return asked, values["answer"].strip(), {"facts": len(facts), "passages": len(passages)}
+
+
+def fact(title: Any, number: Any, place: str) -> tuple[str, int]:
+    """A supporting fact: title and number of the sentence. Raises DataError when it is none."""
+    if not isinstance(title, str) or not isinstance(number, int):
+        raise DataError(f"{place}: a supporting fact must be a title and a number, found {(title, number)!r:.60}")
+    return title, number
+
+
+def told(title: Any, sentences: Any, place: str) -> tuple[str, str]:
+    """Title and text of a passage. Raises DataError when the sentences are no list of texts."""
+    right = isinstance(sentences, list) and all(isinstance(sentence, str) for sentence in sentences)
+    if not isinstance(title, str) or not right:
+        raise DataError(f"{place}: a passage must be a title and a list of sentences, found {(title, sentences)!r:.60}")
+    return title, "".join(join(sentences))
 
 
 def join(sentences: list[str]) -> list[str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from tasks.hub.passages import PassagesConfig
 from tasks.hub.source import Source
-from tasks.qa.hotpotqa import HotpotQA
+from tasks.qa.hotpotqa import HotpotQA, looks_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +30,8 @@ class TwoWiki(HotpotQA):
         splits=("train", "validation"),
         home="https://github.com/Alab-NII/2wikimultihop",
         stand_in="chain",
+        nested=HotpotQA.source.nested,
+        looks=looks_of("2WikiMultihopQA", ("compositional", "comparison", "bridge_comparison", "inference")),
     )
     subsets = ()
     about = HotpotQA.about | {

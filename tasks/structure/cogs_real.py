@@ -8,8 +8,9 @@ header. The generalisation part is two splits: 18 lexical cases, and the three s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tasks.hub.examples import ExampleTask
 from tasks.hub.files import DataError, Row
@@ -28,6 +29,19 @@ class CogsRealConfig(ExamplesConfig):
     ood_length: int = 512
 
 
+def looks(subset: str, split: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """Whether most forms name variables as `x _ 1`, and cases of generalisation are in `gen` and only there."""
+    forms = [str(row["logical_form"]) for row in rows]
+    if 2 * sum("x _ " in form or "LAMBDA" in form for form in forms) < len(forms):
+        return f"logical forms must have variables such as x _ 1, found {forms[0]!r:.60}"
+    for row in rows:
+        kind = str(row["distribution"])
+        taught = kind in ("in_distribution", "primitive") or kind.startswith("exposure_example")
+        if taught is (split == "gen"):
+            return f"the split '{split}' cannot have the distribution {kind!r:.40}"
+    return ""
+
+
 class CogsReal(ExampleTask):
     """The task `structure/cogs_real`, see the module. Keyword arguments: the fields of `CogsRealConfig`."""
 
@@ -41,6 +55,7 @@ class CogsReal(ExampleTask):
         home="https://github.com/najoungkim/COGS (folder data)",
         stand_in="listops",
         header=COLUMNS,
+        looks=looks,
     )
     outside = {  # noqa: RUF012
         "test/ood_lexical": "the generalisation part: known structures with words in new roles (18 cases)",

@@ -9,8 +9,9 @@ in LRA. Subset d20s has MIN, MAX, MED and SM (sum modulo 10), subset d8 MIN, MAX
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tasks.hub.examples import ExampleTask
 from tasks.hub.files import DataError, Row
@@ -38,6 +39,30 @@ class ListOpsRealConfig(ExamplesConfig):
     bidirectional: bool = False
 
 
+OPERATORS = {
+    "d8": {"[MIN", "[MAX", "[FIRST", "[LAST"},
+    "d20s": {"[MIN", "[MAX", "[MED", "[SM"},
+}
+
+
+def looks(subset: str, split: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """Whether expressions have the operators of the subset only, and the target is the value."""
+    known = OPERATORS.get(subset, OPERATORS["d20s"])
+    for row in rows:
+        words, target = [word for word in str(row["Source"]).split() if word not in ("(", ")")], str(row["Target"])
+        odd = next((word for word in words if word not in known and word != "]" and not word.isdigit()), None)
+        if odd is not None:
+            return f"{odd!r:.40} is none of {' '.join(sorted(known))} ] and digits"
+        if words and len(target) == 1 and target.isdigit():
+            try:
+                right = value(" ".join(words))
+            except ValueError:
+                return f"{' '.join(words)!r:.60} is no expression"
+            if right != target:
+                return f"the value of {' '.join(words)!r:.60} is {right}, not {target}"
+    return ""
+
+
 class ListOpsReal(ExampleTask):
     """The task `structure/listops_real`, see the module. Keyword arguments: the fields of `ListOpsRealConfig`."""
 
@@ -50,7 +75,9 @@ class ListOpsReal(ExampleTask):
         splits=("train", "validation", "test"),
         home="https://github.com/google-research/long-range-arena (lra_release.gz, folder listops-1000)",
         stand_in="listops",
-        file_key=lambda subset: "",
+        looks=looks,
+        others=("d8", "d20s"),
+        noise=("basic",),
     )
     tokenizers = ("words",)
     one_word = True
@@ -79,20 +106,7 @@ class ListOpsReal(ExampleTask):
 
     def solve(self, prompt: str) -> set[str]:
         """The value. Raises ValueError when the prompt is no expression."""
-        stack: list[list[int | str]] = [[]]
-        for word in prompt.split():
-            if word in APPLY:
-                stack.append([word])
-            elif word == "]" and len(stack) > 1:
-                operator, *values = stack.pop()
-                stack[-1].append(APPLY[str(operator)]([int(value) for value in values]))
-            elif word.isdigit() and word != UNKNOWN:
-                stack[-1].append(int(word))
-            else:
-                raise ValueError(f"task listops_real: no expression: {prompt!r:.80}")
-        if len(stack) != 1 or len(stack[0]) != 1:
-            raise ValueError(f"task listops_real: no expression: {prompt!r:.80}")
-        return {str(stack[0][0])}
+        return {value(prompt)}
 
     def rules(self) -> dict[str, Callable[..., float]]:
         """The first operator on the digits that stand on the top level, and the first digit."""
@@ -111,3 +125,21 @@ class ListOpsReal(ExampleTask):
                 next((w for w in self.read(item)[0].split() if w.isdigit()), "") == self.read(item)[1]
             ),
         }
+
+
+def value(prompt: str) -> str:
+    """The value of an expression without round brackets. Raises ValueError when it is none."""
+    stack: list[list[int | str]] = [[]]
+    for word in prompt.split():
+        if word in APPLY:
+            stack.append([word])
+        elif word == "]" and len(stack) > 1 and len(stack[-1]) > 1:
+            operator, *values = stack.pop()
+            stack[-1].append(APPLY[str(operator)]([int(value) for value in values]))
+        elif word.isdigit() and word != UNKNOWN:
+            stack[-1].append(int(word))
+        else:
+            raise ValueError(f"task listops_real: no expression: {prompt!r:.80}")
+    if len(stack) != 1 or len(stack[0]) != 1:
+        raise ValueError(f"task listops_real: no expression: {prompt!r:.80}")
+    return str(stack[0][0])

@@ -9,7 +9,7 @@ and test/id are cut out of the training part by hash.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +43,26 @@ def parse(text: str) -> Iterator[tuple[int, dict[str, Any]]]:
             yield number, {"commands": commands, "actions": actions}
 
 
+def looks(subset: str, split: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """Whether the actions are those that the grammar gives to the command."""
+    for row in rows:
+        commands, actions = row["commands"], row["actions"]
+        if isinstance(commands, str) and isinstance(actions, str) and commands.split() and actions.split():
+            try:
+                right = [f"I_{action}" for action in interpret(commands.split())]
+            except ValueError as error:
+                return str(error)
+            if actions.split() != right:
+                return f"the actions of {commands!r:.60} must be {' '.join(right):.60}, found {actions!r:.60}"
+    return ""
+
+
+def release(subset: str) -> tuple[str, ...]:
+    """The folder of the original release that holds a subset."""
+    first = subset.partition("_")[0]
+    return (f"{ {'addprim': 'add_prim'}.get(first, first) }_split",)
+
+
 class ScanReal(ExampleTask):
     """The task `structure/scan_real`, see the module. Keyword arguments: the fields of `ScanRealConfig`."""
 
@@ -56,6 +76,10 @@ class ScanReal(ExampleTask):
         home="https://github.com/brendenlake/SCAN",
         stand_in="listops",
         parse=parse,
+        looks=looks,
+        others=SUBSETS,
+        noise=("tasks",),
+        folders=release,
     )
     subsets = SUBSETS
     outside = {"test/ood_official": "the official test part of the subset"}  # noqa: RUF012

@@ -7,6 +7,8 @@ A table that does not fit into `length` is left out and counted: which of its ro
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +28,13 @@ class WikiTableQuestionsConfig(PassagesConfig):
     subset: str = "random-split-1"
 
 
+def looks(subset: str, split: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """Whether tables have the names of the release: csv/204-csv/590.csv."""
+    names = [row["table"].get("name") for row in rows if isinstance(row["table"], dict)]
+    odd = next((name for name in names if not re.fullmatch(r"csv/\d+-csv/\d+\.[ct]sv", str(name))), None)
+    return "" if odd is None else f"tables must have names such as csv/204-csv/590.csv, found {odd!r:.40}"
+
+
 class WikiTableQuestions(PassageTask):
     """The task `structure/wikitablequestions`. Keyword arguments: the fields of `WikiTableQuestionsConfig`."""
 
@@ -38,7 +47,9 @@ class WikiTableQuestions(PassageTask):
         splits=("train", "validation", "test"),
         home="https://huggingface.co/datasets/stanfordnlp/wikitablequestions",
         stand_in="table_qa",
-        file_key=lambda subset: "",
+        nested=("answers", "table"),
+        others=tuple(f"random-split-{number}" for number in range(1, 6)),
+        looks=looks,
     )
     subsets = tuple(f"random-split-{number}" for number in range(1, 6))
     about = {  # noqa: RUF012
@@ -63,12 +74,16 @@ class WikiTableQuestions(PassageTask):
             raise DataError(f"{place}: table must have a header and rows, found {table!r:.60}")
         if not isinstance(values["question"], str) or not values["question"].strip():
             raise DataError(f"{place}: column 'question' must be a text, found {values['question']!r:.60}")
-        if not isinstance(answers, list) or not answers or not all(str(answer).strip() for answer in answers):
+        if not isinstance(answers, list) or not answers or not all(map(is_answer, answers)):
             raise DataError(f"{place}: answers must be a list of texts, found {answers!r:.60}")
         header, rows = table["header"], table["rows"]
+        for row in [header, *rows]:
+            if not isinstance(row, list) or not all(isinstance(cell, str) for cell in row):
+                raise DataError(f"{place}: header and rows of the table must be lists of texts, found {row!r:.60}")
         for number, row in enumerate(rows):
             if len(row) != len(header):
                 raise DataError(f"{place}: row {number} of the table has {len(row)} cells, not {len(header)}")
+        # As they stand: an empty first or last cell leaves a blank at the edge.
         passage = Passage(BETWEEN.join(header), "\n".join(BETWEEN.join(row) for row in rows), True)
         golds = [str(answer).strip() for answer in answers]
         asked = Question([passage], values["question"], golds, frozenset())
@@ -86,3 +101,8 @@ class WikiTableQuestions(PassageTask):
             "answer_em": max(denotation(said, asked.golds), float(answer == BETWEEN.join(asked.golds))),
             "answer_f1": f1(" ".join(said), [" ".join(asked.golds)], closed=False),
         }
+
+
+def is_answer(value: Any) -> bool:
+    """A text with something in it, or a number."""
+    return bool(value.strip()) if isinstance(value, str) else isinstance(value, int | float)

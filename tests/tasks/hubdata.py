@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tasks.hub.corpus import Corpus
+from tasks.registry import load
 from tasks.stream import Stream
 
 Rows = list[dict[str, Any]]
@@ -36,12 +38,13 @@ def prose(key: str, words: int) -> str:
     return "".join(found)
 
 
-def wikitext(folder: Path) -> Path:
+def wikitext(folder: Path, rare: str = "<unk> ") -> Path:
+    """Lines of articles; the raw subsets have the rare word itself."""
     rows = {
         part: [
             {"text": text}
             for n in range(30)
-            for text in ("", f" = {part} {n} = \n", " " + prose(f"{part}{n}", 40).replace("\n", ".") + "\n")
+            for text in ("", f" = {part} {n} = \n", " " + rare + prose(f"{part}{n}", 40).replace("\n", ".") + "\n")
         ]
         for part in ("train", "validation", "test")
     }
@@ -67,7 +70,7 @@ def stories(folder: Path) -> Path:
 
 
 def dump(folder: Path) -> Path:
-    return write(folder, train=[{"text": prose("dump", 8000)}])
+    return write(folder, train=[{"text": "<mediawiki>\n" + prose("dump", 8000)}])
 
 
 def plain(folder: Path) -> Path:
@@ -172,6 +175,16 @@ def hotpot(folder: Path) -> Path:
     return write(folder, **rows)
 
 
+def twowiki(folder: Path) -> Path:
+    """The same questions under a type of 2WikiMultihopQA's."""
+    parts = {"train": 120, "validation": 30}
+    rows = {
+        part: [hotpot_row(f"{part}{n}") | {"type": "compositional"} for n in range(count)]
+        for part, count in parts.items()
+    }
+    return write(folder, **rows)
+
+
 def musique_row(key: str) -> dict[str, Any]:
     """The same question in MuSiQue's columns."""
     row = hotpot_row(key)
@@ -202,7 +215,7 @@ def table_row(key: str) -> dict[str, Any]:
     names = list(dict.fromkeys(word(stream) for _ in range(4)))
     rows = [[name, str(stream.below(100))] for name in names]
     name, number = stream.choice(rows)
-    table = {"header": ["Name", "Points"], "rows": rows, "name": key}
+    table = {"header": ["Name", "Points"], "rows": rows, "name": f"csv/204-csv/{stream.below(900)}.csv"}
     return {"id": key, "question": f"how many points has {name}?", "answers": [number], "table": table}
 
 
@@ -235,9 +248,36 @@ HUB: dict[str, tuple[Callable[[Path], Path], Sequence[str]]] = {
     "listops_real": (listops, ["bidirectional=true"]),
     "musique": (musique, ["length=256", "tokenizer=bytes", "answer_tokens=40", "bpe_vocab=300"]),
     "scan_real": (scan, []),
-    "twowiki": (hotpot, ["length=160", "bpe_vocab=400"]),
+    "twowiki": (twowiki, ["length=160", "bpe_vocab=400"]),
     "wikitablequestions": (tables, ["length=160", "bpe_vocab=300"]),
     "tinystories": (stories, ["length=64"]),
-    "wikitext103": (wikitext, ["length=64"]),
+    "wikitext103": (lambda folder: wikitext(folder, rare="rare "), ["length=64"]),
     "wikitext2": (wikitext, ["length=32", "long_context=true"]),
 }
+
+
+SMALL = {
+    "cogs_real": ["length=64", "ood_length=80"],
+    "hotpotqa": ["tokenizer=bytes", "length=4000", "answer_tokens=80"],
+    "musique": ["tokenizer=bytes", "length=4000", "answer_tokens=80"],
+    "twowiki": ["tokenizer=bytes", "length=4000", "answer_tokens=80"],
+    "wikitablequestions": ["tokenizer=bytes", "length=4000", "answer_tokens=80"],
+}
+CORPORA = ("text", "pg19", "enwik8", "tinystories", "wikitext2", "wikitext103")
+
+
+def task(name: str, folder: Path, *settings: str) -> Any:
+    return load(name, [f"path={folder}", *SMALL.get(name, ["length=32"] if name in CORPORA else []), *settings])
+
+
+def texts(made: Corpus) -> dict[str, int]:
+    return {part: text.documents for part, text in made.texts.items()}
+
+
+def fill(folder: Path, **files: bytes | str) -> Path:
+    """Files by their path; __ stands for a dot, and ___ for a slash."""
+    for name, data in files.items():
+        path = folder / name.replace("___", "/").replace("__", ".")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data.encode() if isinstance(data, str) else data)
+    return folder

@@ -91,13 +91,13 @@ def test_every_length_is_scored_on_the_same_text(tmp_path: Path) -> None:
 
 
 def test_wikitext_is_the_text_of_the_original_file(tmp_path: Path) -> None:
-    rows = ["", " = A = \n", "", " One line .\n"]
+    rows = ["", " = A = \n", "", " One <unk> line .\n"]
     folder = write(tmp_path / "data", **{part: [{"text": t} for t in rows] for part in ("train", "validation", "test")})
     task = WikiText2(path=str(folder), length=8)
-    assert task.texts["test"].raw == b" \n = A = \n \n One line .\n" + CLOSED
+    assert task.texts["test"].raw == b" \n = A = \n \n One <unk> line .\n" + CLOSED
     (tmp_path / "plain").mkdir()
     for part in ("train", "valid", "test"):
-        (tmp_path / "plain" / f"wiki.{part}.tokens").write_text(" \n = A = \n \n One line .\n")
+        (tmp_path / "plain" / f"wiki.{part}.tokens").write_text(" \n = A = \n \n One <unk> line .\n")
     plain = WikiText2(path=str(tmp_path / "plain"), length=8)
     assert plain.fingerprint() == task.fingerprint()
 
@@ -112,7 +112,7 @@ def test_fingerprint_is_the_content_and_not_the_file(tmp_path: Path) -> None:
     assert bpe.fingerprint() not in same
     (tmp_path / "c").mkdir()
     changed = wikitext(tmp_path / "c")
-    write(changed, test=[{"text": prose("new", 400)}])
+    write(changed, test=[{"text": " = New = \n <unk> " + prose("new", 400)}])
     assert WikiText2(path=str(changed), length=32).fingerprint() not in same
 
 
@@ -124,7 +124,7 @@ def test_stories_leave_validation_to_the_test(tmp_path: Path) -> None:
 
 
 def test_enwik8_is_cut_by_bytes_where_characters_begin(tmp_path: Path) -> None:
-    text = "é日" * 4001
+    text = "<mediawiki>\n" + "é日" * 4001
     (tmp_path / "train.txt").write_text(text, encoding="utf-8")
     parts = [part.raw[:-1] for part in Enwik8(path=str(tmp_path), length=32).texts.values()]
     assert b"".join(parts).decode() == text and all(part.decode() for part in parts)

@@ -12,9 +12,10 @@ import pytest
 from hubdata import HUB, babi, change, hotpot, hotpot_row, listops, refuses, scan, write
 
 from tasks.__main__ import main
-from tasks.hub import source
-from tasks.hub.files import DataError, read_file
-from tasks.hub.source import in_cache, reachable, split_of
+from tasks.hub import client
+from tasks.hub.client import in_cache, reachable
+from tasks.hub.files import DataError, Schema, read_file
+from tasks.hub.layout import split_of
 from tasks.qa.babi_qa import BabiQa
 from tasks.qa.hotpotqa import HotpotQA
 from tasks.registry import names
@@ -73,9 +74,9 @@ def test_the_hub_is_asked_by_its_own_names_and_only_offline(monkeypatch: pytest.
     assert {call[:3] for call in asked} == {("hotpotqa/hotpot_qa", "distractor", part) for part in rows}
     assert all(call[3:] == ("1", True) for call in asked)
     assert os.environ.get("HF_HUB_OFFLINE") is None and not datasets.config.HF_HUB_OFFLINE
-    monkeypatch.setattr(source, "reachable", lambda endpoint: False)
+    monkeypatch.setattr(client, "reachable", lambda endpoint: False)
     refuses(HotpotQA(download=True).fingerprint, "does not answer", "stands in")
-    monkeypatch.setattr(source, "reachable", lambda endpoint: True)
+    monkeypatch.setattr(client, "reachable", lambda endpoint: True)
     asked.clear()
     assert HotpotQA(download=True, length=160, bpe_vocab=400).fingerprint() and asked[0][3] is None
 
@@ -144,7 +145,7 @@ def test_bad_files_are_named_with_the_row(tmp_path: Path) -> None:
     (folder / "test.jsonl").write_text('{"commands": "walk", "actions": "I_WALK"}\n[1]\n')
     refuses(task, "test.jsonl, row 2", "must be an object")
     (folder / "test.json").write_text("[]")
-    refuses(task, "several kinds (test.json, test.jsonl)")
+    refuses(task, "has 2 files of the split 'test' (length/test.json, length/test.jsonl)", "keep one")
     (folder / "test.jsonl").unlink()
     (folder / "test.json").write_text('[{"commands": "walk", "actions": "I_WALK"}, 3]')
     refuses(task, "test.json, row 1", "must be an object")
@@ -174,7 +175,7 @@ def test_bad_paths_are_one_line(tmp_path: Path) -> None:
         refuses(lambda bad=bad: ScanReal(**{bad: -1}), f"{bad}=-1 is negative: use 0 (all) or more")
     (tmp_path / "odd.parquet").write_text("")
     with pytest.raises(DataError, match=r"odd.xyz: cannot be read here; kinds: .parquet"):
-        list(read_file(tmp_path / "odd.xyz", []))
+        list(read_file(tmp_path / "odd.xyz", Schema()))
 
 
 def test_what_does_not_fit_is_left_out_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

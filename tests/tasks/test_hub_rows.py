@@ -106,6 +106,8 @@ def test_tables_with_bad_rows(tmp_path: Path) -> None:
         "row 0 of the table has 1 cells, not 2": {"table": table | {"rows": [["a"]]}},
         "table must have a header and rows": {"table": table | {"header": []}},
         "answers must be a list": {"answers": []},
+        "answers must be a list of texts": {"answers": [None]},
+        "must be lists of texts": {"table": table | {"rows": [["a", None]]}},
     }.items():
         folder = write(tmp_path / words.replace(" ", ""), train=good, validation=good, test=change(good, 5, **values))
         refuses(WikiTableQuestions(path=str(folder)).fingerprint, "test.parquet, row 5", words)
@@ -141,7 +143,7 @@ def test_original_files_read_as_the_hub_does(tmp_path: Path) -> None:
     rows = scan(tmp_path / "scan")
     (tmp_path / "raw").mkdir()
     for part in ("train", "test"):
-        lines = [row.values for row in read_file(rows / "length" / f"{part}.parquet", ["commands", "actions"])]
+        lines = [row.values for row in read_file(rows / "length" / f"{part}.parquet", ScanReal.source.schema)]
         text = "".join(f"IN: {v['commands']} OUT: {v['actions']}\n" for v in lines)
         (tmp_path / "raw" / f"tasks_{part}_length.txt").write_text(text)
         (tmp_path / "raw" / f"tasks_{part}_simple.txt").write_text("IN: run OUT: I_RUN\n")
@@ -153,11 +155,15 @@ def test_original_files_read_as_the_hub_does(tmp_path: Path) -> None:
     assert stories[0]["text"] == ["Mary moved to the hall.", "Where is Mary?"] and stories[0]["type"] == [0, 1]
     assert stories[0]["supporting_ids"] == [[], ["1"]]
 
+    wrong = ["x\n", "1 A.\n3 B.\n", "2 A.\n", "1\n", "1 A.\n1 B.\n3 C.\n"]
+    assert all(any(row["story"] is None for _, row in parse(text)) for text in wrong)
+
     table = cogs(tmp_path / "cogs")
     (tmp_path / "tsv").mkdir()
     columns = ("sentence", "logical_form", "distribution")
     for part, name in (("train", "train"), ("validation", "dev"), ("test", "test"), ("gen", "gen")):
-        lines = ["\t".join(r.values[c] for c in columns) for r in read_file(table / f"{part}.parquet", columns)]
+        found = read_file(table / f"{part}.parquet", CogsReal.source.schema)
+        lines = ["\t".join(row.values[column] for column in columns) for row in found]
         (tmp_path / "tsv" / f"{name}.tsv").write_text("\n".join(lines) + "\n")
     short = {"length": 64, "ood_length": 80}
     assert (
@@ -168,7 +174,7 @@ def test_original_files_read_as_the_hub_does(tmp_path: Path) -> None:
     (tmp_path / "json").mkdir()
     for part, name in (("train", "train_v1.1"), ("validation", "dev_distractor_v1")):
         found = []
-        for row in read_file(folder / f"{part}.parquet", HotpotQA.source.columns):
+        for row in read_file(folder / f"{part}.parquet", HotpotQA.source.schema):
             values = dict(row.values)
             for column, (a, b) in {"supporting_facts": ("title", "sent_id"), "context": ("title", "sentences")}.items():
                 values[column] = list(zip(values[column][a], values[column][b], strict=True))
