@@ -7,8 +7,9 @@ all cells at once, so that any dependence between cells is kept, and a false ala
 world: normal, heavy-tailed or in groups.
 
 The p of a cell is that of the t-test of two samples; where the seeds of the cell, reference and new ones together, fall
-into groups it is Fisher's exact p of the shares that learned: a mean between two groups describes no run. Both only
-rank cells against each other; the permutations set the level.
+into groups it is Fisher's exact p of the shares that learned: a mean between two groups describes no run. If one group
+is the new seeds and the other the reference, it is the t-test again. Both p only rank deviations against each other;
+the permutations set the level.
 
 Shapes: K cells, N = n + k seeds, L choices.
 """
@@ -77,7 +78,13 @@ class Agreement:
         return f"these {k} seeds do not agree with the reference's {n} in {names} ({sure}; p = {self.p:.3g})"
 
 
-def agreement(reference: Cells, new: Cells, scales: Mapping[str, float], alpha: float = 0.05) -> Agreement:
+def agreement(
+    reference: Cells,
+    new: Cells,
+    scales: Mapping[str, float],
+    alpha: float = 0.05,
+    ends: Mapping[str, tuple[float, float]] | None = None,
+) -> Agreement:
     """Compare new seeds with the reference's; on the seeds that all cells have on either side.
 
     `noticed` holds the ends beyond which the cell's new figure would have been found to deviate: for a mean 4 times in
@@ -88,6 +95,7 @@ def agreement(reference: Cells, new: Cells, scales: Mapping[str, float], alpha: 
         new: the same cells. Their seeds are drawn anew; the same numbers on another machine count as new ones.
         scales: per cell, from chance to perfection in units of the metric, for the detector of groups.
         alpha: the probability, at most, of a false alarm.
+        ends: per cell, the least and the greatest possible value; none beyond it is named as one to be noticed.
 
     Raises:
         ValueError: the cells differ, or the seeds are too few for any deviation to be noticed.
@@ -105,6 +113,8 @@ def agreement(reference: Cells, new: Cells, scales: Mapping[str, float], alpha: 
     least_L = np.sort(p_LK.min(axis=1))
     p_K = np.searchsorted(least_L, p_LK[0] * (1 + 1e-9), side="right") / len(least_L)
     limit = _limit(least_L, alpha)
+    count_K = learned_NK.sum(axis=0)
+    grouped_K &= ~_sides(learned_NK[n:].sum(axis=0).astype(int), count_K, n + k, k)
     shown_NK = np.where(grouped_K, learned_NK, values_NK)
     cells = tuple(
         CellAgreement(
@@ -114,7 +124,9 @@ def agreement(reference: Cells, new: Cells, scales: Mapping[str, float], alpha: 
             new=float(shown_NK[n:, c].mean()),
             p=float(p_K[c]),
             agrees=bool(p_K[c] > alpha),
-            noticed=_share_noticed(learned_NK[:, c], n, limit) if grouped_K[c] else _noticed(values_NK[:, c], n, limit),
+            noticed=_share_noticed(learned_NK[:, c], n, limit)
+            if grouped_K[c]
+            else _noticed(values_NK[:, c], n, limit, (ends or {}).get(name, (-math.inf, math.inf))),
         )
         for c, name in enumerate(names)
     )
@@ -168,9 +180,18 @@ def _p(values_NK: Floats, learned_NK: Floats, grouped_K: NDArray[np.bool_], chos
         p_LK[:, whole] = _t_p(values_NK[:, whole], chosen_LN, k)
     for c in np.flatnonzero(grouped_K):
         count = round(float(learned_NK[:, c].sum()))
-        table = fisher(total, count, k)
-        p_LK[:, c] = table[np.rint(chosen_LN @ learned_NK[:, c]).astype(int)]
+        among_L = np.rint(chosen_LN @ learned_NK[:, c]).astype(int)
+        p_LK[:, c] = fisher(total, count, k)[among_L]
+        apart_L = _sides(among_L, count, total, k)
+        if apart_L.any():
+            p_LK[apart_L, c] = _t_p(values_NK[:, [c]], chosen_LN[apart_L], k)[:, 0]
     return p_LK
+
+
+def _sides(among: NDArray[np.int_], learned: int | Floats, total: int, k: int) -> NDArray[np.bool_]:
+    """Whether the groups are the chosen seeds and the rest, if `among` of the k chosen learned."""
+    found = ((among == k) & (learned == k)) | ((among == 0) & (learned == total - k))
+    return np.asarray(found, dtype=np.bool_)
 
 
 def _t_p(values_NK: Floats, chosen_LN: Floats, k: int) -> Floats:
@@ -206,8 +227,8 @@ def _limit(least_L: Floats, alpha: float) -> float:
     return float(alarms[-1]) if len(alarms) else 0.0
 
 
-def _noticed(values_N: Floats, n: int, limit: float) -> tuple[float, float] | None:
-    """The means that are noticed 4 times in 5, with the spread within both sides."""
+def _noticed(values_N: Floats, n: int, limit: float, ends: tuple[float, float]) -> tuple[float, float] | None:
+    """The means within `ends` that are noticed 4 times in 5, with the spread within both sides."""
     from scipy.stats import t
 
     total = len(values_N)
@@ -217,7 +238,11 @@ def _noticed(values_N: Floats, n: int, limit: float) -> tuple[float, float] | No
     sd = math.sqrt(float((inner**2).sum()) / (total - 2))
     far = float(t.isf(limit / 2, total - 2) + t.ppf(0.8, total - 2)) * sd * math.sqrt(1 / n + 1 / (total - n))
     mean = float(values_N[:n].mean())
-    return mean - far, mean + far
+    low, high = (
+        (mean - far if mean - far >= ends[0] else -math.inf),
+        (mean + far if mean + far <= ends[1] else math.inf),
+    )
+    return None if low == -math.inf and high == math.inf else (low, high)
 
 
 def _share_noticed(learned_N: Floats, n: int, limit: float) -> tuple[float, float] | None:
