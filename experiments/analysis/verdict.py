@@ -143,7 +143,8 @@ def verdict(comparisons: Sequence[Comparison], margin: float, alpha: float = 0.0
         alpha: the probability, at most, of a wrong `supported`, and of a wrong `refuted`.
 
     Raises:
-        ValueError: no comparison, a negative margin, an alpha outside of (0, 0.5), or a value that is no number.
+        ValueError: no comparison, a negative margin, an alpha outside of (0, 0.5), a value that is no number, or
+            comparisons of one place that differ in the model's values or in the metric.
     """
     _check(comparisons, margin, alpha)
     places: dict[str, list[tuple[tuple[str, ...], Comparison]]] = {}
@@ -172,6 +173,11 @@ def _check(comparisons: Sequence[Comparison], margin: float, alpha: float) -> No
     for one in comparisons:
         if not np.isfinite([*one.mine.values(), *one.theirs.values()]).all():
             raise ValueError(f"{one.place} over {one.other}: a value is no finite number")
+    first: dict[str, Comparison] = {}
+    for one in comparisons:
+        known = first.setdefault(one.place, one)
+        if known.mine != one.mine or known.kind != one.kind or known.higher_is_better != one.higher_is_better:
+            raise ValueError(f"{one.place} over {one.other} and over {known.other}: the model or the metric differs")
 
 
 def _place(group: Sequence[tuple[tuple[str, ...], Comparison]], margin: float, alpha: float, m: int) -> list[Found]:
