@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from itertools import combinations
 
 import numpy as np
@@ -211,6 +212,7 @@ def _t_p(values_NK: Floats, chosen_LN: Floats, k: int) -> Floats:
     return np.asarray(np.where(all_K > 0, p_LK, 1.0), dtype=np.float64)
 
 
+@cache
 def fisher(total: int, learned: int, k: int) -> Floats:
     """Fisher's exact two-sided p of 0 to k learned seeds among k, if `learned` of `total` did: [k + 1]."""
     from scipy.stats import hypergeom
