@@ -110,9 +110,9 @@ def agreement(
         raise ValueError(f"{k} new seeds beside {n} of the reference cannot show a deviation at {alpha:g}, 2 and 5 can")
     learned_NK, grouped_K = _learned(values_NK, [scales[name] for name in names])
     chosen_LN = choices(n, k, seed_of(values_NK))
-    p_LK = _p(values_NK, learned_NK, grouped_K, chosen_LN)
-    least_L = np.sort(p_LK.min(axis=1))
-    p_K = np.searchsorted(least_L, p_LK[0] * (1 + 1e-9), side="right") / len(least_L)
+    least_L, first_K = _p(values_NK, learned_NK, grouped_K, chosen_LN)
+    least_L = np.sort(least_L)
+    p_K = np.searchsorted(least_L, first_K * (1 + 1e-9), side="right") / len(least_L)
     limit = _limit(least_L, alpha)
     count_K = learned_NK.sum(axis=0)
     grouped_K &= ~_sides(learned_NK[n:].sum(axis=0).astype(int), count_K, n + k, k)
@@ -172,21 +172,24 @@ def _learned(values_NK: Floats, scales: list[float]) -> tuple[Floats, NDArray[np
     return learned_NK, grouped_K
 
 
-def _p(values_NK: Floats, learned_NK: Floats, grouped_K: NDArray[np.bool_], chosen_LN: Floats) -> Floats:
-    """The two-sided p of every cell under every choice [L, K]."""
+def _p(values_NK: Floats, learned_NK: Floats, grouped_K: NDArray[np.bool_], chosen_LN: Floats) -> tuple[Floats, Floats]:
+    """The least two-sided p of any cell under every choice [L], and that of every cell under the first one [K]."""
     k, total = int(chosen_LN[0].sum()), len(values_NK)
-    p_LK = np.ones((len(chosen_LN), values_NK.shape[1]))
+    least_L, first_K = np.ones(len(chosen_LN)), np.ones(values_NK.shape[1])
     whole = ~grouped_K
     if whole.any():
-        p_LK[:, whole] = _t_p(values_NK[:, whole], chosen_LN, k)
+        t_LK = _t(values_NK[:, whole], chosen_LN, k)
+        first_K[whole] = _two_sided(t_LK[0], total)
+        least_L = _two_sided(t_LK.max(axis=1), total)  # one number of degrees of freedom: the largest t has the least p
     for c in np.flatnonzero(grouped_K):
         count = round(float(learned_NK[:, c].sum()))
         among_L = np.rint(chosen_LN @ learned_NK[:, c]).astype(int)
-        p_LK[:, c] = fisher(total, count, k)[among_L]
+        p_L = fisher(total, count, k)[among_L]
         apart_L = _sides(among_L, count, total, k)
         if apart_L.any():
-            p_LK[apart_L, c] = _t_p(values_NK[:, [c]], chosen_LN[apart_L], k)[:, 0]
-    return p_LK
+            p_L[apart_L] = _two_sided(_t(values_NK[:, [c]], chosen_LN[apart_L], k)[:, 0], total)
+        first_K[c], least_L = p_L[0], np.minimum(least_L, p_L)
+    return least_L, first_K
 
 
 def _sides(among: NDArray[np.int_], learned: int | Floats, total: int, k: int) -> NDArray[np.bool_]:
@@ -195,21 +198,21 @@ def _sides(among: NDArray[np.int_], learned: int | Floats, total: int, k: int) -
     return np.asarray(found, dtype=np.bool_)
 
 
-def _t_p(values_NK: Floats, chosen_LN: Floats, k: int) -> Floats:
-    """Student's two-sample test, pooled, of the chosen seeds against the rest."""
-    from scipy.special import stdtr
-
+def _t(values_NK: Floats, chosen_LN: Floats, k: int) -> Floats:
+    """|t| of Student's two-sample test, pooled, of the chosen seeds against the rest [L, K]; 0 without any spread."""
     total = len(values_NK)
     centred_NK = values_NK - values_NK.mean(axis=0)
-    picked_LK = chosen_LN @ centred_NK
-    gap_LK = picked_LK / k + picked_LK / (total - k)
-    between_LK = gap_LK**2 * k * (total - k) / total
+    between_LK = (chosen_LN @ centred_NK) ** 2 * total / (k * (total - k))
     all_K = (centred_NK**2).sum(axis=0)
     within_LK = np.maximum(all_K - between_LK, 1e-12 * all_K)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        t_LK = np.sqrt(between_LK / (within_LK / (total - 2)))
-    p_LK = 2 * stdtr(total - 2, -t_LK)
-    return np.asarray(np.where(all_K > 0, p_LK, 1.0), dtype=np.float64)
+    found = np.sqrt(between_LK * (total - 2) / np.where(all_K > 0, within_LK, 1.0))
+    return np.asarray(np.where(all_K > 0, found, 0.0), dtype=np.float64)
+
+
+def _two_sided(t: Floats, total: int) -> Floats:
+    from scipy.special import stdtr
+
+    return np.asarray(2 * stdtr(total - 2, -t), dtype=np.float64)
 
 
 @cache
