@@ -23,6 +23,7 @@ from functools import cache
 from itertools import combinations
 
 import numpy as np
+import scipy  # loads its parts when they are first asked for
 from numpy.typing import NDArray
 
 from experiments.analysis.bootstrap import seed_of
@@ -210,17 +211,13 @@ def _t(values_NK: Floats, chosen_LN: Floats, k: int) -> Floats:
 
 
 def _two_sided(t: Floats, total: int) -> Floats:
-    from scipy.special import stdtr
-
-    return np.asarray(2 * stdtr(total - 2, -t), dtype=np.float64)
+    return np.asarray(2 * scipy.special.stdtr(total - 2, -t), dtype=np.float64)
 
 
 @cache
 def fisher(total: int, learned: int, k: int) -> Floats:
     """Fisher's exact two-sided p of 0 to k learned seeds among k, if `learned` of `total` did: [k + 1]."""
-    from scipy.stats import hypergeom
-
-    chance = hypergeom.pmf(np.arange(k + 1), total, learned, k)
+    chance = scipy.stats.hypergeom.pmf(np.arange(k + 1), total, learned, k)
     p = [float(chance[chance <= value * (1 + 1e-7)].sum()) if value > 0 else 0.0 for value in chance]
     return np.asarray(np.minimum(1.0, p), dtype=np.float64)
 
@@ -234,14 +231,16 @@ def _limit(least_L: Floats, alpha: float) -> float:
 
 def _noticed(values_N: Floats, n: int, limit: float, ends: tuple[float, float]) -> tuple[float, float] | None:
     """The means within `ends` that are noticed 4 times in 5, with the spread within both sides."""
-    from scipy.stats import t
-
     total = len(values_N)
     if limit <= 0:
         return None
     inner = values_N - np.repeat([values_N[:n].mean(), values_N[n:].mean()], [n, total - n])
     sd = math.sqrt(float((inner**2).sum()) / (total - 2))
-    far = float(t.isf(limit / 2, total - 2) + t.ppf(0.8, total - 2)) * sd * math.sqrt(1 / n + 1 / (total - n))
+    far = (
+        float(scipy.stats.t.isf(limit / 2, total - 2) + scipy.stats.t.ppf(0.8, total - 2))
+        * sd
+        * math.sqrt(1 / n + 1 / (total - n))
+    )
     mean = float(values_N[:n].mean())
     low, high = (
         (mean - far if mean - far >= ends[0] else -math.inf),

@@ -22,6 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # loads its parts when they are first asked for
 from numpy.typing import NDArray
 
 from experiments.analysis.significance import GAP_RATIO, GAP_SHARE, MIN_SEEDS
@@ -35,13 +36,11 @@ def t_p(gains_S: Floats, margin: float) -> Floats:
 
     Without any spread what is left is the sign test: 2^-S where all gains are above the margin, else 1.
     """
-    from scipy.special import stdtr
-
     n = gains_S.shape[-1]
     mean, sd = gains_S.mean(axis=-1), gains_S.std(axis=-1, ddof=1)
     flat = sd <= 1e-12 * np.maximum(1.0, np.abs(mean))
     with np.errstate(divide="ignore", invalid="ignore"):
-        p = stdtr(n - 1, -(mean - margin) / (sd / np.sqrt(n)))
+        p = scipy.special.stdtr(n - 1, -(mean - margin) / (sd / np.sqrt(n)))
     return np.asarray(np.where(flat, np.where(mean > margin, 2.0**-n, 1.0), p), dtype=np.float64)
 
 
@@ -164,8 +163,10 @@ def _rows(mine_S: Floats, theirs_CS: Floats) -> Floats:
 
 def lower_end(p_of: Callable[[float], float], low: float, high: float, alpha: float) -> float:
     """The margin between `low` and `high` at which the rising function `p_of` passes `alpha`: a confidence bound."""
-    from scipy.optimize import brentq
-
     if p_of(low) >= alpha:
         return low
-    return high if p_of(high) <= alpha else float(brentq(lambda margin: p_of(margin) - alpha, low, high, xtol=1e-10))
+    return (
+        high
+        if p_of(high) <= alpha
+        else float(scipy.optimize.brentq(lambda margin: p_of(margin) - alpha, low, high, xtol=1e-10))
+    )

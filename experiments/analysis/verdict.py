@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import scipy  # loads its parts when they are first asked for
 
 from experiments.analysis.margins import Flags, Floats, Kind, bounded_p, in_one_piece, lower_end, place_p, unseen
 from experiments.analysis.significance import MIN_SEEDS
@@ -229,10 +230,8 @@ def _bound(gains_S: Floats, worst: float, bounded: bool, alpha: float) -> float:
         return lower_end(lambda margin: float(bounded_p(gains_S, worst, margin)), least, float(gains_S.max()), alpha)
     if sd <= 1e-12 * max(1.0, abs(mean)):  # the sign test: n gains alike
         return mean if 2.0 ** -len(gains_S) <= alpha else float("-inf")
-    from scipy.special import stdtrit
-
     n = len(gains_S)
-    return mean - float(stdtrit(n - 1, 1 - alpha)) * sd / float(np.sqrt(n))
+    return mean - float(scipy.special.stdtrit(n - 1, 1 - alpha)) * sd / float(np.sqrt(n))
 
 
 def _sum_up(found: Sequence[Found], margin: float, alpha: float) -> Verdict:
