@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.analysis.agreement import Agreement, Cells, Floats, agreement
-from experiments.analysis.forms import paired_by_form
+from experiments.analysis.clustered_items import paired_by_form
 
 CELLS, SEEDS, SD, SCALE = 12, 10, 0.03, 0.75
 World = Callable[[np.random.Generator, int], Floats]

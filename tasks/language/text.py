@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.hub.carve import carve_documents
 from tasks.hub.corpus import Corpus
 from tasks.hub.files import READABLE, ROW_KINDS, DataError, Schema, kind_of, read_file
 from tasks.hub.kinds import read_text
 from tasks.hub.layout import Candidate, candidates, files_in, is_data, refusal
 from tasks.hub.texts import PARTS, CorpusConfig
+from tasks.hub.validation_split import carve_documents
 
 PLAIN = (".txt", ".md", ".rst", ".tokens", ".raw", ".text")
 KNOWN = tuple(dict.fromkeys((*READABLE, *PLAIN)))

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from tasks.hub.carve import owner_of
 from tasks.hub.files import Row
 from tasks.hub.reader import HubCorpus
 from tasks.hub.source import Source
 from tasks.hub.texts import CorpusConfig
+from tasks.hub.validation_split import owner_of
 
 BETWEEN = "<|endoftext|>"  # between the stories of the plain files
 LONGEST = 20_000  # characters of a story, on average: more is a file of many

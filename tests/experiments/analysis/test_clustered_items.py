@@ -6,7 +6,7 @@ import pytest
 from scipy import stats as scipy_stats
 
 from benchmarks.agreement import coverage
-from experiments.analysis.forms import paired_by_form
+from experiments.analysis.clustered_items import paired_by_form
 
 
 def test_renamings_count_once() -> None:

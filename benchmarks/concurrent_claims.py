@@ -1,6 +1,6 @@
 """Many processes on one results folder: is a record lost, torn or written twice, or a run worked on by two?
 
-    python benchmarks/crowd.py --processes 8 --minutes 5
+    python benchmarks/concurrent_claims.py --processes 8 --minutes 5
 
 Each process claims runs of one plan at random, beats, writes the record, and at times dies in the middle (and is
 replaced). Runs are added as they are used up.
