@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from dataclasses import fields
 
-from tasks.base import EVAL_SEED, Task, TaskCard
+from tasks.base import Task, TaskCard
 from tasks.figures import check, table
+from tasks.item import EVAL_SEED
 from tasks.probes import ProbedTask
 from tasks.registry import load, names
 

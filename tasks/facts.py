@@ -16,8 +16,9 @@ from typing import ClassVar
 import numpy as np
 from torch import Tensor
 
-from tasks.base import IGNORE, Ints, Item, mean_where, require
+from tasks.base import require
 from tasks.codec import Codec, Fact
+from tasks.item import IGNORE, Ints, Item, mean_where
 from tasks.probes import ProbeConfig, ProbedTask
 from tasks.stream import Stream
 
@@ -58,6 +59,7 @@ class Puzzle:
     questions: list[Asked]
     difficulty: dict[str, int | float]
     canonical: str
+    split_key: str = ""  # see `Item`
 
 
 class FactTask(ProbedTask):
@@ -147,6 +149,7 @@ class FactTask(ProbedTask):
             labels=labels_n,
             difficulty=puzzle.difficulty | {"questions": len(labels)},
             canonical=puzzle.canonical,
+            split_key=puzzle.split_key,
         )
 
     def laid_out(self, facts: Sequence[Fact], questions: Sequence[Fact], labels: Sequence[int]) -> tuple[Ints, Ints]:

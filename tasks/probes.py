@@ -23,7 +23,8 @@ from typing import ClassVar
 import numpy as np
 from torch import Tensor
 
-from tasks.base import IGNORE, Ints, Item, Task, TaskConfig
+from tasks.base import Task, TaskConfig
+from tasks.item import IGNORE, Ints, Item
 from tasks.shortcuts import Rule, bag_rule
 from tasks.stream import Stream
 

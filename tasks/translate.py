@@ -14,7 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from tasks.base import IGNORE, Ints, Item
+from tasks.item import IGNORE, Ints, Item
 from tasks.probes import ProbeConfig, ProbedTask
 from tasks.stream import Stream
 

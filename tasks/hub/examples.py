@@ -21,9 +21,10 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor
 
-from tasks.base import IGNORE, Ints, Item, TaskCard, mean_where, require
+from tasks.base import TaskCard, require
 from tasks.hub.rows import Encoded, ExampleData
 from tasks.hub.vocabulary import UNKNOWN, Words
+from tasks.item import IGNORE, Ints, Item, mean_where
 from tasks.shortcuts import Rule
 
 SEP, END = 0, 1  # offsets behind the vocabulary

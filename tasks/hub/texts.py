@@ -13,10 +13,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base import Ints, Task, TaskConfig, require
+from tasks.base import Task, TaskConfig, require
 from tasks.hub.cache import cached
 from tasks.hub.files import DataError
 from tasks.hub.vocabulary import BPE, Bytes, learned_bpe
+from tasks.item import Ints
 
 PARTS = ("train", "validation", "test")
 TOKENIZERS = ("bytes", "bpe")

@@ -18,7 +18,8 @@ from pydoc_data.topics import topics
 import numpy as np
 from torch import Tensor
 
-from tasks.base import IGNORE, Ints, Item, Task, TaskCard, TaskConfig, mean_where, require
+from tasks.base import Task, TaskCard, TaskConfig, require
+from tasks.item import IGNORE, Ints, Item, mean_where
 from tasks.shortcuts import Rule
 from tasks.stream import Stream
 

@@ -25,11 +25,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tasks.base import IGNORE, Ints, Item, TaskCard, mean_where, require
+from tasks.base import TaskCard, require
 from tasks.codec import Codec
 from tasks.graphs import Fact, Question, canonical_graph
+from tasks.item import IGNORE, Ints, Item, mean_where
 from tasks.probes import ProbeConfig, ProbedTask
-from tasks.shortcuts import Rule
+from tasks.shortcuts import Floats, Rule
 from tasks.stream import Stream
 
 QUESTION, FIRST_RELATION = 1, 2  # 0 pads
@@ -312,7 +313,7 @@ class Chain(ProbedTask):
         found = self._rules()
         return {name: partial(self._on_words, rule) for name, rule in found.items()}
 
-    def _on_words(self, rule: Rule, item: Item) -> float:
+    def _on_words(self, rule: Rule, item: Item) -> float | Floats:
         return rule(self._words(item))
 
     def _rules(self) -> dict[str, Rule]:

@@ -13,9 +13,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from tasks.base import Item, TaskCard, require
+from tasks.base import TaskCard, require
 from tasks.codec import Fact
 from tasks.facts import AskConfig, Asked, FactTask, Puzzle
+from tasks.item import Item
 from tasks.shortcuts import Rule
 from tasks.stream import Stream
 

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.base import Item, require
+from tasks.base import require
 from tasks.codec import Fact
 from tasks.facts import FactConfig, FactTask
 from tasks.graphs import graph_name
+from tasks.item import Item
 from tasks.stream import Stream
 
 Edge = tuple[int, int]

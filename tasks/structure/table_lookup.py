@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.base import IGNORE, Ints, Item, TaskCard, require
+from tasks.base import TaskCard, require
+from tasks.item import IGNORE, Ints, Item
 from tasks.probes import ProbeConfig, ProbedTask
 from tasks.shortcuts import Rule
 from tasks.stream import Stream

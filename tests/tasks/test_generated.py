@@ -11,8 +11,9 @@ import pytest
 import torch
 from generated import GENERATED, within_bounds
 
-from tasks.base import IGNORE, Item, Task, item_bytes
+from tasks.base import Task
 from tasks.graphs import canonical_graph, graph_name
+from tasks.item import IGNORE, Item, item_bytes
 from tasks.qa.chain import QUESTION, Chain
 from tasks.registry import load
 from tasks.shortcuts import measure_shortcuts
