@@ -18,6 +18,7 @@ from torch import Tensor
 
 from tasks.base import require
 from tasks.codec import Codec, Fact
+from tasks.forms import Classes
 from tasks.item import IGNORE, Ints, Item, mean_where
 from tasks.probes import ProbeConfig, ProbedTask
 from tasks.stream import Stream
@@ -69,6 +70,7 @@ class FactTask(ProbedTask):
     probes: ClassVar[tuple[str, ...]] = ("permute", "rename", "noise", "distract", "size")
     answers: ClassVar[dict[str, str]]  # kind of question -> alphabet of its answers
     renamed: ClassVar[tuple[str, ...]] = ()  # alphabets whose symbols the base draws anew for each item
+    same: ClassVar[tuple[str, ...]] = ()  # alphabets whose symbols make no other item; empty: those above
     probe_renames: ClassVar[tuple[str, ...]] = ()  # alphabets that the probe `rename` renames; empty: those above
     shuffled: ClassVar[bool] = True  # False: facts are written in the order of the puzzle
     ood_splits = ("ood_near", "ood_far")
@@ -151,6 +153,22 @@ class FactTask(ProbedTask):
             canonical=puzzle.canonical,
             split_key=puzzle.split_key,
         )
+
+    def exchangeable(self) -> Classes:
+        """See `ProbedTask.exchangeable`: the names of a sequence; a set's tokens are products of them."""
+        if self.order_free:
+            return []
+        ranges = [(self.codec.first[name], self.codec.alphabets[name]) for name in self.same or self.renamed]
+        return [[(first + symbol,) for symbol in range(size)] for first, size in ranges]
+
+    @abstractmethod
+    def name_of(self, facts: Sequence[Fact], questions: Sequence[Fact]) -> str:
+        """The form of facts and questions, the same under all names."""
+
+    def form(self, item: Item) -> str:
+        """See `ProbedTask.form`."""
+        facts, questions = self.parts(item)
+        return self.name_of(facts, [(kind, arguments) for kind, arguments, _ in questions])
 
     def laid_out(self, facts: Sequence[Fact], questions: Sequence[Fact], labels: Sequence[int]) -> tuple[Ints, Ints]:
         """Inputs and labels [n] of facts and questions; `labels` are one token per question."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -34,10 +34,15 @@ class Fitted(Protocol):
     def eval_items(self, split: str, count: int | None = None) -> list[Item]: ...
 
 
+def hits(values: Iterable[bool | float | np.floating[Any] | np.bool_]) -> Floats:
+    """Expected hits [S] of a rule, as an array."""
+    return np.array([float(value) for value in values])
+
+
 def item_score(rule: Rule, item: Item, exact: bool) -> float:
     """A rule's expected score on an item; with `exact` that of having every position right."""
-    hits = np.asarray(rule(item))
-    return float(hits.prod() if exact else hits.mean())
+    found = np.asarray(rule(item))
+    return float(found.prod() if exact else found.mean())
 
 
 def fitted_rules(task: Fitted) -> dict[str, Rule]:

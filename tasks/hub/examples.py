@@ -173,7 +173,7 @@ class ExampleTask(ExampleData):
             labels = item.labels[item.labels != IGNORE]
             return float((labels if self.one_word else labels[:-1]).tobytes() == majority)
 
-        return {"majority": rule} | self.rules()
+        return {"majority": rule, **self.rules()}
 
     def describe(self) -> TaskCard:
         """See `Task.describe`; sizes are in `card`, as they need the data."""

@@ -112,6 +112,10 @@ class PCFG(ProbedTask):
 
         return self.draw(split, propose)
 
+    def form(self, item: Item) -> str:
+        """See `ProbedTask.form`: the tokens."""
+        return " ".join(map(str, item.input_ids[1:].tolist()))
+
     def check(self, item: Item) -> Ints:
         """The inputs shifted by one, if a recursive-descent reader accepts them.
 

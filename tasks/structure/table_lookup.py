@@ -94,6 +94,10 @@ class TableLookup(ProbedTask):
 
         return propose() if depth <= TAUGHT else self.draw(split, propose)
 
+    def form(self, item: Item) -> str:
+        """See `ProbedTask.form`: the tokens."""
+        return " ".join(map(str, item.input_ids.tolist()))
+
     def check(self, item: Item) -> Ints:
         """Products of permutation matrices, from the last function to the first."""
         symbols = self.config.n_symbols

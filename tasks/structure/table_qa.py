@@ -24,7 +24,7 @@ from tasks.base import TaskCard, require
 from tasks.codec import Fact
 from tasks.facts import Asked, FactConfig, FactTask, Puzzle
 from tasks.item import Item
-from tasks.shortcuts import Rule
+from tasks.shortcuts import Floats, Rule, hits
 from tasks.stream import Stream
 
 VALUES = 10
@@ -65,6 +65,7 @@ class TableQA(FactTask):
     version = 2
     answers: ClassVar[dict[str, str]] = {"lookup": "value", "count": "number", "argmax": "row", "join": "value"}
     renamed = ("row", "column")
+    same_item = "rows and columns, their order, and the questions"
     buckets = ("rows",)
     Config = TableConfig
     config: TableConfig
@@ -124,6 +125,14 @@ class TableQA(FactTask):
             difficulty={"rows": rows, "columns": columns},
             canonical=name,
         )
+
+    def name_of(self, facts: Sequence[Fact], questions: Sequence[Fact]) -> str:
+        """See `FactTask.name_of`: the table alone, whatever is asked about it."""
+        rows = list(dict.fromkeys(args[0] for _, args in facts))
+        columns = list(dict.fromkeys(args[1] for kind, args in facts if kind == "cell"))
+        cells = {args[:2]: args[2] for kind, args in facts if kind == "cell"}
+        refs = {args[0]: rows.index(args[1]) for kind, args in facts if kind == "ref"}
+        return table_name([[cells[row, column] for column in columns] for row in rows], [refs[row] for row in rows])
 
     def _questions(self, stream: Stream, grid: Grid, refs: list[int]) -> dict[str, list[Asked]]:
         """Every question of each kind that may be asked; per column one count with the answer 0."""
@@ -223,14 +232,14 @@ class TableQA(FactTask):
         }
 
     def _rule(self, guess: Callable[[list[Fact], str, tuple[int, ...]], list[int]]) -> Rule:
-        def expected(item: Item) -> float:
+        def expected(item: Item) -> Floats:
             facts, questions = self.parts(item)
-            hits = []
+            shares = []
             for kind, args, place in questions:
                 answer = int(item.labels[place]) - self.codec.first[self.answers[kind]]
                 found = guess(facts, kind, args)
-                hits.append(found.count(answer) / len(found) if found else 0.0)
-            return float(np.mean(hits))
+                shares.append(found.count(answer) / len(found) if found else 0.0)
+            return hits(shares)
 
         return expected
 
