@@ -237,6 +237,17 @@ class FactTask(ProbedTask):
         """See `ProbedTask.context`: the facts."""
         return np.arange(next(place for place, token in enumerate(item.input_ids.tolist()) if self._asks(token)))
 
+    def legible(self, facts: Sequence[Fact], tokens: Sequence[int]) -> list[Fact]:
+        """What can be read of noised tokens where `facts` stood: see `tasks.noise`."""
+        return self.codec.legible(facts, tokens, self.answers)
+
+    def options(self, facts: list[Fact], question: Fact) -> list[int]:
+        """Answers that are equally likely from what was read of noised facts; none where the facts give none."""
+        try:
+            return self.solve(facts, [question])
+        except ValueError:
+            return []
+
     def permute(self, item: Item, stream: Stream) -> Item:
         """Probe: the facts in another order."""
         facts, questions = self.parts(item)

@@ -324,6 +324,25 @@ class Chain(ProbedTask):
         told = _facts(self._words(item)).size
         return np.arange(told // 3 if self.order_free else told)
 
+    def read_noised(self, clean: Item, noised: Item) -> Floats:
+        """See `tasks.noise`: walks that draw among the values of an (entity, relation), and end where there is none."""
+        words, told = self._words(clean), noised.input_ids[: _facts(clean).size]
+        if self.order_free:
+            told = self._to_sequence(replace(noised, labels=np.full(len(noised.input_ids), IGNORE))).input_ids
+            told = told[: _facts(words).size]
+        values_RVV = np.zeros((self.config.n_relations, self.n_words, self.n_words))
+        for relation, head, tail in told.reshape(-1, 3).tolist():
+            if FIRST_RELATION <= relation < self.first_entity <= min(head, tail):
+                values_RVV[relation - FIRST_RELATION, head, tail] = 1
+        shares = []
+        for question, answer in zip(_questions(words), words.labels[words.labels != IGNORE], strict=True):
+            reached_V = np.eye(self.n_words)[question[-1]]
+            for relation in question[-2:0:-1] - FIRST_RELATION:
+                step_VV = values_RVV[relation]
+                reached_V = reached_V @ (step_VV / np.maximum(1, step_VV.sum(1, keepdims=True)))
+            shares.append(reached_V[answer])
+        return hits(shares)
+
     def rules(self) -> dict[str, Rule]:
         """Values named anywhere; and, reading some structure, those beside the start, and what one hop leaves open."""
         found = self._rules()
@@ -339,9 +358,7 @@ class Chain(ProbedTask):
             "last_value": lambda item: _hits(item, lambda facts, _: facts[-1:, 2]),
             "value_of_start": lambda item: _hits(item, lambda facts, q: facts[facts[:, 1] == q[-1], 2]),
             "first_hop": lambda item: _hits(item, _first_hop),
-            "start_after_hop": lambda item: _hits(
-                item, lambda facts, q: q[-1:] if len(q) > 3 else _first_hop(facts, q)
-            ),
+            "start_again": lambda item: _hits(item, lambda facts, q: q[-1:] if len(q) > 3 else _first_hop(facts, q)),
             "exclusion": lambda item: _hits(item, _excluded),
         }
 

@@ -17,7 +17,7 @@ from tasks.base import TaskCard, require
 from tasks.forms import Classes
 from tasks.item import IGNORE, Ints, Item
 from tasks.probes import ProbeConfig, ProbedTask
-from tasks.shortcuts import Rule, hits
+from tasks.shortcuts import Floats, Rule, hits
 from tasks.stream import Stream
 
 BAR, FIRST = 1, 2  # 0 pads
@@ -130,11 +130,11 @@ class Induction(ProbedTask):
 
     def rules(self) -> dict[str, Rule]:
         """A token of the list that is not the asked one."""
-        return {
-            "random_token": lambda item: hits(
-                1 / (item.difficulty["tokens"] - 1) for label in item.labels.tolist() if label != IGNORE
-            )
-        }
+
+        def random_token(item: Item) -> Floats:
+            return hits([1 / (item.difficulty["tokens"] - 1)] * int((item.labels != IGNORE).sum()))
+
+        return {"random_token": random_token}
 
     def describe(self) -> TaskCard:
         """See `Task.describe`."""

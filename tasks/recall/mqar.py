@@ -131,6 +131,10 @@ class MQAR(FactTask):
             raise ValueError("task mqar: a key has no value, or several")
         return asked_QV.argmax(1).tolist()
 
+    def options(self, facts: list[Fact], question: Fact) -> list[int]:
+        """See `FactTask.options`: every value that is told of the key."""
+        return [value for _, (key, value) in facts if key == question[1][0]]
+
     def extra(self, facts: list[Fact], questions: list[Fact], stream: Stream) -> list[Fact]:
         """See `FactTask.extra`: other keys."""
         used = {arguments[0] for _, arguments in facts}

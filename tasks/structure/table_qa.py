@@ -213,6 +213,35 @@ class TableQA(FactTask):
                 found.append(int((cell_RCV if kind == "lookup" else joined_RCV)[args].argmax()))
         return found
 
+    def legible(self, facts: Sequence[Fact], tokens: Sequence[int]) -> list[Fact]:
+        """See `FactTask.legible`: cells whose row, column and value are all of their kinds."""
+        codec, c = self.codec, self.config
+        if self.order_free:
+            return super().legible(facts, tokens)
+        width = len({args[1] if kind == "cell" else -1 for kind, args in facts})
+        found: list[Fact] = []
+        for start in range(width, len(tokens), width + 2):
+            row = tokens[start + 1] - codec.first["row"]
+            for head, token in zip(tokens[:width], tokens[start + 2 : start + 2 + width], strict=True):
+                column, value = head - codec.first["column"], token - codec.first["value"]
+                other = token - codec.first["row"]
+                if not 0 <= row < c.n_row_names:
+                    continue
+                if head == codec.kind_first["ref"] and 0 <= other < c.n_row_names:
+                    found.append(("ref", (row, other)))
+                elif 0 <= column < c.n_column_names and 0 <= value < VALUES:
+                    found.append(("cell", (row, column, value)))
+        return found
+
+    def options(self, facts: list[Fact], question: Fact) -> list[int]:
+        """See `FactTask.options`: every value that a look-up or a join finds."""
+        kind, args = question
+        if kind in ("count", "argmax"):
+            return self.solve(facts, [question])
+        rows = [args[0]] if kind == "lookup" else [ref[1] for name, ref in facts if name == "ref" and ref[0] == args[0]]
+        cells = [cell for name, cell in facts if name == "cell"]
+        return [cell[2] for row in rows for cell in cells if cell[:2] == (row, args[1])]
+
     def extra(self, facts: list[Fact], questions: list[Fact], stream: Stream) -> list[Fact]:
         """Columns that no question is about: rows would change counts and maxima."""
         rows = sorted({args[0] for _, args in facts})
