@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import count
 from typing import ClassVar
 
@@ -20,47 +20,11 @@ from tasks.base import require
 from tasks.codec import Codec, Fact
 from tasks.forms import Classes
 from tasks.item import IGNORE, Ints, Item, mean_where
-from tasks.probes import ProbeConfig, ProbedTask
+from tasks.probes import ProbedTask
+from tasks.puzzles import AskConfig, Puzzle
 from tasks.stream import Stream
 
 RESIZE = 64  # proposals of one size before another size is tried: some splits own no item of some small sizes
-
-Asked = tuple[str, tuple[int, ...], int]  # kind of question, arguments, answer in the alphabet `answers`
-
-
-@dataclass(frozen=True, kw_only=True)
-class AskConfig(ProbeConfig):
-    """Sizes every such task has."""
-
-    n_questions: int = 8
-    ood_length: int = 128
-    bidirectional: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.n_questions >= 1, f"n_questions={self.n_questions} is too small: use 1 or more")
-        require(
-            self.ood_length >= self.length,
-            f"ood_length={self.ood_length} is below length={self.length}: use ood_length >= {self.length}",
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class FactConfig(AskConfig):
-    """For facts that are a set: `order_free` writes one token per fact and reads in both directions."""
-
-    order_free: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Puzzle:
-    """Facts and questions over integers, before names are drawn."""
-
-    facts: list[Fact]
-    questions: list[Asked]
-    difficulty: dict[str, int | float]
-    canonical: str
-    split_key: str = ""  # see `Item`
 
 
 class FactTask(ProbedTask):
@@ -245,7 +209,7 @@ class FactTask(ProbedTask):
         """Answers that are equally likely from what was read of noised facts; none where the facts give none."""
         try:
             return self.solve(facts, [question])
-        except ValueError:
+        except (ValueError, KeyError):
             return []
 
     def permute(self, item: Item, stream: Stream) -> Item:

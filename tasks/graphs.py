@@ -1,4 +1,4 @@
-"""Names for graphs of facts that do not depend on what their nodes are called."""
+"""Names for graphs and tables of facts that do not depend on what their nodes, or rows and columns, are called."""
 
 from __future__ import annotations
 
@@ -68,6 +68,13 @@ def graph_name(edges: Sequence[Fact]) -> str:
         mixed = colour[u] * _OWN + colour[v] + forth
         total += mixed * mixed % _PRIME
     return f"{len(edges)} {total % _PRIME}"
+
+
+def table_name(grid: Sequence[Sequence[int]], refs: Sequence[int]) -> str:
+    """The same for every naming and order of rows and columns: values by row with those referred to, and by column."""
+    rows = [sorted(line) for line in grid]
+    columns = sorted([sorted(column) for column in zip(*grid, strict=True)])
+    return repr((sorted([(row, rows[ref]) for row, ref in zip(rows, refs, strict=True)]), columns))
 
 
 def _ranks(signature: dict[int, tuple[object, ...]]) -> dict[int, int]:

@@ -16,8 +16,9 @@ from typing import ClassVar
 
 from tasks.base import TaskCard, require
 from tasks.codec import Fact
-from tasks.facts import AskConfig, Asked, FactTask, Puzzle
+from tasks.facts import FactTask
 from tasks.item import Item
+from tasks.puzzles import AskConfig, Asked, Puzzle
 from tasks.shortcuts import Floats, Rule, hits
 from tasks.stream import Stream
 

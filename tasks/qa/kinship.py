@@ -22,9 +22,10 @@ from typing import ClassVar
 
 from tasks.base import TaskCard, require
 from tasks.codec import Fact
-from tasks.facts import Asked, FactConfig, FactTask, Puzzle
+from tasks.facts import FactTask
 from tasks.graphs import graph_name
 from tasks.item import Item
+from tasks.puzzles import Asked, FactConfig, Puzzle
 from tasks.shortcuts import Floats, Rule, hits
 from tasks.stream import Stream
 

@@ -15,8 +15,9 @@ import numpy as np
 
 from tasks.base import TaskCard, require
 from tasks.codec import Fact
-from tasks.facts import FactConfig, FactTask, Puzzle
+from tasks.facts import FactTask
 from tasks.item import Item
+from tasks.puzzles import FactConfig, Puzzle
 from tasks.shortcuts import Rule, hits
 from tasks.stream import Stream
 

@@ -16,9 +16,10 @@ import numpy as np
 
 from tasks.base import require
 from tasks.codec import Fact
-from tasks.facts import FactConfig, FactTask
+from tasks.facts import FactTask
 from tasks.graphs import graph_name
 from tasks.item import Item
+from tasks.puzzles import FactConfig
 from tasks.shortcuts import Floats, hits
 from tasks.stream import Stream
 

@@ -22,8 +22,10 @@ import numpy as np
 
 from tasks.base import TaskCard, require
 from tasks.codec import Fact
-from tasks.facts import Asked, FactConfig, FactTask, Puzzle
+from tasks.facts import FactTask
+from tasks.graphs import table_name
 from tasks.item import Item
+from tasks.puzzles import Asked, FactConfig, Puzzle
 from tasks.shortcuts import Floats, Rule, hits
 from tasks.stream import Stream
 
@@ -295,10 +297,3 @@ class TableQA(FactTask):
 
 def _values(facts: list[Fact], axis: int, args: tuple[int, ...]) -> list[int]:
     return [cell[2] for kind, cell in facts if kind == "cell" and cell[axis] == args[0]]
-
-
-def table_name(grid: Grid, refs: list[int]) -> str:
-    """The same for every naming and order of rows and columns: values by row with those referred to, and by column."""
-    rows = [sorted(line) for line in grid]
-    columns = sorted([sorted(column) for column in zip(*grid, strict=True)])
-    return repr((sorted([(row, rows[ref]) for row, ref in zip(rows, refs, strict=True)]), columns))

@@ -12,7 +12,7 @@ import torch
 from generated import GENERATED, within_bounds
 
 from tasks.base import Task
-from tasks.graphs import canonical_graph, graph_name
+from tasks.graphs import canonical_graph, graph_name, table_name
 from tasks.item import IGNORE, Item, item_bytes
 from tasks.qa.chain import QUESTION, Chain
 from tasks.registry import load
@@ -20,7 +20,6 @@ from tasks.shortcuts import measure_shortcuts
 from tasks.stream import Stream, partition, permutation
 from tasks.structure.digraph import distances, pairs_by_distance, random_edges
 from tasks.structure.listops import DIGITS, OPERATORS, ListOps, apply, canonical_form, draw_arguments
-from tasks.structure.table_qa import table_name
 
 TASKS: dict[str, Task] = {name: load(name, ["n_test=200"]) for name in GENERATED} | {"listops": ListOps(n_test=400)}
 
