@@ -69,7 +69,7 @@ def table() -> None:
 def sizes(chosen: Sequence[str], settings: Sequence[str] = ()) -> None:
     """Print as Markdown how many different items each split of tasks has, and the effective number, in brackets.
 
-    Of train a sample is counted, so that its numbers are lower bounds. `*`: too few for a verdict (`tasks.size.NEEDED`).
+    Of train a sample is counted, so that its numbers are lower bounds. `*`: too few for a verdict (`NEEDED`).
     """
     print("| task | the same item but for | train, at least | validation | test/id | further splits |")
     print("|---|---|---:|---:|---:|---|")

@@ -59,9 +59,9 @@ def test_reordering_what_has_no_order_makes_no_other_item(name: str) -> None:
 @pytest.mark.parametrize("name", ["induction", "selective_copy", "mqar", "dyck", "scan_like"])
 def test_forms_are_equal_just_where_a_renaming_exists(name: str) -> None:
     """Brute force over pairs: one scan along both items decides whether a one-to-one renaming joins them."""
-    task = load(
-        name, ["tokens_max=5"] if name == "induction" else ["symbols_max=2"] if name == "selective_copy" else []
-    )
+    few = {"induction": ["tokens_max=5"], "selective_copy": ["symbols_max=2"], "dyck": ["depth_max=2", "length=7"]}
+    task = load(name, few.get(name, []))
+    classes = list(enumerate(task.exchangeable()))
     kind_of = {t: (k, slot) for k, words in classes for w in words for slot, t in enumerate(w)}
     word_of = {t: (k, number) for k, words in classes for number, w in enumerate(words) for t in w}
     items = [task.generate("train", 0, index) for index in range(150)]
