@@ -5,14 +5,19 @@ from __future__ import annotations
 import sys
 from dataclasses import fields
 
-from tasks.base import EVAL_SEED, Task, TaskCard
-from tasks.figures import check, table
+from tasks.base import Task, TaskCard
+from tasks.figures import check, sizes, table
+from tasks.gaps import rule_gaps
+from tasks.item import EVAL_SEED
+from tasks.levels import levels, strongest
 from tasks.probes import ProbedTask
 from tasks.registry import load, names
+from tasks.size import split_sizes, too_small
 
 USAGE = (
     "usage: python -m tasks list | python -m tasks show TASK [key=value ...] | "
-    "python -m tasks check [TASK ...] [--n ITEMS] | python -m tasks table"
+    "python -m tasks check [TASK ...] [--n ITEMS] | python -m tasks table | "
+    "python -m tasks sizes [TASK [key=value ...]]"
 )
 
 
@@ -26,6 +31,24 @@ def _print_card(task: Task, card: TaskCard) -> None:
     print(f"  {'length, vocabulary':<20} {task.length}, {task.vocab_size}")
     if isinstance(task, ProbedTask):
         print(f"  {'probes':<20} {', '.join(task.probes)}")
+    print(f"  {'the same item but for':<20} {task.same_item}")
+
+
+def _print_evidence(task: Task, higher_is_better: bool) -> None:
+    """How large the splits are, what needs no skill, and what is wrong with both."""
+    found = split_sizes(task)
+    for split, size in found.items():
+        print(f"  {'size of ' + split:<20} {size}")
+    if isinstance(task, ProbedTask) or hasattr(task, "texts"):
+        known = levels(task)
+        for (split, metric), level in strongest(known, higher_is_better).items():
+            print(f"  {'best rule':<20} {split}, {metric}: {level.name} {level.value:.3f}")
+        for level in known:
+            if level.split.startswith("probe/"):
+                print(f"  {'perfect reader':<20} {level.split}, {level.metric}: {level.value:.3f}")
+    gaps = rule_gaps(task) if isinstance(task, ProbedTask) else []
+    for line in [*too_small(found), *(str(gap) for gap in gaps if gap.flagged)]:
+        print(f"  {'MIND':<20} {line}")
 
 
 def _sample(task: Task, split: str) -> str:
@@ -56,10 +79,13 @@ def main(arguments: list[str]) -> int:
             card = task.card  # first, so that a task without its data prints nothing but that
             print(arguments[1])
             _print_card(task, card)
+            _print_evidence(task, card.higher_is_better)
             for split in ("train", *task.splits):
                 print(f"\n{split}, item 0\n{_sample(task, split)}")
         elif arguments == ["table"]:
             table()
+        elif arguments[:1] == ["sizes"]:
+            sizes(arguments[1:2], arguments[2:])
         elif arguments[:1] == ["check"]:
             return _check(arguments[1:])
         else:

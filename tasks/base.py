@@ -1,7 +1,6 @@
 """What a task is: items, a card, fixed evaluation splits, an independent checker, a score.
 
-B batch, n length. Labels are aligned already: the logits at position t must predict `labels[t]`, whatever the
-task is; IGNORE marks the positions that are not scored.
+B batch, n length.
 """
 
 from __future__ import annotations
@@ -9,38 +8,19 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from tasks.item import EVAL_SEED, IGNORE, Ints, Item, item_bytes, mean_where
 from tasks.shortcuts import Rule, fitted_rules, measure_shortcuts
 from tasks.stream import Form, partition
 
-IGNORE = -100
-EVAL_SEED = 0  # every evaluation split is drawn with this seed, so that items are paired across models and seeds
 REDRAWS = 10_000  # attempts at an item before its configuration is declared impossible
-
-Ints = NDArray[np.int64]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Item:
-    """One sequence: `input_ids` and `labels` int64 [<= n]; `canonical` names it up to meaningless changes.
-
-    `back` [vocab_size] is set by a probe that renames: the token of the unprobed item that each token stands for.
-    """
-
-    input_ids: Ints
-    labels: Ints
-    difficulty: dict[str, int | float]
-    canonical: str
-    back: Ints | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +91,7 @@ class Task(ABC):
     name: ClassVar[str]
     version: ClassVar[int]
     Config: ClassVar[type[TaskConfig]]
+    same_item: ClassVar[str] = "nothing"  # what may be renamed or reordered without making another item
     ordered: ClassVar[bool]  # False: some parts of the input may be permuted without changing the answer
     pad_id: ClassVar[int] = 0
     ood_splits: ClassVar[tuple[str, ...]] = ()
@@ -176,14 +157,14 @@ class Task(ABC):
         """One token for a reader."""
         return str(token)
 
-    def rules(self) -> dict[str, Rule]:
+    def rules(self) -> Mapping[str, Rule]:
         """This task's own shortcuts, beside the two fitted ones: name -> expected score on one item."""
         return {}
 
     @cached_property
     def all_rules(self) -> dict[str, Rule]:
         """Every shortcut that is measured; fitted once."""
-        return fitted_rules(self) | self.rules()
+        return {**fitted_rules(self), **self.rules()}
 
     @cached_property
     def levels(self) -> dict[str, dict[str, float]]:
@@ -240,18 +221,18 @@ class Task(ABC):
         items.extend(self.item(split, EVAL_SEED, index) for index in range(len(items), total))
         return items[:total]
 
-    def owns(self, split: str, canonical: str) -> bool:
-        """Whether an item of this canonical form may be in the split; "test/ood_..." are kept apart by their sizes."""
-        return split.startswith("test/ood") or partition(canonical) == split.partition("/")[0]
+    def owns(self, split: str, key: str) -> bool:
+        """Whether an item of this key (`draw`) may be in the split; "test/ood_..." are kept apart by their sizes."""
+        return split.startswith("test/ood") or partition(key) == split.partition("/")[0]
 
     def draw(self, split: str, propose: Callable[[], Form | None]) -> Form:
-        """The first proposal that belongs to the split by its canonical form; None is a proposal that failed.
+        """The first proposal that belongs to the split by `split_key`, else `canonical`; None is one that failed.
 
         Raises ValueError after REDRAWS refusals in a row (the configuration leaves the split empty).
         """
         for _ in range(REDRAWS):
             proposal = propose()
-            if proposal is not None and self.owns(split, proposal.canonical):
+            if proposal is not None and self.owns(split, proposal.split_key or proposal.canonical):
                 return proposal
         raise ValueError(
             f"task {self.name}: no item for split '{split}' in {REDRAWS} draws: "
@@ -266,33 +247,3 @@ class Task(ABC):
             for index in range(8):
                 digest.update(item_bytes(self.item(split, EVAL_SEED, index)))
         return digest.hexdigest()
-
-
-def item_bytes(item: Item) -> bytes:
-    """Little-endian int64 bytes of an item's inputs, then its labels: the same on every platform."""
-    return item.input_ids.astype("<i8").tobytes() + item.labels.astype("<i8").tobytes()
-
-
-def mean_where(values_Bn: Tensor, mask_Bn: Tensor) -> Tensor:
-    """Mean [B] (float32) of each row over its mask; NaN for a row without any."""
-    count_B = mask_Bn.sum(dim=1)
-    total_B = torch.where(mask_Bn, values_Bn.float(), 0.0).sum(dim=1)
-    return torch.where(count_B > 0, total_B / count_B.clamp(min=1), float("nan"))
-
-
-def collate(items: Sequence[Item], indices: Sequence[int], length: int, pad_id: int = 0) -> dict[str, Tensor]:
-    """A batch: input_ids, labels [B, n], index [B]; attention_mask [B, n] if a row is padded (right)."""
-    inputs_Bn = np.full((len(items), length), pad_id, dtype=np.int64)
-    labels_Bn = np.full((len(items), length), IGNORE, dtype=np.int64)
-    sizes_B = np.array([len(item.input_ids) for item in items])
-    for row, item in enumerate(items):
-        inputs_Bn[row, : sizes_B[row]] = item.input_ids
-        labels_Bn[row, : sizes_B[row]] = item.labels
-    batch = {
-        "input_ids": torch.from_numpy(inputs_Bn),
-        "labels": torch.from_numpy(labels_Bn),
-        "index": torch.tensor(list(indices), dtype=torch.long),
-    }
-    if (sizes_B < length).any():
-        batch["attention_mask"] = torch.from_numpy(np.arange(length)[None, :] < sizes_B[:, None])
-    return batch

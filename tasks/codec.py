@@ -10,7 +10,7 @@ are the same. Its vocabulary grows with the product of the argument ranges, so i
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 Fact = tuple[str, tuple[int, ...]]  # kind, arguments
 
@@ -94,3 +94,23 @@ class Codec:
         if not found or token >= self.size:
             raise ValueError(f"token {token} begins no fact")
         return found[-1]
+
+    def legible(self, facts: Sequence[Fact], tokens: Sequence[int], asked: Collection[str]) -> list[Fact]:
+        """The facts that can still be read where `facts` stood before noise; `asked` are kinds that are no facts."""
+        kinds = [name for name in self.kinds if name not in asked]
+        found, place = [], 0
+        for kind, _ in facts:
+            width = self.width(kind)
+            piece = list(tokens[place : place + width])
+            place += width
+            if self.order_free:
+                found += [fact for fact in self.read(piece) if fact[0] in kinds]
+                continue
+            name = next((name for name in kinds if self.kind_first[name] == piece[0]), None)
+            if name is None or self.width(name) != width:
+                continue
+            names = self.kinds[name]
+            symbols = [token - self.first[alphabet] for token, alphabet in zip(piece[1:], names, strict=True)]
+            if all(0 <= symbol < self.alphabets[alphabet] for symbol, alphabet in zip(symbols, names, strict=True)):
+                found.append((name, tuple(symbols)))
+        return found

@@ -9,55 +9,22 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import count
 from typing import ClassVar
 
 import numpy as np
 from torch import Tensor
 
-from tasks.base import IGNORE, Ints, Item, mean_where, require
+from tasks.base import require
 from tasks.codec import Codec, Fact
-from tasks.probes import ProbeConfig, ProbedTask
+from tasks.forms import Classes
+from tasks.item import IGNORE, Ints, Item, mean_where
+from tasks.probes import ProbedTask
+from tasks.puzzles import AskConfig, Puzzle
 from tasks.stream import Stream
 
 RESIZE = 64  # proposals of one size before another size is tried: some splits own no item of some small sizes
-
-Asked = tuple[str, tuple[int, ...], int]  # kind of question, arguments, answer in the alphabet `answers`
-
-
-@dataclass(frozen=True, kw_only=True)
-class AskConfig(ProbeConfig):
-    """Sizes every such task has."""
-
-    n_questions: int = 8
-    ood_length: int = 128
-    bidirectional: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.n_questions >= 1, f"n_questions={self.n_questions} is too small: use 1 or more")
-        require(
-            self.ood_length >= self.length,
-            f"ood_length={self.ood_length} is below length={self.length}: use ood_length >= {self.length}",
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class FactConfig(AskConfig):
-    """For facts that are a set: `order_free` writes one token per fact and reads in both directions."""
-
-    order_free: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Puzzle:
-    """Facts and questions over integers, before names are drawn."""
-
-    facts: list[Fact]
-    questions: list[Asked]
-    difficulty: dict[str, int | float]
-    canonical: str
 
 
 class FactTask(ProbedTask):
@@ -67,6 +34,7 @@ class FactTask(ProbedTask):
     probes: ClassVar[tuple[str, ...]] = ("permute", "rename", "noise", "distract", "size")
     answers: ClassVar[dict[str, str]]  # kind of question -> alphabet of its answers
     renamed: ClassVar[tuple[str, ...]] = ()  # alphabets whose symbols the base draws anew for each item
+    same: ClassVar[tuple[str, ...]] = ()  # alphabets whose symbols make no other item; empty: those above
     probe_renames: ClassVar[tuple[str, ...]] = ()  # alphabets that the probe `rename` renames; empty: those above
     shuffled: ClassVar[bool] = True  # False: facts are written in the order of the puzzle
     ood_splits = ("ood_near", "ood_far")
@@ -147,7 +115,24 @@ class FactTask(ProbedTask):
             labels=labels_n,
             difficulty=puzzle.difficulty | {"questions": len(labels)},
             canonical=puzzle.canonical,
+            split_key=puzzle.split_key,
         )
+
+    def exchangeable(self) -> Classes:
+        """See `ProbedTask.exchangeable`: the names of a sequence; a set's tokens are products of them."""
+        if self.order_free:
+            return []
+        ranges = [(self.codec.first[name], self.codec.alphabets[name]) for name in self.same or self.renamed]
+        return [[(first + symbol,) for symbol in range(size)] for first, size in ranges]
+
+    @abstractmethod
+    def name_of(self, facts: Sequence[Fact], questions: Sequence[Fact]) -> str:
+        """The form of facts and questions, the same under all names."""
+
+    def form(self, item: Item) -> str:
+        """See `ProbedTask.form`."""
+        facts, questions = self.parts(item)
+        return self.name_of(facts, [(kind, arguments) for kind, arguments, _ in questions])
 
     def laid_out(self, facts: Sequence[Fact], questions: Sequence[Fact], labels: Sequence[int]) -> tuple[Ints, Ints]:
         """Inputs and labels [n] of facts and questions; `labels` are one token per question."""
@@ -215,6 +200,17 @@ class FactTask(ProbedTask):
     def context(self, item: Item) -> Ints:
         """See `ProbedTask.context`: the facts."""
         return np.arange(next(place for place, token in enumerate(item.input_ids.tolist()) if self._asks(token)))
+
+    def legible(self, facts: Sequence[Fact], tokens: Sequence[int]) -> list[Fact]:
+        """What can be read of noised tokens where `facts` stood: see `tasks.noise`."""
+        return self.codec.legible(facts, tokens, self.answers)
+
+    def options(self, facts: list[Fact], question: Fact) -> list[int]:
+        """Answers that are equally likely from what was read of noised facts; none where the facts give none."""
+        try:
+            return self.solve(facts, [question])
+        except (ValueError, KeyError):
+            return []
 
     def permute(self, item: Item, stream: Stream) -> Item:
         """Probe: the facts in another order."""

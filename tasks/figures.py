@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from tasks.base import Task
 from tasks.probes import ProbedTask
 from tasks.registry import load, names
+from tasks.size import split_sizes, too_small
 
 CHECK_SEED = 1  # not the seed of the evaluation splits, so that other items are seen
 
@@ -63,3 +64,20 @@ def table() -> None:
             ", ".join(f"`{probe}`" for probe in task.probes),
         ]
         print("| " + " | ".join(cells) + " |", flush=True)
+
+
+def sizes(chosen: Sequence[str], settings: Sequence[str] = ()) -> None:
+    """Print as Markdown how many different items each split of tasks has, and the effective number, in brackets.
+
+    Of train a sample is counted, so that its numbers are lower bounds. `*`: too few for a verdict (`NEEDED`).
+    """
+    print("| task | the same item but for | train, at least | validation | test/id | further splits |")
+    print("|---|---|---:|---:|---:|---|")
+    for name in chosen or generated():
+        task = load(name, settings)
+        found = split_sizes(task)
+        small = {line.partition(" ")[0] for line in too_small(found)}
+        shown = {s: f"{size.different} ({size.effective:.0f}){'*' * (s in small)}" for s, size in found.items()}
+        first = [shown.pop(split) for split in ("train", "validation", "test/id")]
+        rest = ", ".join(f"`{split.removeprefix('test/')}` {text}" for split, text in shown.items())
+        print(f"| `{name}` | {task.same_item} | {' | '.join(first)} | {rest} |", flush=True)

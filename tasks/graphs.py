@@ -1,4 +1,4 @@
-"""Names for graphs of facts that do not depend on what their nodes are called."""
+"""Names for graphs and tables of facts that do not depend on what their nodes, or rows and columns, are called."""
 
 from __future__ import annotations
 
@@ -12,30 +12,41 @@ _SPREAD, _BACK, _OWN = 0x9E3779B97F4A7C1, 0x3C6EF372FE94F82, 0x1A54FF53A5F1D36F 
 
 
 def canonical_graph(facts: Sequence[Fact], questions: Sequence[Question]) -> str:
-    """A name that renaming entities, or reordering facts or questions, cannot change.
+    """A name that renaming entities or relations, or reordering facts or questions, cannot change.
 
-    Nodes are coloured by the questions that start there, then twice by their neighbours' colours
-    (Weisfeiler-Leman). Different items may share a name, equal ones cannot differ: what splits need.
+    Nodes are coloured by the questions that start there, relations by how often they are told and asked for; then both,
+    twice, by the colours beside them (Weisfeiler-Leman). Different items may share a name, equal ones cannot differ:
+    what splits need.
     """
     nodes = sorted({node for head, _, tail in facts for node in (head, tail)})
-    asked: dict[int, list[tuple[int, ...]]] = {node: [] for node in nodes}
-    for start, relations, _ in questions:
-        asked[start].append(relations)
-    signature: dict[int, tuple[object, ...]] = {node: tuple(sorted(asked[node])) for node in nodes}
-    for _ in range(2):
-        colour = _ranks(signature)
-        around: dict[int, list[tuple[int, int, int]]] = {node: [] for node in nodes}
-        for head, relation, tail in facts:
-            around[head].append((0, relation, colour[tail]))
-            around[tail].append((1, relation, colour[head]))
-        signature = {node: (colour[node], *sorted(around[node])) for node in nodes}
-    colour = _ranks(signature)
+    names = sorted({relation for _, relation, _ in facts})
+    colour, dye = dict.fromkeys(nodes, 0), dict.fromkeys(names, 0)
+    for _ in range(3):
+        paths = [(start, _path(relations, dye), relations) for start, relations, _ in questions]
+        told = [(head, dye[relation], tail, relation) for head, relation, tail in facts]
+        node_is: dict[int, list[tuple[object, ...]]] = {node: [] for node in nodes}
+        relation_is: dict[int, list[tuple[object, ...]]] = {relation: [] for relation in names}
+        for head, shade, tail, relation in told:
+            node_is[head].append((0, shade, colour[tail]))
+            node_is[tail].append((1, shade, colour[head]))
+            relation_is[relation].append((0, colour[head], colour[tail]))
+        for start, path, relations in paths:
+            node_is[start].append((2, *path))
+            for place, relation in enumerate(relations):
+                relation_is[relation].append((1, place, colour[start], *path))
+        colour = _ranks({node: (colour[node], *sorted(found)) for node, found in node_is.items()})
+        dye = _ranks({relation: (dye[relation], *sorted(found)) for relation, found in relation_is.items()})
     return repr(
         (
-            sorted((colour[head], relation, colour[tail]) for head, relation, tail in facts),
-            sorted((colour[start], relations) for start, relations, _ in questions),
+            sorted((colour[head], dye[relation], colour[tail]) for head, relation, tail in facts),
+            sorted((colour[start], _path(relations, dye)) for start, relations, _ in questions),
         )
     )
+
+
+def _path(relations: tuple[int, ...], dye: dict[int, int]) -> tuple[tuple[int, int], ...]:
+    """Relations of a question as their colours, and as the first place in the question that has the same one."""
+    return tuple([(dye[relation], relations.index(relation)) for relation in relations])
 
 
 def graph_name(edges: Sequence[Fact]) -> str:
@@ -57,6 +68,13 @@ def graph_name(edges: Sequence[Fact]) -> str:
         mixed = colour[u] * _OWN + colour[v] + forth
         total += mixed * mixed % _PRIME
     return f"{len(edges)} {total % _PRIME}"
+
+
+def table_name(grid: Sequence[Sequence[int]], refs: Sequence[int]) -> str:
+    """The same for every naming and order of rows and columns: values by row with those referred to, and by column."""
+    rows = [sorted(line) for line in grid]
+    columns = sorted([sorted(column) for column in zip(*grid, strict=True)])
+    return repr((sorted([(row, rows[ref]) for row, ref in zip(rows, refs, strict=True)]), columns))
 
 
 def _ranks(signature: dict[int, tuple[object, ...]]) -> dict[int, int]:

@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from tasks.base import Task, collate
+from tasks.base import Task
+from tasks.item import collate
 from tasks.stream import permutation
 
 

@@ -23,7 +23,9 @@ from typing import ClassVar
 import numpy as np
 from torch import Tensor
 
-from tasks.base import IGNORE, Ints, Item, Task, TaskConfig
+from tasks.base import Task, TaskConfig
+from tasks.forms import Classes, FirstMention
+from tasks.item import IGNORE, Ints, Item
 from tasks.shortcuts import Rule, bag_rule
 from tasks.stream import Stream
 
@@ -60,6 +62,18 @@ class ProbedTask(Task):
         self.order_free = bool(getattr(self.config, "order_free", False))
         self.causal = not (self.order_free or getattr(self.config, "bidirectional", False))
         self.max_length = max(self.length, getattr(self.config, "ood_length", 0))
+
+    def exchangeable(self) -> Classes:
+        """Classes of words that may be renamed among each other (`tasks.forms`): see `Task.same_item`."""
+        return []
+
+    @cached_property
+    def _names(self) -> FirstMention:
+        return FirstMention(self.exchangeable())
+
+    def form(self, item: Item) -> str:
+        """`Item.canonical` from the inputs alone. Here: words numbered by first mention, order counts."""
+        return self._names.form(item.input_ids.tolist())
 
     @property
     def splits(self) -> dict[str, int]:

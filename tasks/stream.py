@@ -80,10 +80,12 @@ def permutation(count: int, *key: object) -> NDArray[np.int64]:
 
 
 class HasForm(Protocol):
-    """An item, or what one can be made of: `canonical` decides which split it belongs to."""
+    """An item, or what one can be made of: `split_key`, or without one `canonical`, decides its split."""
 
     @property
     def canonical(self) -> str: ...
+    @property
+    def split_key(self) -> str: ...
 
 
 Form = TypeVar("Form", bound=HasForm)

@@ -9,12 +9,14 @@ the true ones before it, then greedy decoding writes the same output, and the ot
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
 
-from tasks.base import IGNORE, Ints, Item
+from tasks.forms import Classes
+from tasks.item import IGNORE, Ints, Item
 from tasks.probes import ProbeConfig, ProbedTask
 from tasks.stream import Stream
 
@@ -28,6 +30,7 @@ class Translation(ProbedTask):
     ordered = True
     words_in: ClassVar[tuple[str, ...]]
     words_out: ClassVar[tuple[str, ...]]
+    classes: ClassVar[Mapping[str, Mapping[str, str]]] = {}  # of words that behave alike: word -> what it means
     config: ProbeConfig
 
     def __init__(self, **values: object) -> None:
@@ -45,6 +48,39 @@ class Translation(ProbedTask):
     @abstractmethod
     def translate(self, source: Sequence[str]) -> list[str]:
         """The output by a second method. Raises ValueError where the input is not of the language."""
+
+    @cached_property
+    def _meaning(self) -> dict[str, tuple[str, str]]:
+        return {word: (name, says) for name, words in self.classes.items() for word, says in words.items()}
+
+    def _form(self, source: Sequence[str]) -> str:
+        """The input with the words of a class numbered by first mention."""
+        seen: dict[str, list[str]] = {}
+        out = []
+        for word in source:
+            name, says = self._meaning.get(word, (word, ""))
+            if says:
+                known = seen.setdefault(name, [])
+                if says not in known:
+                    known.append(says)
+                name += str(known.index(says))
+            out.append(name)
+        return " ".join(out)
+
+    def form(self, item: Item) -> str:
+        """See `ProbedTask.form`."""
+        arrow = item.input_ids.tolist().index(ARROW)
+        return self._form([self.words[token] for token in item.input_ids[:arrow].tolist()])
+
+    def exchangeable(self) -> Classes:
+        """See `ProbedTask.exchangeable`: a word of a class is what it is called in the input and in the output."""
+        found = []
+        for words in self.classes.values():
+            called: dict[str, list[int]] = {}
+            for word, says in words.items():
+                called.setdefault(says, []).append(self._token_in[word])
+            found.append([(*tokens, self._token_out[says]) for says, tokens in called.items()])
+        return found
 
     def always_train(self, source: str) -> bool:
         """Whether an input belongs to training wherever its canonical form falls; evaluation then has none of it."""
@@ -73,7 +109,8 @@ class Translation(ProbedTask):
                 input_ids=np.array([*reading, ARROW, *writing[:-1]], dtype=np.int64),
                 labels=np.array([*[IGNORE] * len(reading), *writing], dtype=np.int64),
                 difficulty=difficulty | {"written": len(writing)},
-                canonical=source,
+                canonical=self._form(source.split()),
+                split_key=source,
             )
 
         if split == "train":

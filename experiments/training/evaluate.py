@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from tasks.base import IGNORE, Ints, Task
+from tasks.base import Task
+from tasks.item import IGNORE, Ints
 from tasks.loaders import EvalLoader
 from tasks.probes import agreement
 

@@ -21,9 +21,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tasks.base import IGNORE, Ints, Item, TaskCard
+from tasks.base import TaskCard
 from tasks.hub.report import files_read
 from tasks.hub.texts import CLOSED, LINE_SHOWN, CorpusData
+from tasks.item import IGNORE, Ints, Item
 from tasks.shortcuts import Rule
 from tasks.stream import Stream
 

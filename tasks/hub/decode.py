@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tasks.base import Ints
+from tasks.item import Ints
 
 Predict = Callable[[dict[str, Tensor]], Tensor]
 

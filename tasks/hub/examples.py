@@ -21,9 +21,10 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor
 
-from tasks.base import IGNORE, Ints, Item, TaskCard, mean_where, require
+from tasks.base import TaskCard, require
 from tasks.hub.rows import Encoded, ExampleData
 from tasks.hub.vocabulary import UNKNOWN, Words
+from tasks.item import IGNORE, Ints, Item, mean_where
 from tasks.shortcuts import Rule
 
 SEP, END = 0, 1  # offsets behind the vocabulary
@@ -171,7 +172,7 @@ class ExampleTask(ExampleData):
             labels = item.labels[item.labels != IGNORE]
             return float((labels if self.one_word else labels[:-1]).tobytes() == majority)
 
-        return {"majority": rule} | self.rules()
+        return {"majority": rule, **self.rules()}
 
     def describe(self) -> TaskCard:
         """See `Task.describe`; sizes are in `card`, as they need the data."""

@@ -18,10 +18,11 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from tasks.base import Ints, Item, require
+from tasks.base import require
 from tasks.hub.decode import greedy
 from tasks.hub.examples import END, SEP, ExampleTask
 from tasks.hub.rows import Encoded, Example, ExamplesConfig
+from tasks.item import Ints, Item
 from tasks.qa.answers import Fact, exact_match, f1
 
 OVERFLOW = ("distractors", "skip")

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
-from tasks.base import Ints, Task, TaskConfig, require
+from tasks.base import Task, TaskConfig, require
 from tasks.hub.files import DataError, Row, Skip
 from tasks.hub.report import Report
 from tasks.hub.source import Opened, Place, Source, open_splits, place_of
 from tasks.hub.validation_split import owner_of
 from tasks.hub.vocabulary import Bytes, Vocabulary, Words, learned_bpe
+from tasks.item import Ints
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base import Ints, Task, TaskConfig, require
+from tasks.base import Task, TaskConfig, require
 from tasks.hub.cache import cached
 from tasks.hub.files import DataError
 from tasks.hub.report import files_read
 from tasks.hub.source import Place, place_of
 from tasks.hub.vocabulary import BPE, Bytes, learned_bpe
+from tasks.item import Ints
 
 PARTS = ("train", "validation", "test")
 TOKENIZERS = ("bytes", "bpe")

@@ -14,9 +14,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from tasks.base import Ints, require
+from tasks.base import require
 from tasks.hub.cache import cached
 from tasks.hub.files import DataError
+from tasks.item import Ints
 
 SMALLEST_BPE = 256  # the bytes themselves
 UNKNOWN = "<unknown>"

@@ -20,7 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tasks.base import IGNORE, Ints, Item, TaskCard, mean_where, require
+from tasks.base import TaskCard, require
+from tasks.item import IGNORE, Ints, Item, mean_where
 from tasks.probes import ProbeConfig, ProbedTask
 from tasks.shortcuts import FIT_ITEMS, Rule
 from tasks.stream import Stream
@@ -110,6 +111,10 @@ class PCFG(ProbedTask):
             )
 
         return self.draw(split, propose)
+
+    def form(self, item: Item) -> str:
+        """See `ProbedTask.form`: the tokens."""
+        return " ".join(map(str, item.input_ids[1:].tolist()))
 
     def check(self, item: Item) -> Ints:
         """The inputs shifted by one, if a recursive-descent reader accepts them.

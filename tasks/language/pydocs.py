@@ -13,12 +13,15 @@ import hashlib
 import math
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import chain
 from pydoc_data.topics import topics
 
 import numpy as np
 from torch import Tensor
 
-from tasks.base import IGNORE, Ints, Item, Task, TaskCard, TaskConfig, mean_where, require
+from tasks.base import Task, TaskCard, TaskConfig, require
+from tasks.hub.texts import Text
+from tasks.item import IGNORE, Ints, Item, mean_where
 from tasks.shortcuts import Rule
 from tasks.stream import Stream
 
@@ -46,23 +49,30 @@ class PyDocsConfig(TaskConfig):
 
 
 @lru_cache(maxsize=1)
-def split_texts() -> dict[str, bytes]:
-    """The UTF-8 text of each split, about 80 : 10 : 10, made of whole groups of topics.
+def split_groups() -> dict[str, list[list[str]]]:
+    """The groups of topics of each split, about 80 : 10 : 10 by bytes.
 
     Going by the hash of their names, groups are dealt to test, then to validation, while they fit; train
     takes the rest.
     """
     groups = sorted(topic_groups(), key=lambda names: hashlib.sha256(names[0].encode()).digest())
     share = sum(len(text.encode()) for text in topics.values()) / 10
-    parts: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
+    parts: dict[str, list[list[str]]] = {"train": [], "validation": [], "test": []}
     used = {"test": 0, "validation": 0}
     for names in groups:
         size = sum(len(topics[name].encode()) for name in names)
         owner = next((split for split in used if used[split] + size <= share), "train")
         if owner in used:
             used[owner] += size
-        parts[owner] += names
-    return {split: "\n\n".join(topics[name] for name in sorted(names)).encode() for split, names in parts.items()}
+        parts[owner].append(names)
+    return parts
+
+
+@lru_cache(maxsize=1)
+def split_texts() -> dict[str, bytes]:
+    """The UTF-8 text of each split, its topics in the order of their names."""
+    found = {split: sorted(chain.from_iterable(groups)) for split, groups in split_groups().items()}
+    return {split: "\n\n".join(topics[name] for name in names).encode() for split, names in found.items()}
 
 
 def topic_groups() -> list[list[str]]:
@@ -102,6 +112,11 @@ class PyDocs(Task):
         wanted = {"validation": self.config.n_validation, "test/id": self.config.n_test}
         windows = {split: -(-len(self._bytes(split)) // self.length) for split in wanted}
         return {split: min(n or windows[split], windows[split]) for split, n in wanted.items()}
+
+    @cached_property
+    def texts(self) -> dict[str, Text]:
+        """The text of each part; a document is a group of topics."""
+        return {part: Text(raw, len(split_groups()[part])) for part, raw in split_texts().items()}
 
     def _bytes(self, split: str) -> bytes:
         if split not in ("train", "validation", "test/id"):

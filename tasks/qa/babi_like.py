@@ -9,16 +9,17 @@ are drawn anew for each item.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar
 
-import numpy as np
-
-from tasks.base import Item, TaskCard, require
+from tasks.base import TaskCard, require
 from tasks.codec import Fact
-from tasks.facts import AskConfig, Asked, FactTask, Puzzle
-from tasks.shortcuts import Rule
+from tasks.facts import FactTask
+from tasks.item import Item
+from tasks.puzzles import AskConfig, Asked, Puzzle
+from tasks.shortcuts import Floats, Rule, hits
 from tasks.stream import Stream
 
 
@@ -50,6 +51,7 @@ class BabiLike(FactTask):
     version = 2
     answers: ClassVar[dict[str, str]] = {"person": "place", "object": "place", "before": "place"}
     renamed = ("who", "what", "place")
+    same_item = "persons, things, places, and the order of questions"
     shuffled = False
     ordered = True
     probes = ("rename", "noise", "distract", "size")
@@ -120,8 +122,12 @@ class BabiLike(FactTask):
             facts=facts,
             questions=asked,
             difficulty={"events": events},
-            canonical=_canonical(facts, asked),
+            canonical=self.name_of(facts, [(kind, args) for kind, args, _ in asked]),
         )
+
+    def name_of(self, facts: Sequence[Fact], questions: Sequence[Fact]) -> str:
+        """See `FactTask.name_of`."""
+        return _canonical(facts, questions)
 
     def solve(self, facts: list[Fact], questions: list[Fact]) -> list[int]:
         """See `FactTask.solve`: backwards from the end."""
@@ -142,13 +148,13 @@ class BabiLike(FactTask):
             first = self.codec.first["place"]
             return [a[1] for k, a in facts if k == "went"], [int(item.labels[p]) - first for *_, p in questions]
 
-        def last(item: Item) -> float:
+        def last(item: Item) -> Floats:
             told, answers = places(item)
-            return float(np.mean([told[-1] == answer for answer in answers]))
+            return hits(told[-1] == answer for answer in answers)
 
-        def some(item: Item) -> float:
+        def some(item: Item) -> Floats:
             told, answers = places(item)
-            return float(np.mean([(answer in told) / len(set(told)) for answer in answers]))
+            return hits((answer in told) / len(set(told)) for answer in answers)
 
         return {"last_place": last, "random_place": some}
 
@@ -214,7 +220,7 @@ def _find(facts: list[Fact], kind: str, args: tuple[int, ...]) -> int:
     raise ValueError("task babi_like: the thing was nowhere before")
 
 
-def _canonical(facts: list[Fact], questions: list[Asked]) -> str:
+def _canonical(facts: Sequence[Fact], questions: Sequence[Fact]) -> str:
     """Persons, things and places numbered by first mention: names do not count, order does."""
     names: dict[tuple[str, int], int] = {}
 
@@ -223,7 +229,7 @@ def _canonical(facts: list[Fact], questions: list[Asked]) -> str:
 
     told = [(kind, name("who", a), name("place" if kind == "went" else "what", b)) for kind, (a, b) in facts]
     asked = []
-    for kind, args, _ in questions:
+    for kind, args in questions:
         what = name("who" if kind == "person" else "what", args[0])
         asked.append((kind, what, *(name("place", place) for place in args[1:])))
     return repr((told, sorted(asked)))

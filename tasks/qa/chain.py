@@ -25,11 +25,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tasks.base import IGNORE, Ints, Item, TaskCard, mean_where, require
+from tasks.base import TaskCard, require
 from tasks.codec import Codec
+from tasks.forms import Classes
 from tasks.graphs import Fact, Question, canonical_graph
+from tasks.item import IGNORE, Ints, Item, mean_where
 from tasks.probes import ProbeConfig, ProbedTask
-from tasks.shortcuts import Rule
+from tasks.shortcuts import Floats, Rule, hits
 from tasks.stream import Stream
 
 QUESTION, FIRST_RELATION = 1, 2  # 0 pads
@@ -82,7 +84,8 @@ class Chain(ProbedTask):
     """The task `qa/chain`; see the module's docstring. Fields of `ChainConfig` are keyword arguments."""
 
     name = "chain"
-    version = 1
+    version = 2
+    same_item = "entities and relations, the order of facts and that of questions"
     Config = ChainConfig
     config: ChainConfig
     ordered = False
@@ -242,6 +245,20 @@ class Chain(ProbedTask):
         """The item as a sequence of words."""
         return self._to_sequence(item) if self.order_free else item
 
+    def exchangeable(self) -> Classes:
+        """See `ProbedTask.exchangeable`: relations and entities; a set's tokens are products of them."""
+        if self.order_free:
+            return []
+        firsts = (FIRST_RELATION, self.first_entity, self.n_words)
+        return [[(token,) for token in range(low, high)] for low, high in pairwise(firsts)]
+
+    def form(self, item: Item) -> str:
+        """See `ProbedTask.form`."""
+        words = self._words(item)
+        facts = [(head, relation, tail) for relation, head, tail in _facts(words).tolist()]
+        questions = [question[1:].tolist() for question in _questions(words)]
+        return canonical_graph(facts, [(start, tuple(path[::-1]), -1) for *path, start in questions])
+
     def check(self, item: Item) -> Ints:
         """Answers by products of one-hot rows and 0/1 matrices. Raises ValueError unless each has one."""
         ids = self._words(item).input_ids
@@ -307,21 +324,42 @@ class Chain(ProbedTask):
         told = _facts(self._words(item)).size
         return np.arange(told // 3 if self.order_free else told)
 
+    def read_noised(self, clean: Item, noised: Item) -> Floats:
+        """See `tasks.noise`: walks that draw among the values of an (entity, relation), and end where there is none."""
+        words, told = self._words(clean), noised.input_ids[: _facts(clean).size]
+        if self.order_free:
+            told = self._to_sequence(replace(noised, labels=np.full(len(noised.input_ids), IGNORE))).input_ids
+            told = told[: _facts(words).size]
+        values_RVV = np.zeros((self.config.n_relations, self.n_words, self.n_words))
+        for relation, head, tail in told.reshape(-1, 3).tolist():
+            if FIRST_RELATION <= relation < self.first_entity <= min(head, tail):
+                values_RVV[relation - FIRST_RELATION, head, tail] = 1
+        shares = []
+        for question, answer in zip(_questions(words), words.labels[words.labels != IGNORE], strict=True):
+            reached_V = np.eye(self.n_words)[question[-1]]
+            for relation in question[-2:0:-1] - FIRST_RELATION:
+                step_VV = values_RVV[relation]
+                reached_V = reached_V @ (step_VV / np.maximum(1, step_VV.sum(1, keepdims=True)))
+            shares.append(reached_V[answer])
+        return hits(shares)
+
     def rules(self) -> dict[str, Rule]:
-        """Values named anywhere; and, reading some structure, those named beside the question's start."""
+        """Values named anywhere; and, reading some structure, those beside the start, and what one hop leaves open."""
         found = self._rules()
         return {name: partial(self._on_words, rule) for name, rule in found.items()}
 
-    def _on_words(self, rule: Rule, item: Item) -> float:
+    def _on_words(self, rule: Rule, item: Item) -> float | Floats:
         return rule(self._words(item))
 
     def _rules(self) -> dict[str, Rule]:
         return {
-            "random_value": lambda item: 1 / len(set(_facts(item)[:, 2].tolist())),
+            "random_value": lambda item: _hits(item, lambda facts, _: np.unique(facts[:, 2])),
             "common_value": lambda item: _hits(item, lambda facts, _: [np.bincount(facts[:, 2]).argmax()]),
             "last_value": lambda item: _hits(item, lambda facts, _: facts[-1:, 2]),
             "value_of_start": lambda item: _hits(item, lambda facts, q: facts[facts[:, 1] == q[-1], 2]),
-            "first_hop": lambda item: _hits(item, lambda facts, q: facts[(facts[:, :2] == q[-2:]).all(1), 2]),
+            "first_hop": lambda item: _hits(item, _first_hop),
+            "start_again": lambda item: _hits(item, lambda facts, q: q[-1:] if len(q) > 3 else _first_hop(facts, q)),
+            "exclusion": lambda item: _hits(item, _excluded),
         }
 
     def describe(self) -> TaskCard:
@@ -370,11 +408,27 @@ def _facts(item: Item) -> Ints:
     return item.input_ids[: int((item.input_ids == QUESTION).argmax())].reshape(-1, 3)
 
 
-def _hits(item: Item, guesses: Callable[[Ints, Ints], Ints | list[Any]]) -> float:
-    """How often, over the questions, a guess drawn from those for (facts, question) is the answer."""
+def _hits(item: Item, guesses: Callable[[Ints, Ints], Ints | list[Any]]) -> Floats:
+    """For each question the chance that a guess drawn from those for (facts, question) is the answer."""
     answers = item.labels[item.labels != IGNORE]
     facts, pairs = _facts(item), zip(_questions(item), answers, strict=True)
-    return float(np.mean([np.mean(np.asarray(guesses(facts, question)) == answer) for question, answer in pairs]))
+    drawn = [np.asarray(guesses(facts, question)) == answer for question, answer in pairs]
+    return hits(np.mean(some) if len(some) else 0.0 for some in drawn)
+
+
+def _first_hop(facts: Ints, question: Ints) -> Ints:
+    """The value of the start under the relation that is followed first."""
+    found: Ints = facts[(facts[:, :2] == question[-2:]).all(1), 2]
+    return found
+
+
+def _excluded(facts: Ints, question: Ints) -> Ints:
+    """One hop: read. More: any value that is told but the start and what one hop gives."""
+    if len(question) == 3:
+        return _first_hop(facts, question)
+    values = np.unique(facts[:, 2])
+    left: Ints = values[(values != question[-1]) & ~np.isin(values, _first_hop(facts, question))]
+    return left if len(left) else values
 
 
 def _questions(item: Item) -> list[Ints]:

@@ -14,19 +14,19 @@ the families from the facts and looks for the way from one person to the other.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import pairwise
 from typing import ClassVar
 
-import numpy as np
-
-from tasks.base import Item, TaskCard, require
+from tasks.base import TaskCard, require
 from tasks.codec import Fact
-from tasks.facts import Asked, FactConfig, FactTask, Puzzle
+from tasks.facts import FactTask
 from tasks.graphs import graph_name
-from tasks.shortcuts import Rule
+from tasks.item import Item
+from tasks.puzzles import Asked, FactConfig, Puzzle
+from tasks.shortcuts import Floats, Rule, hits
 from tasks.stream import Stream
 
 STEPS = {"U": ("father", "mother"), "D": ("son", "daughter"), "B": ("brother", "sister"), "S": ("husband", "wife")}
@@ -114,6 +114,7 @@ class Kinship(FactTask):
     version = 2
     answers: ClassVar[dict[str, str]] = {"ask": "relation"}
     renamed = ("person",)
+    same_item = "persons, the order of facts and that of questions"
     buckets = ("hops", "distractors")
     Config = KinshipConfig
     config: KinshipConfig
@@ -168,13 +169,17 @@ class Kinship(FactTask):
         for _ in range(min(len(ways), self.seats(facts, ["ask"], split))):
             i, j, short = stream.pop(left[stream.choice([apart for apart, some in left.items() if some])])
             asked.append(("ask", (i, j), RELATIONS.index(NAMED[short][family.sex[j]])))
-        edges = [(args[0], RELATIONS.index(kind), args[1]) for kind, args in facts]
         return Puzzle(
             facts=facts,
             questions=asked,
             difficulty={"hops": max([j - i for _, (i, j), _ in asked]), "distractors": len(facts) - hops},
-            canonical=graph_name([*edges, *[(i, len(RELATIONS), j) for _, (i, j), _ in asked]]),
+            canonical=self.name_of(facts, [(kind, pair) for kind, pair, _ in asked]),
         )
+
+    def name_of(self, facts: Sequence[Fact], questions: Sequence[Fact]) -> str:
+        """See `FactTask.name_of`."""
+        edges = [(pair[0], RELATIONS.index(kind), pair[1]) for kind, pair in facts]
+        return graph_name([*edges, *[(pair[0], len(RELATIONS), pair[1]) for _, pair in questions]])
 
     def solve(self, facts: list[Fact], questions: list[Fact]) -> list[int]:
         """See `FactTask.solve`: merge what must be one couple, then walk from person to couple to person.
@@ -209,12 +214,11 @@ class Kinship(FactTask):
     def rules(self) -> dict[str, Rule]:
         """What the asked person is called in a fact; any name that is told."""
 
-        def last_step(item: Item) -> float:
+        def last_step(item: Item) -> Floats:
             facts, questions = self.parts(item)
             first = self.codec.first["relation"]
             called = {args[0]: kind for kind, args in facts}
-            hits = [called.get(q[1]) == RELATIONS[item.labels[place] - first] for _, q, place in questions]
-            return float(np.mean(hits))
+            return hits(called.get(q[1]) == RELATIONS[item.labels[place] - first] for _, q, place in questions)
 
         return {"last_step": last_step}
 

@@ -8,15 +8,18 @@ that order counts. Variable names are drawn anew for each item. A variable is as
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from tasks.base import Item, TaskCard, require
+from tasks.base import TaskCard, require
 from tasks.codec import Fact
-from tasks.facts import AskConfig, Asked, FactTask, Puzzle
-from tasks.shortcuts import Rule
+from tasks.facts import FactTask
+from tasks.item import Item
+from tasks.puzzles import AskConfig, Asked, Puzzle
+from tasks.shortcuts import Rule, hits
 from tasks.stream import Stream
 
 COPIES = 0.55  # share of statements that copy
@@ -46,9 +49,11 @@ class VariableTracking(FactTask):
     """The task `qa/variable_tracking`, see the module. Keyword arguments: the fields of `VariableConfig`."""
 
     name = "variable_tracking"
-    version = 2
+    version = 3
     answers: ClassVar[dict[str, str]] = {"ask": "value"}
     renamed = ("variable",)
+    same = ("variable", "value")
+    same_item = "variables, values, and the order of questions"
     shuffled = False
     ordered = True
     probes = ("rename", "noise", "distract", "size")
@@ -112,8 +117,18 @@ class VariableTracking(FactTask):
             facts=told,
             questions=questions,
             difficulty={"lines": lines, "hops": max(state[name][1] for name in asked)},
-            canonical=repr((told, sorted(questions))),
+            canonical=self.name_of(told, [(kind, args) for kind, args, _ in questions]),
         )
+
+    def name_of(self, facts: Sequence[Fact], questions: Sequence[Fact]) -> str:
+        """See `FactTask.name_of`: variables and values numbered by first mention, questions in any order."""
+        variables, values = dict[int, int](), dict[int, int]()
+        told = []
+        for kind, (target, source) in facts:
+            name = variables.setdefault(target, len(variables))
+            known = values if kind == "set" else variables
+            told.append((kind, name, known.setdefault(source, len(known))))
+        return repr((told, sorted(variables[args[0]] for _, args in questions)))
 
     def solve(self, facts: list[Fact], questions: list[Fact]) -> list[int]:
         """See `FactTask.solve`: backwards from each question."""
@@ -141,9 +156,9 @@ class VariableTracking(FactTask):
     def rules(self) -> dict[str, Rule]:
         """Values that are there; the value of the last line that sets the variable itself."""
         return {
-            "random_value": lambda item: float(np.mean([np.mean(np.array(v) == a) for v, _, a in self._seen(item)])),
-            "last_value": lambda item: float(np.mean([v[-1] == a for v, _, a in self._seen(item)])),
-            "own_value": lambda item: float(np.mean([own[-1:] == [a] for _, own, a in self._seen(item)])),
+            "random_value": lambda item: hits(np.mean(np.array(v) == a) for v, _, a in self._seen(item)),
+            "last_value": lambda item: hits(v[-1] == a for v, _, a in self._seen(item)),
+            "own_value": lambda item: hits(own[-1:] == [a] for _, own, a in self._seen(item)),
         }
 
     def _seen(self, item: Item) -> list[tuple[list[int], list[int], int]]:

@@ -13,9 +13,11 @@ from itertools import count
 
 import numpy as np
 
-from tasks.base import IGNORE, Ints, Item, TaskCard, require
+from tasks.base import TaskCard, require
+from tasks.forms import Classes
+from tasks.item import IGNORE, Ints, Item
 from tasks.probes import ProbeConfig, ProbedTask
-from tasks.shortcuts import Rule
+from tasks.shortcuts import Floats, Rule, hits
 from tasks.stream import Stream
 
 BAR, FIRST = 1, 2  # 0 pads
@@ -59,6 +61,7 @@ class Induction(ProbedTask):
     version = 1
     Config = InductionConfig
     config: InductionConfig
+    same_item = "the tokens"
     ordered = True
     buckets = ("tokens",)
     probes = ("rename", "size")
@@ -86,14 +89,20 @@ class Induction(ProbedTask):
                 size = stream.between(*sizes)
             told = stream.sample(range(FIRST, self.vocab_size), size)
             places = stream.sample(range(size - 1), min(size - 1, self.config.n_questions))
+            tokens = [*told, BAR, *(told[place] for place in places)]
             return Item(
-                input_ids=np.array([*told, BAR, *(told[place] for place in places)], dtype=np.int64),
+                input_ids=np.array(tokens, dtype=np.int64),
                 labels=np.array([IGNORE] * (size + 1) + [told[place + 1] for place in places], dtype=np.int64),
                 difficulty={"tokens": size},
-                canonical=" ".join(map(str, [*told, *sorted(places)])),
+                canonical=self._names.form(tokens),
+                split_key=" ".join(map(str, [*told, *sorted(places)])),
             )
 
         return self.draw(split, propose)
+
+    def exchangeable(self) -> Classes:
+        """See `ProbedTask.exchangeable`: the tokens; where they stand, and which are asked in what order, counts."""
+        return [[(token,) for token in range(FIRST, self.vocab_size)]]
 
     def check(self, item: Item) -> Ints:
         """One-hot products: where was this token, and what stands one further."""
@@ -115,12 +124,17 @@ class Induction(ProbedTask):
             labels=labels,
             difficulty=item.difficulty,
             canonical=item.canonical,
+            split_key=item.split_key,
             back=back,
         )
 
     def rules(self) -> dict[str, Rule]:
         """A token of the list that is not the asked one."""
-        return {"random_token": lambda item: 1 / (item.difficulty["tokens"] - 1)}
+
+        def random_token(item: Item) -> Floats:
+            return hits([1 / (item.difficulty["tokens"] - 1)] * int((item.labels != IGNORE).sum()))
+
+        return {"random_token": random_token}
 
     def describe(self) -> TaskCard:
         """See `Task.describe`."""

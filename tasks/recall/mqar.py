@@ -7,15 +7,18 @@ After Arora et al. (arXiv 2312.04927). Keys and values are drawn anew for each i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
-from tasks.base import Item, TaskCard, require
+from tasks.base import TaskCard, require
 from tasks.codec import Fact
-from tasks.facts import FactConfig, FactTask, Puzzle
-from tasks.shortcuts import Rule
+from tasks.facts import FactTask
+from tasks.item import Item
+from tasks.puzzles import FactConfig, Puzzle
+from tasks.shortcuts import Rule, hits
 from tasks.stream import Stream
 
 
@@ -56,6 +59,8 @@ class MQAR(FactTask):
     version = 2
     answers: ClassVar[dict[str, str]] = {"ask": "value"}
     probe_renames = ("key", "value")
+    same = ("key", "value")
+    same_item = "keys and values, each among themselves"
     buckets = ("pairs",)
     Config = MQARConfig
     config: MQARConfig
@@ -93,8 +98,29 @@ class MQAR(FactTask):
             facts=facts,
             questions=[("ask", (key,), value) for key, value in asked],
             difficulty={"pairs": sizes[0]},
-            canonical=repr((sorted(pairs), sorted(asked))),
+            canonical="",  # `build` knows the order
+            split_key=repr((sorted(pairs), sorted(asked))),
         )
+
+    def build(self, stream: Stream, puzzle: Puzzle) -> Item:
+        """See `FactTask.build`."""
+        item = super().build(stream, puzzle)
+        return replace(item, canonical=self.form(item))
+
+    def name_of(self, facts: Sequence[Fact], questions: Sequence[Fact]) -> str:
+        """See `FactTask.name_of`: keys and values numbered by first mention, where they stand counts.
+
+        As a set it is, per value, how many keys have it and how many of those are asked.
+        """
+        asked = [args[0] for _, args in questions]
+        if self.order_free:
+            groups: dict[int, list[bool]] = {}
+            for _, (key, value) in facts:
+                groups.setdefault(value, []).append(key in asked)
+            return repr(sorted((len(group), sum(group)) for group in groups.values()))
+        values: dict[int, int] = {}
+        places = {args[0]: place for place, (_, args) in enumerate(facts)}
+        return repr(([values.setdefault(args[1], len(values)) for _, args in facts], [places[key] for key in asked]))
 
     def solve(self, facts: list[Fact], questions: list[Fact]) -> list[int]:
         """See `FactTask.solve`: by one-hot products."""
@@ -106,6 +132,10 @@ class MQAR(FactTask):
             raise ValueError("task mqar: a key has no value, or several")
         return asked_QV.argmax(1).tolist()
 
+    def options(self, facts: list[Fact], question: Fact) -> list[int]:
+        """See `FactTask.options`: every value that is told of the key."""
+        return [value for _, (key, value) in facts if key == question[1][0]]
+
     def extra(self, facts: list[Fact], questions: list[Fact], stream: Stream) -> list[Fact]:
         """See `FactTask.extra`: other keys."""
         used = {arguments[0] for _, arguments in facts}
@@ -116,8 +146,8 @@ class MQAR(FactTask):
     def rules(self) -> dict[str, Rule]:
         """Values that are there."""
         return {
-            "random_value": lambda item: float(np.mean([vs.count(v) / len(vs) for vs, v in self._values(item)])),
-            "last_value": lambda item: float(np.mean([vs[-1] == v for vs, v in self._values(item)])),
+            "random_value": lambda item: hits(vs.count(v) / len(vs) for vs, v in self._values(item)),
+            "last_value": lambda item: hits(vs[-1] == v for vs, v in self._values(item)),
         }
 
     def _values(self, item: Item) -> list[tuple[list[int], int]]:

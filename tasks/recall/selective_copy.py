@@ -13,9 +13,11 @@ from itertools import count
 
 import numpy as np
 
-from tasks.base import IGNORE, Ints, Item, TaskCard, require
+from tasks.base import TaskCard, require
+from tasks.forms import Classes
+from tasks.item import IGNORE, Ints, Item
 from tasks.probes import ProbeConfig, ProbedTask
-from tasks.shortcuts import Rule
+from tasks.shortcuts import Rule, hits
 from tasks.stream import Stream
 
 BLANK, SLOT, FIRST = 1, 2, 3  # 0 pads
@@ -54,6 +56,7 @@ class SelectiveCopy(ProbedTask):
     version = 1
     Config = CopyConfig
     config: CopyConfig
+    same_item = "the symbols"
     ordered = True
     buckets = ("context",)
     ood_splits = ("ood_near", "ood_far")
@@ -88,10 +91,15 @@ class SelectiveCopy(ProbedTask):
                 input_ids=np.array([*tokens, *[SLOT] * symbols], dtype=np.int64),
                 labels=np.array([*[IGNORE] * context, *chosen], dtype=np.int64),
                 difficulty={"context": context, "symbols": symbols},
-                canonical=" ".join(map(str, tokens)),
+                canonical=self._names.form([*tokens, *[SLOT] * symbols]),
+                split_key=" ".join(map(str, tokens)),
             )
 
         return self.draw(split, propose)
+
+    def exchangeable(self) -> Classes:
+        """See `ProbedTask.exchangeable`: the symbols; where they stand counts."""
+        return [[(token,) for token in range(FIRST, self.vocab_size)]]
 
     def check(self, item: Item) -> Ints:
         """Slots filled by rank: slot i takes the symbol before which i others stand."""
@@ -108,8 +116,8 @@ class SelectiveCopy(ProbedTask):
     def rules(self) -> dict[str, Rule]:
         """Symbols that are there."""
         return {
-            "random_symbol": lambda item: float(np.mean([np.mean(_symbols(item) == s) for s in _symbols(item)])),
-            "last_symbol": lambda item: float(np.mean(_symbols(item) == _symbols(item)[-1])),
+            "random_symbol": lambda item: hits(np.mean(_symbols(item) == s) for s in _symbols(item)),
+            "last_symbol": lambda item: hits(_symbols(item) == _symbols(item)[-1]),
         }
 
     def describe(self) -> TaskCard:

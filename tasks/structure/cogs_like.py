@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import ClassVar
 
 from tasks.base import TaskCard, require
 from tasks.probes import ProbeConfig
@@ -58,6 +59,16 @@ class CogsLike(Translation):
     version = 1
     Config = CogsConfig
     config: CogsConfig
+    same_item = "names, nouns, prepositions, and verbs of a kind, each among themselves"
+    classes: ClassVar[dict[str, dict[str, str]]] = {
+        "name": dict(zip(PROPER, PROPER, strict=True)),
+        "noun": {noun: noun for noun in COMMON if noun != HELD_OUT},
+        "preposition": dict(zip(PREPOSITIONS, PREPOSITIONS, strict=True)),
+        "intransitive": INTRANSITIVE,
+        "transitive": TRANSITIVE | PASSIVE,
+        "dative": DATIVE,
+        "saying": SAYING,
+    }
     buckets = ("depth",)
     ood_splits = ("ood_role", "ood_depth")
     words_in = tuple(

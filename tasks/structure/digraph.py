@@ -9,15 +9,18 @@ node; test/ood_near up to 1.5 times, test/ood_far 2 to 3 times as many nodes.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.base import Item, require
+from tasks.base import require
 from tasks.codec import Fact
-from tasks.facts import FactConfig, FactTask
+from tasks.facts import FactTask
 from tasks.graphs import graph_name
+from tasks.item import Item
+from tasks.puzzles import FactConfig
+from tasks.shortcuts import Floats, hits
 from tasks.stream import Stream
 
 Edge = tuple[int, int]
@@ -53,6 +56,7 @@ class GraphTask(FactTask):
     """What the two tasks share."""
 
     renamed = ("node",)
+    same_item = "nodes, the order of edges, and the questions"
     buckets = ("nodes",)
     Config = GraphConfig
     config: GraphConfig
@@ -83,16 +87,18 @@ class GraphTask(FactTask):
         pairs = [(u, v) for u in spare for v in spare if u != v]
         return [("edge", pair) for pair in stream.sample(pairs, min(len(facts), len(pairs)))]
 
-    def score_rule(self, guess: Callable[[list[Edge], Edge], int]) -> Callable[[Item], float]:
+    def name_of(self, facts: Sequence[Fact], questions: Sequence[Fact]) -> str:
+        """See `FactTask.name_of`: the graph alone, whatever is asked about it."""
+        return canonical([(pair[0], pair[1]) for _, pair in facts])
+
+    def score_rule(self, guess: Callable[[list[Edge], Edge], int]) -> Callable[[Item], Floats]:
         """A shortcut from edges and one question to an answer."""
 
-        def expected(item: Item) -> float:
+        def expected(item: Item) -> Floats:
             facts, questions = self.parts(item)
             edges = [(pair[0], pair[1]) for _, pair in facts]
             first = self.codec.first[self.answers["ask"]]
-            return float(
-                np.mean([guess(edges, (q[0], q[1])) == item.labels[place] - first for _, q, place in questions])
-            )
+            return hits(guess(edges, (q[0], q[1])) == item.labels[place] - first for _, q, place in questions)
 
         return expected
 

@@ -15,9 +15,11 @@ from itertools import count, pairwise
 
 import numpy as np
 
-from tasks.base import IGNORE, Ints, Item, TaskCard, require
+from tasks.base import TaskCard, require
+from tasks.forms import Classes
+from tasks.item import IGNORE, Ints, Item
 from tasks.probes import ProbeConfig, ProbedTask
-from tasks.shortcuts import Rule
+from tasks.shortcuts import Floats, Rule, hits
 from tasks.stream import Stream
 
 SIGNS = ("()", "[]", "{}", "<>")
@@ -54,6 +56,7 @@ class Dyck(ProbedTask):
     version = 1
     Config = DyckConfig
     config: DyckConfig
+    same_item = "the types of brackets"
     ordered = True
     buckets = ("depth",)
     ood_splits = ("ood_near", "ood_far")
@@ -105,14 +108,27 @@ class Dyck(ProbedTask):
         labels = [after if after > kinds and token > kinds else IGNORE for token, after in pairwise(word)]
         if all(label == IGNORE for label in labels):
             return None
-        order = {kind: place for place, kind in enumerate(dict.fromkeys((token - 1) % kinds for token in word))}
-        form = [("<" if token <= kinds else ">") + str(order[(token - 1) % kinds]) for token in word]
         return Item(
             input_ids=np.array(word[:-1], dtype=np.int64),
             labels=np.array(labels, dtype=np.int64),
             difficulty={"depth": depth, "pairs": len(word) // 2},
-            canonical="".join(form),
+            canonical=_form(word, kinds),
         )
+
+    def exchangeable(self) -> Classes:
+        """See `ProbedTask.exchangeable`: the types of brackets."""
+        kinds = self.config.n_types
+        return [[(1 + kind, 1 + kinds + kind) for kind in range(kinds)]]
+
+    def form(self, item: Item) -> str:
+        """See `ProbedTask.form`: of the brackets and the one that is still to close."""
+        kinds, open_kinds = self.config.n_types, list[int]()
+        for token in item.input_ids.tolist():
+            if token <= kinds:
+                open_kinds.append(token)
+            else:
+                open_kinds.pop()
+        return _form([*item.input_ids.tolist(), open_kinds[0] + kinds], kinds)
 
     def check(self, item: Item) -> Ints:
         """By levels instead of a stack: the bracket to close is the last one that opened at the present level.
@@ -134,14 +150,14 @@ class Dyck(ProbedTask):
         """The bracket that opened last; any that was ever opened; the first one."""
         kinds = self.config.n_types
 
-        def rule(pick: str, item: Item) -> float:
-            hits = []
+        def rule(pick: str, item: Item) -> Floats:
+            shares = []
             for place in np.nonzero(item.labels != IGNORE)[0].tolist():
                 before = item.input_ids[: place + 1]
                 opened = before[before <= kinds] + kinds
                 chosen = {"last": opened[-1:], "first": opened[:1], "random": opened}[pick]
-                hits.append(float(np.mean(chosen == item.labels[place])))
-            return float(np.mean(hits))
+                shares.append(float(np.mean(chosen == item.labels[place])))
+            return hits(shares)
 
         return {f"{pick}_opened": partial(rule, pick) for pick in ("last", "first", "random")}
 
@@ -172,3 +188,9 @@ class Dyck(ProbedTask):
         names += [SIGNS[i][1] if i < 4 else f"{i}>" for i in range(kinds)]
         answers = [names[label - 1] for label in item.labels.tolist() if label != IGNORE]
         return " ".join(names[token - 1] for token in item.input_ids.tolist()) + f" -> {' '.join(answers)}"
+
+
+def _form(word: list[int], kinds: int) -> str:
+    """The brackets with their types numbered by first mention."""
+    order = {kind: place for place, kind in enumerate(dict.fromkeys((token - 1) % kinds for token in word))}
+    return "".join([("<" if token <= kinds else ">") + str(order[(token - 1) % kinds]) for token in word])

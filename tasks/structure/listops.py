@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tasks.base import IGNORE, Ints, Item, TaskCard, require
+from tasks.base import TaskCard, require
+from tasks.item import IGNORE, Ints, Item
 from tasks.probes import ProbeConfig, ProbedTask
 from tasks.shortcuts import Rule
 from tasks.stream import Stream
@@ -66,6 +67,7 @@ class ListOps(ProbedTask):
     version = 1
     Config = ListOpsConfig
     config: ListOpsConfig
+    same_item = "the order of an operation's arguments"
     ordered = True
     ood_splits = ("ood_near", "ood_far")
     probes = ("permute", "size")
@@ -136,18 +138,12 @@ class ListOps(ProbedTask):
 
     def permute(self, item: Item, stream: Stream) -> Item:
         """Probe: the arguments of every operation in another order."""
-        stack: list[list[Tree]] = [[]]
-        operators: list[str] = []
-        for token in item.input_ids[:-1].tolist():
-            if FIRST_OPERATOR <= token < CLOSE:
-                operators.append(OPERATORS[token - FIRST_OPERATOR])
-                stack.append([])
-            elif token == CLOSE:
-                arguments = stream.shuffled(stack.pop())
-                stack[-1].append((operators.pop(), arguments))
-            else:
-                stack[-1].append(token - DIGITS)
-        return replace(item, input_ids=np.array([*_tokens(stack[0][0]), EQUALS], dtype=np.int64))
+        tree = _parse(item.input_ids, stream.shuffled)
+        return replace(item, input_ids=np.array([*_tokens(tree), EQUALS], dtype=np.int64))
+
+    def form(self, item: Item) -> str:
+        """See `ProbedTask.form`: up to the order of arguments."""
+        return canonical_form(_parse(item.input_ids, list))
 
     def rules(self) -> dict[str, Rule]:
         """Single digits; and, reading some structure, the root's operator over all digits or over its own."""
@@ -226,6 +222,22 @@ def _tokens(tree: Tree) -> list[int]:
         return [DIGITS + tree]
     inner = [token for argument in tree[1] for token in _tokens(argument)]
     return [FIRST_OPERATOR + OPERATORS.index(tree[0]), *inner, CLOSE]
+
+
+def _parse(ids: Ints, order: Callable[[list[Tree]], list[Tree]]) -> Tree:
+    """The expression, with the arguments of every operation in the order that `order` gives."""
+    stack: list[list[Tree]] = [[]]
+    operators: list[str] = []
+    for token in ids[:-1].tolist():
+        if FIRST_OPERATOR <= token < CLOSE:
+            operators.append(OPERATORS[token - FIRST_OPERATOR])
+            stack.append([])
+        elif token == CLOSE:
+            arguments = order(stack.pop())
+            stack[-1].append((operators.pop(), arguments))
+        else:
+            stack[-1].append(token - DIGITS)
+    return stack[0][0]
 
 
 def canonical_form(tree: Tree) -> str:

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from tasks.base import TaskCard
 from tasks.codec import Fact
-from tasks.facts import Asked, Puzzle
+from tasks.puzzles import Asked, Puzzle
 from tasks.shortcuts import Rule
 from tasks.stream import Stream
 from tasks.structure.digraph import Edge, GraphTask, canonical, distances, pairs_by_distance, random_edges, walk_lengths

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from tasks.base import TaskCard, require
 from tasks.probes import ProbeConfig
@@ -46,6 +47,11 @@ class ScanLike(Translation):
     version = 1
     Config = ScanConfig
     config: ScanConfig
+    same_item = f"the verbs but '{HELD_OUT}', and left and right"
+    classes: ClassVar[dict[str, dict[str, str]]] = {
+        "verb": {verb: verb.upper() for verb in VERBS if verb != HELD_OUT},
+        "side": {"left": "LEFT", "right": "RIGHT"},
+    }
     buckets = ("actions",)
     ood_splits = ("ood_verb", "ood_length")
     words_in = (*VERBS, "turn", "left", "right", "opposite", "around", "twice", "thrice", "and", "after")

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from tasks.base import TaskCard, require
 from tasks.codec import Fact
-from tasks.facts import Asked, Puzzle
+from tasks.puzzles import Asked, Puzzle
 from tasks.shortcuts import Rule
 from tasks.stream import Stream
 from tasks.structure.digraph import (

@@ -16,9 +16,10 @@ from itertools import count, permutations
 import numpy as np
 from torch import Tensor
 
-from tasks.base import IGNORE, Ints, Item, TaskCard, require
+from tasks.base import TaskCard, require
+from tasks.item import IGNORE, Ints, Item
 from tasks.probes import ProbeConfig, ProbedTask
-from tasks.shortcuts import Rule
+from tasks.shortcuts import Floats, Rule, hits
 from tasks.stream import Stream
 
 Element = tuple[int, ...]
@@ -137,6 +138,10 @@ class StateTracking(ProbedTask):
 
         return self.draw(split, propose)
 
+    def form(self, item: Item) -> str:
+        """See `ProbedTask.form`: the elements."""
+        return " ".join(map(str, (item.input_ids - 1).tolist()))
+
     def check(self, item: Item) -> Ints:
         """Products of permutation matrices, or sums modulo 60."""
         group = self.config.group
@@ -168,14 +173,12 @@ class StateTracking(ProbedTask):
         """The element itself; the product of the last two."""
         times = table(self.config.group)
 
-        def last_two(item: Item) -> float:
+        def last_two(item: Item) -> Floats:
             ids = (item.input_ids - 1).tolist()
-            return float(
-                np.mean([times[a][b] + 1 == c for a, b, c in zip(ids, ids[1:], item.labels[1:], strict=False)])
-            )
+            return hits(times[a][b] + 1 == c for a, b, c in zip(ids, ids[1:], item.labels[1:], strict=False))
 
         return {
-            "last_element": lambda item: float(np.mean(item.input_ids[1:] == item.labels[1:])),
+            "last_element": lambda item: hits(item.input_ids[1:] == item.labels[1:]),
             "last_two_elements": last_two,
         }
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.base import IGNORE, Ints, Item, TaskCard, require
+from tasks.base import TaskCard, require
+from tasks.item import IGNORE, Ints, Item
 from tasks.probes import ProbeConfig, ProbedTask
 from tasks.shortcuts import Rule
 from tasks.stream import Stream
@@ -92,6 +93,10 @@ class TableLookup(ProbedTask):
             )
 
         return propose() if depth <= TAUGHT else self.draw(split, propose)
+
+    def form(self, item: Item) -> str:
+        """See `ProbedTask.form`: the tokens."""
+        return " ".join(map(str, item.input_ids.tolist()))
 
     def check(self, item: Item) -> Ints:
         """Products of permutation matrices, from the last function to the first."""

@@ -20,10 +20,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from tasks.base import Item, TaskCard, require
+from tasks.base import TaskCard, require
 from tasks.codec import Fact
-from tasks.facts import Asked, FactConfig, FactTask, Puzzle
-from tasks.shortcuts import Rule
+from tasks.facts import FactTask
+from tasks.graphs import table_name
+from tasks.item import Item
+from tasks.puzzles import Asked, FactConfig, Puzzle
+from tasks.shortcuts import Floats, Rule, hits
 from tasks.stream import Stream
 
 VALUES = 10
@@ -64,6 +67,7 @@ class TableQA(FactTask):
     version = 2
     answers: ClassVar[dict[str, str]] = {"lookup": "value", "count": "number", "argmax": "row", "join": "value"}
     renamed = ("row", "column")
+    same_item = "rows and columns, their order, and the questions"
     buckets = ("rows",)
     Config = TableConfig
     config: TableConfig
@@ -123,6 +127,14 @@ class TableQA(FactTask):
             difficulty={"rows": rows, "columns": columns},
             canonical=name,
         )
+
+    def name_of(self, facts: Sequence[Fact], questions: Sequence[Fact]) -> str:
+        """See `FactTask.name_of`: the table alone, whatever is asked about it."""
+        rows = list(dict.fromkeys(args[0] for _, args in facts))
+        columns = list(dict.fromkeys(args[1] for kind, args in facts if kind == "cell"))
+        cells = {args[:2]: args[2] for kind, args in facts if kind == "cell"}
+        refs = {args[0]: rows.index(args[1]) for kind, args in facts if kind == "ref"}
+        return table_name([[cells[row, column] for column in columns] for row in rows], [refs[row] for row in rows])
 
     def _questions(self, stream: Stream, grid: Grid, refs: list[int]) -> dict[str, list[Asked]]:
         """Every question of each kind that may be asked; per column one count with the answer 0."""
@@ -203,6 +215,35 @@ class TableQA(FactTask):
                 found.append(int((cell_RCV if kind == "lookup" else joined_RCV)[args].argmax()))
         return found
 
+    def legible(self, facts: Sequence[Fact], tokens: Sequence[int]) -> list[Fact]:
+        """See `FactTask.legible`: cells whose row, column and value are all of their kinds."""
+        codec, c = self.codec, self.config
+        if self.order_free:
+            return super().legible(facts, tokens)
+        width = len({args[1] if kind == "cell" else -1 for kind, args in facts})
+        found: list[Fact] = []
+        for start in range(width, len(tokens), width + 2):
+            row = tokens[start + 1] - codec.first["row"]
+            for head, token in zip(tokens[:width], tokens[start + 2 : start + 2 + width], strict=True):
+                column, value = head - codec.first["column"], token - codec.first["value"]
+                other = token - codec.first["row"]
+                if not 0 <= row < c.n_row_names:
+                    continue
+                if head == codec.kind_first["ref"] and 0 <= other < c.n_row_names:
+                    found.append(("ref", (row, other)))
+                elif 0 <= column < c.n_column_names and 0 <= value < VALUES:
+                    found.append(("cell", (row, column, value)))
+        return found
+
+    def options(self, facts: list[Fact], question: Fact) -> list[int]:
+        """See `FactTask.options`: every value that a look-up or a join finds."""
+        kind, args = question
+        if kind in ("count", "argmax"):
+            return self.solve(facts, [question])
+        rows = [args[0]] if kind == "lookup" else [ref[1] for name, ref in facts if name == "ref" and ref[0] == args[0]]
+        cells = [cell for name, cell in facts if name == "cell"]
+        return [cell[2] for row in rows for cell in cells if cell[:2] == (row, args[1])]
+
     def extra(self, facts: list[Fact], questions: list[Fact], stream: Stream) -> list[Fact]:
         """Columns that no question is about: rows would change counts and maxima."""
         rows = sorted({args[0] for _, args in facts})
@@ -222,14 +263,14 @@ class TableQA(FactTask):
         }
 
     def _rule(self, guess: Callable[[list[Fact], str, tuple[int, ...]], list[int]]) -> Rule:
-        def expected(item: Item) -> float:
+        def expected(item: Item) -> Floats:
             facts, questions = self.parts(item)
-            hits = []
+            shares = []
             for kind, args, place in questions:
                 answer = int(item.labels[place]) - self.codec.first[self.answers[kind]]
                 found = guess(facts, kind, args)
-                hits.append(found.count(answer) / len(found) if found else 0.0)
-            return float(np.mean(hits))
+                shares.append(found.count(answer) / len(found) if found else 0.0)
+            return hits(shares)
 
         return expected
 
@@ -256,10 +297,3 @@ class TableQA(FactTask):
 
 def _values(facts: list[Fact], axis: int, args: tuple[int, ...]) -> list[int]:
     return [cell[2] for kind, cell in facts if kind == "cell" and cell[axis] == args[0]]
-
-
-def table_name(grid: Grid, refs: list[int]) -> str:
-    """The same for every naming and order of rows and columns: values by row with those referred to, and by column."""
-    rows = [sorted(line) for line in grid]
-    columns = sorted([sorted(column) for column in zip(*grid, strict=True)])
-    return repr((sorted([(row, rows[ref]) for row, ref in zip(rows, refs, strict=True)]), columns))

@@ -30,6 +30,8 @@ BOUNDS: dict[str, dict[str, float]] = {  # what each shortcut may score on test/
         "last_value": 0.31,
         "value_of_start": 0.67,
         "first_hop": 0.8,
+        "start_again": 0.9,
+        "exclusion": 0.9,
         "bag": 0.15,
     },
     "cogs_like": {"majority": 0.02, "position": 0.02, "bag": 0.17},

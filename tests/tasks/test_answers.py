@@ -10,9 +10,10 @@ import pytest
 import torch
 from hubdata import hotpot, tables
 
-from tasks.base import IGNORE, Task
+from tasks.base import Task
 from tasks.hub.decode import greedy
 from tasks.hub.examples import ExampleTask
+from tasks.item import IGNORE
 from tasks.loaders import EvalLoader
 from tasks.qa.answers import exact_match, f1, joint, normalize, supporting_facts
 from tasks.qa.denotation import denotation, same_value

@@ -13,12 +13,12 @@ import pytest
 import torch
 from hubdata import prose, stories, wikitext, write
 
-from tasks.base import IGNORE
 from tasks.hub import cache
 from tasks.hub.corpus import LONG, Corpus
 from tasks.hub.texts import CLOSED
 from tasks.hub.validation_split import carve_documents, line_start
 from tasks.hub.vocabulary import BPE, BYTE_OF, Bytes, train_bpe
+from tasks.item import IGNORE
 from tasks.language.enwik8 import Enwik8
 from tasks.language.text import Text
 from tasks.language.tinystories import TinyStories

@@ -10,8 +10,8 @@ import pytest
 import torch
 from generated import GENERATED
 
-from tasks.base import IGNORE, Item, item_bytes
 from tasks.codec import Codec
+from tasks.item import IGNORE, Item, item_bytes
 from tasks.probes import ProbedTask, agreement
 from tasks.registry import load
 

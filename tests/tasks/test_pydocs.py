@@ -7,7 +7,7 @@ from pydoc_data.topics import topics
 import numpy as np
 import pytest
 
-from tasks.base import Item
+from tasks.item import Item
 from tasks.language.pydocs import BOS, PyDocs, split_texts, topic_groups
 
 

@@ -10,7 +10,8 @@ from generated import GENERATED, within_bounds
 from hubdata import HUB
 from omegaconf import OmegaConf
 
-from tasks.base import IGNORE, Task, collate, item_bytes
+from tasks.base import Task
+from tasks.item import IGNORE, collate, item_bytes
 from tasks.loaders import EvalLoader, TrainLoader
 from tasks.registry import CONF, load, names
 
