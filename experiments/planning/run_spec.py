@@ -18,7 +18,8 @@ from experiments.store.records import BudgetInfo, CostInfo, RunSpec, TaskInfo
 from experiments.store.store import identity
 from ressformer.cost import Shape, model_cost
 from ressformer.decoder import ModelConfig
-from tasks.base import EVAL_SEED, Task
+from tasks.base import Task
+from tasks.item import EVAL_SEED
 
 FEW = 100  # different items of a test from which on they are not counted further
 

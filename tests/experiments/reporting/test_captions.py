@@ -59,7 +59,7 @@ def planned(**settings: object) -> Plan:
 def test_a_test_of_few_different_items_says_how_many(store: Store) -> None:
     plan = planned(facts_max=4, n_relations=1, length=40, n_test=200)
     fill(store, plan)
-    said = "test/id has 4 different items."
+    said = "test/id has 3 different items."
     report = build(plan, store)
     assert f"chain: {said}" in report.notes and f"- chain: {said}" in markdown(report, "toy")
     page = write_html(plan, store).read_text()
