@@ -29,6 +29,7 @@ from ressformer.layers.conv import short_conv, short_conv_cost
 from ressformer.layers.graph import EdgeScorer, edge_cost
 from ressformer.layers.memory import POOLS, Memory, SegmentMemory, memory_cost
 from ressformer.layers.moe import MixtureOfExperts, MoEConfig, moe_cost
+from ressformer.layers.norms import make_norm
 from ressformer.layers.sparse import ACTIVATIONS, SELECTIONS, SelectionConfig, SparseAttention, offsets
 from ressformer.layers.sparse_cost import sparse_attention_cost
 
@@ -246,7 +247,7 @@ class Step(nn.Module):
         super().__init__()
         d, scale = config.d_model, 1.0 / math.sqrt(2 * config.steps)
         self.config = config
-        self.attention_norm = nn.LayerNorm(d, bias=False)
+        self.attention_norm = make_norm(config.norm, d)
         self.conv = short_conv(d, config.short_conv)
         self.edges: EdgeScorer | None = None
         if config.graph == "edges":
@@ -256,7 +257,7 @@ class Step(nn.Module):
             memory = SegmentMemory(d, pool=config.memory_pool, causal=causal, **dials)
         self.memory = memory
         self.attention = SparseAttention(d, config.n_heads, config.attending, causal=causal, out_scale=scale)
-        self.ff_norm = nn.LayerNorm(d, bias=False)
+        self.ff_norm = make_norm(config.norm, d)
         self.experts = MixtureOfExperts(d, config.moe, out_scale=scale)
 
     def forward(self, h_Bnd: Tensor, mask_Bn: Tensor | None, state: State, *, diagnose: bool) -> tuple[Tensor, State]:

@@ -1,0 +1,64 @@
+"""Cutting sequences into equal chunks, and decays within a chunk, for mixers that carry a state.
+
+Shapes: B batch, n length, N chunks, c tokens a chunk.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+from torch.nn.functional import pad
+
+
+class Chunks(NamedTuple):
+    """How a sequence is cut."""
+
+    length: int
+    count: int
+    size: int
+
+    def cut(self, x_Bn: Tensor) -> Tensor:
+        """[B, n, ...] -> [B, N, c, ...]; zeros fill the last chunk."""
+        fill = self.count * self.size - self.length
+        if fill:
+            x_Bn = pad(x_Bn, (0, 0) * (x_Bn.ndim - 2) + (0, fill))
+        return x_Bn.unflatten(1, (self.count, self.size))
+
+    @property
+    def pairs(self) -> int:
+        """(token, token) pairs of the same chunk, the later one or itself first."""
+        last = self.length - (self.count - 1) * self.size
+        return (self.count - 1) * self.size * (self.size + 1) // 2 + last * (last + 1) // 2
+
+    @property
+    def readers(self) -> int:
+        """Tokens that read the state of the chunks before."""
+        return self.length - self.size if self.count > 1 else 0
+
+    @property
+    def writers(self) -> int:
+        """Tokens that the state of later chunks takes in."""
+        return (self.count - 1) * self.size
+
+
+def chunks(length: int, largest: int) -> Chunks:
+    """The fewest chunks of at most `largest` tokens, all alike: 40 tokens in chunks of 32 are two of 20."""
+    count = -(-length // largest)
+    return Chunks(length, count, -(-length // count))
+
+
+def decays(log_c: Tensor) -> tuple[Tensor, Tensor]:
+    """Decays within a chunk.
+
+    Args:
+        log_c: [..., c] log of each token's decay, at most 0.
+
+    Returns:
+        Cumulative logs L [..., c], token's own included; and [..., c, c] exp(L_i - L_j) for j <= i, 0 above.
+    """
+    total_c = log_c.cumsum(-1)
+    apart_cc = total_c.unsqueeze(-1) - total_c.unsqueeze(-2)
+    # Before the exponential: above the diagonal it could overflow.
+    later_cc = apart_cc.new_ones(apart_cc.shape[-2:]).triu(1).bool()
+    return total_c, apart_cc.masked_fill(later_cc, -float("inf")).exp()
