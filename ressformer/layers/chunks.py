@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -59,6 +60,6 @@ def decays(log_c: Tensor) -> tuple[Tensor, Tensor]:
     """
     total_c = log_c.cumsum(-1)
     apart_cc = total_c.unsqueeze(-1) - total_c.unsqueeze(-2)
-    # Before the exponential: above the diagonal it could overflow.
-    later_cc = apart_cc.new_ones(apart_cc.shape[-2:]).triu(1).bool()
-    return total_c, apart_cc.masked_fill(later_cc, -float("inf")).exp()
+    # Before the exponential: above the diagonal it could overflow. In place: c x c numbers a head are many.
+    later_cc = torch.ones(apart_cc.shape[-2:], dtype=torch.bool, device=log_c.device).triu_(1)
+    return total_c, apart_cc.masked_fill_(later_cc, -float("inf")).exp_()

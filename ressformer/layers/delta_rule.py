@@ -32,22 +32,21 @@ def gated_delta_rule(
         b_BnH: strength b of writing, 0..1.
         chunk: most tokens of a chunk; it changes the time, not the result.
     """
-    batch, n, heads, width = k_BnHk.shape
+    batch, n, heads, _ = k_BnHk.shape
     cut = chunks(n, chunk)
     q_Pck, k_Pck, v_Pcv = (_rows(x, cut) for x in (q_BnHk, k_BnHk, v_BnHv))
     log_a_Pc1, b_Pc1 = (_rows(x.unsqueeze(-1), cut) for x in (log_a_BnH, b_BnH))
     total_Pc, decay_Pcc = decays(log_a_Pc1.squeeze(-1))
-    since_Pc1 = total_Pc.exp().unsqueeze(-1)  # decay since the chunk's start
-    kk_Pcc, qk_Pcc = (torch.cat([k_Pck, q_Pck], dim=1) @ k_Pck.mT).chunk(2, dim=1)
-    inverse_Pcc = unit_lower_inverse(kk_Pcc * decay_Pcc * b_Pc1)
-    written = inverse_Pcc @ torch.cat([k_Pck * (b_Pc1 * since_Pc1), v_Pcv * b_Pc1], dim=-1)
-    own_Pcc = qk_Pcc * decay_Pcc
+    bk_Pck = k_Pck * b_Pc1
+    inverse_Pcc = unit_lower_inverse(bk_Pck @ k_Pck.mT * decay_Pcc)
+    values_Pcv, own_Pcc = inverse_Pcc @ (v_Pcv * b_Pc1), q_Pck @ k_Pck.mT * decay_Pcc
     if cut.count == 1:
-        out_Pcv = own_Pcc @ written[..., width:]
+        out_Pcv = own_Pcc @ values_Pcv
     else:
+        since_Pc1 = total_Pc.exp().unsqueeze(-1)  # decay since the chunk's start
         left_Pc1 = (total_Pc[:, -1:] - total_Pc).exp().unsqueeze(-1)  # decay until the chunk's end
-        reads_Pck = torch.cat([q_Pck * since_Pc1, written[..., :width]], dim=1)
-        parts = (own_Pcc, reads_Pck, written[..., width:], (k_Pck * left_Pc1).mT, since_Pc1[:, -1:])
+        reads_Pck = torch.cat([q_Pck * since_Pc1, inverse_Pcc @ (bk_Pck * since_Pc1)], dim=1)
+        parts = (own_Pcc, reads_Pck, values_Pcv, (k_Pck * left_Pc1).mT, since_Pc1[:, -1:])
         out_Pcv = _carry(*(part.unflatten(0, (cut.count, -1)) for part in parts))
     out_NBHcv = out_Pcv.view(cut.count, batch, heads, cut.size, -1)
     return out_NBHcv.permute(1, 0, 3, 2, 4).reshape(batch, -1, heads, v_BnHv.shape[-1])[:, :n]
@@ -80,11 +79,13 @@ def delta_rule_cost(tokens: int, heads: int, key: int, value: int, *, chunk: int
     """Products within chunks, the inverse, and the state's reads and writes.
 
     The inverse is charged by substitution (see `triangular`), its gradient as two full products. Useful is the lower
-    half of what is c x c, for real tokens; the decay of the state is elementwise and, like all such, not charged.
+    half of what is c x c, for real tokens; one chunk alone has no state. The decay of the state
+    is elementwise and, like all such, not charged.
     """
     cut = chunks(tokens, chunk)
     c, n_chunks, pairs = cut.size, cut.count, cut.pairs
     square = n_chunks * c * c
+    width = 2 * value + (key if n_chunks > 1 else 0)  # written values, read values, and what writing erases
     inverse = float(heads * n_chunks * inverse_flops(c))
     return group(
         "delta_rule",
@@ -96,8 +97,8 @@ def delta_rule_cost(tokens: int, heads: int, key: int, value: int, *, chunk: int
         Cost(name="inverse", flops=inverse, executed_backward=4.0 * heads * n_chunks * c**3),
         Cost(
             name="values",
-            flops=2.0 * heads * (key + 2 * value) * pairs,
-            executed=2.0 * heads * (key + 2 * value) * square,
+            flops=2.0 * heads * width * pairs,
+            executed=2.0 * heads * width * square,
         ),
         Cost(
             name="state",

@@ -1,8 +1,8 @@
 """Norms of the shell, by name, and RMS norm with a gradient of few passes.
 
-RMSNorm is Zhang & Sennrich 2019 (1910.07467, eq. 4): y = x / sqrt(mean(x^2) + eps) * w. Torch writes its gradient on CPU as
-a chain of elementwise operators that takes five times LayerNorm's; here LayerNorm's kernel computes it, told that
-the mean is 0.
+RMSNorm is Zhang & Sennrich 2019 (1910.07467, eq. 4): y = x / sqrt(mean(x^2) + eps) * w. Torch writes its
+gradient on CPU as a chain of elementwise operators that takes five times LayerNorm's; here LayerNorm's kernel computes
+it, told that the mean is 0.
 
 Shapes: `...d` any leading dimensions, d width.
 """
@@ -49,25 +49,27 @@ def rms_norm(x: Tensor, w_d: Tensor, eps: float = EPS) -> Tensor:
 
 
 class _Unit(torch.autograd.Function):
-    """`apply(x, eps)`: x / sqrt(sum x^2 + eps)."""
+    """`apply(x, eps, scale)`: scale x / sqrt(sum x^2 + eps)."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, eps: float) -> Tensor:
-        r = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().add_(eps).rsqrt_()
+    def forward(ctx: Any, x: Tensor, eps: float, scale: float) -> Tensor:
+        r = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().add_(eps).rsqrt_().mul_(scale)
         y = x * r
         ctx.save_for_backward(y, r)
+        ctx.scale = scale
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         y, r = ctx.saved_tensors
-        return torch.addcmul(g, y, (g * y).sum(dim=-1, keepdim=True), value=-1).mul_(r), None
+        along = (g * y).sum(dim=-1, keepdim=True).mul_(ctx.scale**-2)
+        return torch.addcmul(g, y, along, value=-1).mul_(r), None, None
 
 
-def unit_length(x: Tensor, eps: float = 1e-6) -> Tensor:
-    """Vectors of the last dimension over their length; zeros stay zeros."""
-    y: Tensor = _Unit.apply(x, eps)  # type: ignore[no-untyped-call]
+def unit_length(x: Tensor, eps: float = 1e-6, scale: float = 1.0) -> Tensor:
+    """Vectors of the last dimension brought to the length `scale`; zeros stay zeros."""
+    y: Tensor = _Unit.apply(x, eps, scale)  # type: ignore[no-untyped-call]
     return y
 
 

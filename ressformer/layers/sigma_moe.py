@@ -4,8 +4,8 @@
 
 x' is what the router reads, x what the experts read: MoEUT (2405.16039) normalises the first alone. The gates are not
 renormalised, so experts do not compete. The balance loss is the paper's: the negative entropy of the mean
-softmax of the router's scores, over each sequence (section 2.1). The activation is GELU, as in every feed-forward network
-here (the paper: ReLU).
+softmax of the router's scores, over each sequence (section 2.1). The activation is GELU, as in every feed-forward
+network here (the paper: ReLU).
 
 Shapes: B batch, n length, d width, T = B * n tokens, E experts, e experts per token, f expert width.
 """
@@ -30,7 +30,7 @@ class SigmaExperts(MixtureOfExperts):
         super().__init__(d_model, config, out_scale=out_scale * 2 / math.sqrt(config.top_e))
 
     def mix(self, x_Bnd: Tensor, routed_Bnd: Tensor, mask_Bn: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Output [B, n, d] of experts that read `x_Bnd` and are chosen by `routed_Bnd`; weighted balance loss; load [E]."""
+        """Output [B, n, d] of experts that read `x_Bnd` and are chosen by `routed_Bnd`; weighted balance loss; load."""
         assert self.router is not None
         x_Td, routed_Td = x_Bnd.reshape(-1, x_Bnd.shape[-1]), routed_Bnd.reshape(-1, x_Bnd.shape[-1])
         with exact(x_Td.device.type):

@@ -1,9 +1,9 @@
 """Gated DeltaNet (Yang, Kautz & Hatamizadeh 2024, 2412.06464): a linear recurrence that forgets and overwrites.
 
-The mixer of its figure 1: queries, keys and values by projection, short convolution and SiLU; queries and keys of length
-1; the decay a = exp(-exp(A) softplus(W_a x + bias)) of Mamba-2 and the strength b = sigmoid(W_b x) per head; the gated
-delta rule; RMS norm of each head's output, times silu(W_g x); output projection. Shell and feed-forward network are
-those of all families here (the paper: RMS norm and SwiGLU, which are switches).
+The mixer of its figure 1: queries, keys and values by projection, short convolution and SiLU; queries and keys of
+length 1; the decay of Mamba-2, a = exp(-exp(A) softplus(W_a x + bias)), and the strength b = sigmoid(W_b x) per head;
+the gated delta rule; RMS norm of each head's output, times silu(W_g x); output projection. Shell and feed-forward
+network are those of all families here (the paper: RMS norm and SwiGLU, which are switches).
 
 Shapes: B batch, n length, d width, H heads, k key width, v value width.
 """
@@ -103,12 +103,12 @@ class GatedDeltaRule(nn.Module):
         with exact(x_Bnd.device.type):
             mixed_Bnc, rates_BnH = at_least_fp32(mixed_Bnc), at_least_fp32(rates_BnH)
             step_BnH, strength_BnH = rates_BnH.chunk(2, dim=-1)
-            qk_Bnc, v_Bnc = mixed_Bnc.split([2 * config.d_model, config.expand * config.d_model], dim=-1)
-            q_BnHk, k_BnHk = unit_length(qk_Bnc.unflatten(-1, (2 * config.n_heads, -1))).chunk(2, dim=2)
+            widths = [config.d_model, config.d_model, config.expand * config.d_model]
+            q_BnHk, k_BnHk, v_BnHv = (t.unflatten(-1, (config.n_heads, -1)) for t in mixed_Bnc.split(widths, dim=-1))
             y_BnHv = gated_delta_rule(
-                q_BnHk * config.key_width**-0.5,
-                k_BnHk,
-                v_Bnc.unflatten(-1, (config.n_heads, -1)),
+                unit_length(q_BnHk, scale=config.key_width**-0.5),
+                unit_length(k_BnHk),
+                v_BnHv,
                 -self.log_rate_H.exp() * softplus(step_BnH + self.step_bias_H),
                 strength_BnH.sigmoid(),
                 chunk=config.chunk,

@@ -1,11 +1,11 @@
 """MoEUT: a looped Transformer whose feed-forward networks are experts (Csordás et al. 2024, 2405.16039).
 
 The control for ReSSFormer that has both of what loops need, shared depth and the weights that sharing removes, and
-nothing of its memory, sparse attention or graph. As in the paper: `group` different layers, gone through again and again
-(section 2.3; one layer in a loop is group=1); sigma-MoE experts with a balance loss by entropy (section 2.1); "peri-layernorm"
-(section 2.4): a norm stands only before what ends in a softmax or sigmoid, so queries, keys and routers read norm(x), values
-and experts read x itself. Experts start independent. Not as in the paper: attention is dense, not SwitchHead, and experts
-use GELU, as all feed-forward networks here.
+nothing of its memory, sparse attention or graph. As in the paper: `group` different layers, gone through again and
+again (one layer in a loop is group=1); sigma-MoE experts with a balance loss by entropy; "peri-layernorm": a norm
+stands only before what ends in a softmax or sigmoid, so queries, keys and routers read norm(x), values and experts x
+itself. Experts start independent. Not as in the paper: attention is dense, not SwitchHead, and experts use GELU, as
+all feed-forward networks here.
 
 Shapes: B batch, n length, d width, H heads, h head width, E experts, e experts per token, f expert width.
 """

@@ -126,7 +126,11 @@ class Largest(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("causal", [True, False])
-@pytest.mark.parametrize("family", [LongformerConfig, BigBirdConfig, ReformerConfig, GatedDeltaNetConfig, Mamba2Config], ids=lambda f: f.family)
+@pytest.mark.parametrize(
+    "family",
+    [LongformerConfig, BigBirdConfig, ReformerConfig, GatedDeltaNetConfig, Mamba2Config],
+    ids=lambda f: f.family,
+)
 def test_nothing_grows_with_the_square_of_the_length(family: type[ModelConfig], causal: bool) -> None:
     """The largest tensor of a forward and a backward pass doubles when the length does, and is far below n x n."""
     largest = []

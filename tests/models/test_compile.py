@@ -25,7 +25,7 @@ CONFIGS: dict[str, ModelConfig] = {
     "bigbird": BigBirdConfig(d_model=32, n_layers=2, d_ff=48),
     "reformer": ReformerConfig(d_model=32, n_layers=2, d_ff=48),
     "reversible": ReformerConfig(d_model=32, n_layers=2, d_ff=48, reversible=True),
- "transformer_modern": TransformerConfig(
+    "transformer_modern": TransformerConfig(
         d_model=32, n_layers=2, d_ff=48, positions="rotary", norm="rms", feed_forward="swiglu", qk_norm=True
     ),
     "gated_deltanet": GatedDeltaNetConfig(d_model=32, n_layers=2, d_ff=48),

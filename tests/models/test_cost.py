@@ -74,7 +74,11 @@ def recurrent(draw: st.DrawFn) -> ModelConfig:
     d, heads = draw(widths)
     common = {"d_model": d, "n_heads": heads, "n_layers": draw(st.integers(1, 2)), "d_ff": 8 * draw(st.integers(1, 9))}
     common |= {"norm": draw(norms), "feed_forward": draw(feeds), "short_conv": draw(st.sampled_from([0, 3]))}
-    common |= {"expand": draw(st.integers(1, 3)), "conv": draw(st.integers(1, 4)), "chunk": draw(st.sampled_from([7, 16, 40]))}
+    common |= {
+        "expand": draw(st.integers(1, 3)),
+        "conv": draw(st.integers(1, 4)),
+        "chunk": draw(st.sampled_from([7, 16, 40])),
+    }
     if draw(st.booleans()):
         return GatedDeltaNetConfig(**common)
     return Mamba2Config(**common, d_state=draw(st.integers(1, 20)))
