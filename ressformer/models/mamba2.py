@@ -1,10 +1,10 @@
 """Mamba-2 (Dao & Gu 2024, 2405.21060): a selective state space model with a scalar decay per head.
 
 The mixer of its figure 6 (right): inputs x, B, C by projection, short convolution and SiLU; step sizes by projection
-and softplus; the scan; a skip D x; RMS norm of the result times silu(z); output projection. One group of B and C for all
-heads, no biases but that of the step sizes. The paper's model is this mixer alone, layer upon layer; here it stands in
-the shell of all families, with a feed-forward network after it, so that families differ in their mixers alone
-(the paper's section 9.2.3 has such stacks).
+and softplus; the scan; a skip D x; RMS norm of the result times silu(z); output projection. One group of B and C for
+all heads, no biases but that of the step sizes. The paper's model is this mixer alone, layer upon layer; here it
+stands in the shell of all families, with a feed-forward network after it, so that families differ in their mixers
+alone (the paper's section 9.2.3 has such stacks).
 
 Shapes: B batch, n length, d width, D = expand * d, H heads, p head width, s state width.
 """
