@@ -5,14 +5,15 @@ Shapes: B batch, n length, N chunks, c tokens a chunk.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
 
-class Chunks(NamedTuple):
+@dataclass(frozen=True)
+class Chunks:
     """How a sequence is cut."""
 
     length: int
@@ -24,7 +25,8 @@ class Chunks(NamedTuple):
         fill = self.count * self.size - self.length
         if fill:
             x_Bn = pad(x_Bn, (0, 0) * (x_Bn.ndim - 2) + (0, fill))
-        return x_Bn.unflatten(1, (self.count, self.size))
+        cut_BNc: Tensor = x_Bn.unflatten(1, (self.count, self.size))
+        return cut_BNc
 
     @property
     def pairs(self) -> int:

@@ -27,7 +27,8 @@ class _RMS(torch.autograd.Function):
         x = x.contiguous()
         r = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(eps).rsqrt_()
         ctx.save_for_backward(x, w, r)
-        return (x * r).mul_(w)
+        y: Tensor = (x * r).mul_(w)
+        return y
 
     @staticmethod
     @once_differentiable
@@ -54,7 +55,7 @@ class _Unit(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, eps: float, scale: float) -> Tensor:
         r = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().add_(eps).rsqrt_().mul_(scale)
-        y = x * r
+        y: Tensor = x * r
         ctx.save_for_backward(y, r)
         ctx.scale = scale
         return y

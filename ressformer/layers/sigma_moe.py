@@ -50,9 +50,12 @@ def entropy_deficit(logits_BnE: Tensor, weight_Bn: Tensor) -> Tensor:
     """log E less the entropy of the mean softmax over a sequence, averaged over sequences that have a token."""
     real_B = weight_Bn.sum(dim=1)
     mean_BE = (logits_BnE.softmax(dim=-1) * weight_Bn.unsqueeze(-1)).sum(dim=1) / real_B.clamp_min(1).unsqueeze(-1)
-    short_B = math.log(logits_BnE.shape[-1]) + torch.special.xlogy(mean_BE, mean_BE.clamp_min(1e-30)).sum(dim=-1)
+    short_B: Tensor = math.log(logits_BnE.shape[-1]) + torch.special.xlogy(mean_BE, mean_BE.clamp_min(1e-30)).sum(
+        dim=-1
+    )
     some_B = (real_B > 0).to(short_B.dtype)
-    return (short_B * some_B).sum() / some_B.sum().clamp_min(1)
+    mean: Tensor = (short_B * some_B).sum() / some_B.sum().clamp_min(1)
+    return mean
 
 
 @torch.no_grad()

@@ -18,7 +18,8 @@ from torch.utils.flop_counter import register_flop_formula
 @torch.library.custom_op("ressformer::unit_lower_inverse", mutates_args=())
 def _unit_lower_inverse(a_Pcc: Tensor) -> Tensor:
     eye_cc = torch.eye(a_Pcc.shape[-1], dtype=a_Pcc.dtype, device=a_Pcc.device).expand_as(a_Pcc)
-    return torch.linalg.solve_triangular(a_Pcc, eye_cc, upper=False, unitriangular=True).tril().contiguous()
+    t_Pcc: Tensor = torch.linalg.solve_triangular(a_Pcc, eye_cc, upper=False, unitriangular=True).tril().contiguous()
+    return t_Pcc
 
 
 @_unit_lower_inverse.register_fake
@@ -34,7 +35,8 @@ def _backward(ctx: Any, g_Pcc: Tensor) -> Tensor:
     """d(T^-1) = -T^-1 dT T^-1, below the diagonal."""
     (t_Pcc,) = ctx.saved_tensors
     back_Pcc = t_Pcc.mT
-    return -(back_Pcc @ g_Pcc @ back_Pcc).tril(-1)
+    g_a_Pcc: Tensor = -(back_Pcc @ g_Pcc @ back_Pcc).tril(-1)
+    return g_a_Pcc
 
 
 _unit_lower_inverse.register_autograd(_backward, setup_context=_keep)
