@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from ressformer.cost import Cost, Shape, Spread
 from ressformer.dials import MULTIPLE, NARROW, Dial, with_own
+from ressformer.layers.norms import NORMS, make_norm
 
 
 @dataclass
@@ -71,6 +72,7 @@ class ModelConfig(ABC):
             model may use and the table names, so that what it gives is never credited to an architecture.
         tie_embeddings: the head reuses the token embedding.
         embedding_std: standard deviation of the initial token embedding.
+        norm: layer (gain, no bias) | rms (1910.07467), of every block and before the head.
     """
 
     family: ClassVar[str]
@@ -82,6 +84,7 @@ class ModelConfig(ABC):
     short_conv: int = 0
     tie_embeddings: bool = False
     embedding_std: float = 0.02
+    norm: str = "layer"
 
     def __post_init__(self) -> None:
         self.require(self.d_model >= 1 and self.n_heads >= 1, "d_model and n_heads must be positive")
@@ -90,6 +93,7 @@ class ModelConfig(ABC):
             f"d_model={self.d_model} must be divisible by n_heads={self.n_heads}",
         )
         self.require(self.short_conv >= 0, "short_conv is a kernel width: 0 (off) or more")
+        self.choice("norm", NORMS)
 
     def require(self, condition: bool, message: str) -> None:
         """Raise ValueError with one clear line that names the family, unless `condition` holds."""
@@ -208,7 +212,7 @@ class Decoder(nn.Module):
         self.causal = causal
         self.embedding = nn.Embedding(vocab_size, config.d_model)
         self.core = config.build_core(length=length, max_length=self.max_length, causal=causal)
-        self.norm = nn.LayerNorm(config.d_model, bias=False)
+        self.norm = make_norm(config.norm, config.d_model)
         self.head = nn.Linear(config.d_model, vocab_size, bias=False)
         nn.init.normal_(self.embedding.weight, std=config.embedding_std)
         if config.tie_embeddings:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +20,12 @@ from ressformer.cost import Cost, Shape, group, norm
 from ressformer.decoder import Core, CoreOutput, ModelConfig, mean_cosine
 from ressformer.dials import Dial
 from ressformer.layers.feed_forward import FeedForward, feed_forward_cost
+from ressformer.layers.norms import make_norm
 from ressformer.layers.short_conv import short_conv, short_conv_cost
+from ressformer.layers.swiglu import SwiGLU, swiglu_cost
 
 POSITIONS = ("learned", "rotary", "none")
+FEED_FORWARD = ("gelu", "swiglu")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +36,8 @@ class StackConfig(ModelConfig):
         n_layers: layers L.
         d_ff: width of the feed-forward network.
         positions: learned (an absolute table, GPT-2 style) | rotary (2104.09864) | none (2203.16634).
+        feed_forward: gelu, d -> f -> d | swiglu (2002.05202), three matrices of d x f.
+        qk_norm: RMS norm of each head's queries and keys, before they turn (2302.05442).
     """
 
     fill: ClassVar[str] = "d_ff"
@@ -41,10 +46,13 @@ class StackConfig(ModelConfig):
     n_layers: int = 4
     d_ff: int = 256
     positions: str = "learned"
+    feed_forward: str = "gelu"
+    qk_norm: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.choice("positions", POSITIONS)
+        self.choice("feed_forward", FEED_FORWARD)
         self.require(self.n_layers >= 1 and self.d_ff >= 1, "n_layers and d_ff must be positive")
         even = self.positions != "rotary" or (self.d_model // self.n_heads) % 2 == 0
         self.require(even, f"rotary positions need an even head width, got {self.d_model // self.n_heads}")
@@ -67,7 +75,17 @@ class StackConfig(ModelConfig):
         depths = range(2 if self.looped else 1, 4 * self.n_layers + 1)
         few = (depths[0], depths[0] + 1)  # the cost of two layers is quicker to measure than that of many
         layers = Dial(name="n_layers", values=depths, rank=2, affine=True, anchors=few, ordinary=self.n_layers)
-        return replace(fill, ordinary=4 * self.d_model), layers, width
+        usual = 4 * self.d_model if self.feed_forward == "gelu" else 8 * self.d_model // 3  # weights alike
+        return replace(fill, ordinary=usual), layers, width
+
+    @property
+    def qk_gains(self) -> int:
+        """Weights of the norm of queries and keys."""
+        return 2 * (self.d_model // self.n_heads) if self.qk_norm else 0
+
+    def projections(self, out_scale: float) -> dict[str, Any]:
+        """What `ProjectedAttention` takes beside the widths."""
+        return {"rotary": self.positions == "rotary", "qk_norm": self.qk_norm, "out_scale": out_scale}
 
     def keys_kept(self, shape: Shape) -> int:
         """Past tokens whose keys and values the next token may need."""
@@ -95,7 +113,8 @@ class StackConfig(ModelConfig):
     def core_cost(self, shape: Shape) -> Cost:
         n, d = shape.length, self.d_model
         conv = (short_conv_cost(n, d, self.short_conv),) if self.short_conv else ()
-        mixer, feed_forward = self.mixer_cost(shape), feed_forward_cost(n, d, self.d_ff)
+        fed = swiglu_cost if self.feed_forward == "swiglu" else feed_forward_cost
+        mixer, feed_forward = self.mixer_cost(shape), fed(n, d, self.d_ff)
         layer = group("layer", norm("mixer_norm", d), *conv, mixer, norm("ff_norm", d), feed_forward)
         table = shape.positions * d if self.positions == "learned" else 0
         if self.shared:
@@ -111,11 +130,12 @@ class StackLayer(nn.Module):
     def __init__(self, config: StackConfig, *, length: int, causal: bool) -> None:
         super().__init__()
         scale = 1.0 / math.sqrt(2 * config.n_layers)
-        self.mixer_norm = nn.LayerNorm(config.d_model, bias=False)
+        self.mixer_norm = make_norm(config.norm, config.d_model)
         self.conv = short_conv(config.d_model, config.short_conv)
         self.mixer = config.build_mixer(length=length, causal=causal, out_scale=scale)
-        self.ff_norm = nn.LayerNorm(config.d_model, bias=False)
-        self.feed_forward = FeedForward(config.d_model, config.d_ff, out_scale=scale)
+        self.ff_norm = make_norm(config.norm, config.d_model)
+        feed = SwiGLU if config.feed_forward == "swiglu" else FeedForward
+        self.feed_forward = feed(config.d_model, config.d_ff, out_scale=scale)
 
     def mix(self, x_Bnd: Tensor, mask_Bn: Tensor | None) -> Tensor:
         """The residual branch of the mixer."""

@@ -70,14 +70,14 @@ class BigBirdConfig(StackConfig):
             n_random=self.random_blocks,
             causal=shape.causal,
         )
-        return projected_cost(shape.length, self.d_model, pairs)
+        return projected_cost(shape.length, self.d_model, pairs, gains=self.qk_gains)
 
 
 class BlockAttention(ProjectedAttention):
     """Projections around `block_sparse_attention`."""
 
     def __init__(self, config: BigBirdConfig, *, causal: bool, out_scale: float) -> None:
-        super().__init__(config.d_model, config.n_heads, rotary=config.positions == "rotary", out_scale=out_scale)
+        super().__init__(config.d_model, config.n_heads, **config.projections(out_scale))
         self.config, self.causal = config, causal
 
     def attend(self, q_BHnh: Tensor, k_BHnh: Tensor, v_BHnh: Tensor, mask_Bn: Tensor | None) -> Tensor:

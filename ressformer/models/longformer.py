@@ -64,14 +64,14 @@ class LongformerConfig(StackConfig):
         pairs = sliding_window_pairs(
             shape.length, window=self.window, dilation=self.dilation, causal=shape.causal, n_global=self.n_global
         )
-        return projected_cost(shape.length, self.d_model, pairs)
+        return projected_cost(shape.length, self.d_model, pairs, gains=self.qk_gains)
 
 
 class WindowAttention(ProjectedAttention):
     """Projections around `sliding_window_attention`."""
 
     def __init__(self, config: LongformerConfig, *, causal: bool, out_scale: float) -> None:
-        super().__init__(config.d_model, config.n_heads, rotary=config.positions == "rotary", out_scale=out_scale)
+        super().__init__(config.d_model, config.n_heads, **config.projections(out_scale))
         self.config, self.causal = config, causal
 
     def attend(self, q_BHnh: Tensor, k_BHnh: Tensor, v_BHnh: Tensor, mask_Bn: Tensor | None) -> Tensor:

@@ -17,10 +17,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ressformer.cost import Cost, Shape, group, linear
+from ressformer.cost import Cost, Shape, group, linear, norm
 from ressformer.decoder import Core, CoreOutput, init_linear
 from ressformer.layers.attention import merge_heads, split_heads
 from ressformer.layers.baselines.lsh import hash_flops, hash_rotations, lsh_attention, lsh_pairs
+from ressformer.layers.norms import QKNorm
 from ressformer.layers.rotary import Rotary
 from ressformer.stack import StackConfig, StackCore, StackLayer
 
@@ -70,6 +71,7 @@ class ReformerConfig(StackConfig):
         return group(
             "attention",
             linear("qk_v", n, d, 2 * d),
+            *((norm("qk_norm", d // self.n_heads),) if self.qk_norm else ()),
             Cost(name="hashing", flops=hashing, backward=0.0, executed_backward=0.0, bytes_moved=moved),
             Cost(name="scores_values", flops=4.0 * d * useful, executed=4.0 * d * executed),
             linear("out", n, d, d),
@@ -85,6 +87,7 @@ class LSHAttention(nn.Module):
         self.config, self.causal = config, causal
         self.qk_v = nn.Linear(d, 2 * d, bias=False)
         self.out = nn.Linear(d, d, bias=False)
+        self.qk_norm = QKNorm(d // heads, parts=1) if config.qk_norm else None
         self.rotary = Rotary(d // heads) if config.positions == "rotary" else None
         init_linear(self.qk_v.weight)
         init_linear(self.out.weight, scale=out_scale)
@@ -95,6 +98,8 @@ class LSHAttention(nn.Module):
 
     def forward(self, x_Bnd: Tensor, mask_Bn: Tensor | None) -> Tensor:
         qk_BHnh, v_BHnh = (split_heads(t, self.config.n_heads) for t in self.qk_v(x_Bnd).chunk(2, dim=-1))
+        if self.qk_norm is not None:
+            qk_BHnh = self.qk_norm(qk_BHnh)
         if self.rotary is not None:
             qk_BHnh = self.rotary(qk_BHnh)
         y_BHnh = lsh_attention(

@@ -26,6 +26,7 @@ from ressformer.cost import Cost, Shape, Spread, group, norm
 from ressformer.decoder import Core, CoreOutput, ModelConfig, mean_cosine
 from ressformer.dials import Dial, around, with_own
 from ressformer.layers.experts.moe import MixtureOfExperts, MoEConfig, moe_cost
+from ressformer.layers.norms import make_norm
 from ressformer.layers.short_conv import short_conv, short_conv_cost
 from ressformer.layers.sparse.attention import SparseAttention
 from ressformer.layers.sparse.config import SELECTIONS, SelectionConfig, cache_ages
@@ -248,7 +249,7 @@ class Step(nn.Module):
         super().__init__()
         d, scale = config.d_model, 1.0 / math.sqrt(2 * config.steps)
         self.config = config
-        self.attention_norm = nn.LayerNorm(d, bias=False)
+        self.attention_norm = make_norm(config.norm, d)
         self.conv = short_conv(d, config.short_conv)
         self.edges: EdgeScorer | None = None
         if config.graph == "edges":
@@ -258,7 +259,7 @@ class Step(nn.Module):
             memory = SegmentMemory(d, pool=config.memory_pool, causal=causal, **dials)
         self.memory = memory
         self.attention = SparseAttention(d, config.n_heads, config.selection_config, causal=causal, out_scale=scale)
-        self.ff_norm = nn.LayerNorm(d, bias=False)
+        self.ff_norm = make_norm(config.norm, d)
         self.experts = MixtureOfExperts(d, config.moe, out_scale=scale)
 
     def forward(self, h_Bnd: Tensor, mask_Bn: Tensor | None, state: State, *, diagnose: bool) -> tuple[Tensor, State]:

@@ -23,8 +23,8 @@ class TransformerConfig(StackConfig):
     family: ClassVar[str] = "transformer"
 
     def build_mixer(self, *, length: int, causal: bool, out_scale: float) -> nn.Module:
-        rotary = self.positions == "rotary"
-        return MultiHeadAttention(self.d_model, self.n_heads, causal=causal, rotary=rotary, out_scale=out_scale)
+        projections = self.projections(out_scale)
+        return MultiHeadAttention(self.d_model, self.n_heads, causal=causal, **projections)
 
     def mixer_cost(self, shape: Shape) -> Cost:
-        return attention_cost(shape, self.d_model)
+        return attention_cost(shape, self.d_model, gains=self.qk_gains)

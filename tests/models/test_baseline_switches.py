@@ -16,22 +16,37 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ressformer.decoder import Decoder, ModelConfig
 from ressformer.models.bigbird import BigBirdConfig
+from ressformer.models.gated_deltanet import GatedDeltaNetConfig
 from ressformer.models.longformer import LongformerConfig
 from ressformer.models.looped import LoopedConfig
+from ressformer.models.mamba2 import Mamba2Config
+from ressformer.models.moeut import MoEUTConfig
 from ressformer.models.reformer import ReformerConfig
 from ressformer.models.transformer import TransformerConfig
 
 VOCAB = 11
 POSITIONS = ("learned", "rotary", "none")
+MODERN = {"norm": ("layer", "rms"), "feed_forward": ("gelu", "swiglu"), "qk_norm": (False, True)}
 SWITCHES: dict[type[ModelConfig], dict[str, tuple[Any, ...]]] = {
-    TransformerConfig: {"positions": POSITIONS},
+    TransformerConfig: {"positions": POSITIONS, **MODERN},
     LoopedConfig: {"positions": POSITIONS},
     LongformerConfig: {"positions": POSITIONS, "window": (1, 6), "dilation": (1, 3), "n_global": (0, 2)},
     BigBirdConfig: {"positions": POSITIONS, "block": (3,), "window": (1, 3), "global_blocks": (0, 1, 2)}
     | {"random_blocks": (0, 2)},
-    ReformerConfig: {"positions": POSITIONS, "rounds": (1, 3), "chunk": (1, 4), "reversible": (False, True)},
+    ReformerConfig: {"positions": POSITIONS, "rounds": (1, 3), "chunk": (1, 4), "reversible": (False, True)}
+    | {"qk_norm": (False, True)},
+    GatedDeltaNetConfig: {"positions": ("learned", "none"), "chunk": (1, 4, 32), "conv": (1, 4), "expand": (1, 2)}
+    | {"norm": ("layer", "rms")},
+    Mamba2Config: {"positions": ("learned", "none"), "chunk": (1, 4, 32), "conv": (1, 4), "d_state": (1, 8)}
+    | {"feed_forward": ("gelu", "swiglu")},
+    MoEUTConfig: {"group": (1, 2), "n_experts": (2, 5), "top_e": (1, 2), "norm": ("layer", "rms")},
 }
 SHARED = {"short_conv": (0, 3), "tie_embeddings": (True, False)}
+
+
+def small(family: type[ModelConfig], **dials: Any) -> ModelConfig:
+    """A model of width 16."""
+    return family(d_model=16, n_heads=2, **{family.fill: 24}, **dials)  # type: ignore[arg-type]
 
 
 def arms(family: type[ModelConfig]) -> list[ModelConfig]:
@@ -41,7 +56,7 @@ def arms(family: type[ModelConfig]) -> list[ModelConfig]:
     every: list[ModelConfig] = []
     for chosen in itertools.product(*values):
         dials = dict(zip(names, chosen, strict=True)) | dict(zip(SHARED, next(shared), strict=True))
-        every.append(family(d_model=16, n_heads=2, n_layers=2, d_ff=24, **dials))  # type: ignore[call-arg]
+        every.append(small(family, n_layers=2, **dials))
     return every
 
 
@@ -87,7 +102,7 @@ def test_any_shape_with_any_padding(config: ModelConfig, n: int, batch: int, cau
 def test_longer_than_in_training(family: type[ModelConfig], causal: bool) -> None:
     """A model built for 12 tokens reads 50; causal, the first 12 give what they gave alone."""
     torch.manual_seed(0)
-    config = family(d_model=16, n_heads=2, n_layers=2, d_ff=24)  # type: ignore[call-arg]
+    config = small(family, n_layers=2)
     model = Decoder(config, vocab_size=VOCAB, length=12, max_length=50, causal=causal)
     tokens = torch.randint(0, VOCAB, (2, 50))
     long, short = model(tokens).logits_BnV, model(tokens[:, :12]).logits_BnV
@@ -111,12 +126,16 @@ class Largest(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("causal", [True, False])
-@pytest.mark.parametrize("family", [LongformerConfig, BigBirdConfig, ReformerConfig], ids=lambda f: f.family)
+@pytest.mark.parametrize(
+    "family",
+    [LongformerConfig, BigBirdConfig, ReformerConfig, GatedDeltaNetConfig, Mamba2Config],
+    ids=lambda f: f.family,
+)
 def test_nothing_grows_with_the_square_of_the_length(family: type[ModelConfig], causal: bool) -> None:
     """The largest tensor of a forward and a backward pass doubles when the length does, and is far below n x n."""
     largest = []
     for n in (4096, 8192):
-        model = build(family(d_model=16, n_heads=2, n_layers=1, d_ff=24), n, causal=causal)  # type: ignore[call-arg]
+        model = build(small(family, n_layers=1), n, causal=causal)
         real_Bn = torch.arange(n)[None] < n - 100
         with Largest() as seen:
             model(torch.randint(0, VOCAB, (1, n)), real_Bn).logits_BnV.sum().backward()

@@ -11,8 +11,11 @@ from randomised import randomised
 
 from ressformer.decoder import ModelConfig
 from ressformer.models.bigbird import BigBirdConfig
+from ressformer.models.gated_deltanet import GatedDeltaNetConfig
 from ressformer.models.longformer import LongformerConfig
 from ressformer.models.looped import LoopedConfig
+from ressformer.models.mamba2 import Mamba2Config
+from ressformer.models.moeut import MoEUTConfig
 from ressformer.models.reformer import ReformerConfig
 from ressformer.models.ressformer import ReSSFormerConfig
 from ressformer.models.transformer import TransformerConfig
@@ -38,7 +41,12 @@ RESSFORMER_ARMS = [
 CONFIGS: list[ModelConfig] = [
     *(TransformerConfig(d_model=32, d_ff=48, positions=p) for p in ("learned", "rotary", "none")),
     TransformerConfig(d_model=32, d_ff=48, short_conv=3),
+    TransformerConfig(d_model=32, d_ff=48, positions="rotary", norm="rms", feed_forward="swiglu", qk_norm=True),
     LoopedConfig(d_model=32, d_ff=48, n_layers=3),
+    MoEUTConfig(d_model=32, d_expert=24, n_layers=3),
+    MoEUTConfig(d_model=32, d_expert=24, group=1, top_e=1, short_conv=3),
+    *(GatedDeltaNetConfig(d_model=32, d_ff=48, n_layers=2, chunk=c) for c in (1, 5, 64)),
+    *(Mamba2Config(d_model=32, d_ff=48, n_layers=2, d_state=12, chunk=c) for c in (1, 5, 64)),
     LongformerConfig(d_model=32, d_ff=48, n_layers=2, window=5),
     LongformerConfig(d_model=32, d_ff=48, n_layers=2, window=3, dilation=2, n_global=2, positions="rotary"),
     BigBirdConfig(d_model=32, d_ff=48, n_layers=2, block=2),

@@ -10,8 +10,11 @@ from ressformer.cost import Shape, model_cost
 from ressformer.count import counted_flops
 from ressformer.decoder import Decoder, ModelConfig
 from ressformer.models.bigbird import BigBirdConfig
+from ressformer.models.gated_deltanet import GatedDeltaNetConfig
 from ressformer.models.longformer import LongformerConfig
 from ressformer.models.looped import LoopedConfig
+from ressformer.models.mamba2 import Mamba2Config
+from ressformer.models.moeut import MoEUTConfig
 from ressformer.models.reformer import ReformerConfig
 from ressformer.models.ressformer import ReSSFormerConfig
 from ressformer.models.transformer import TransformerConfig
@@ -22,12 +25,14 @@ shapes = st.builds(
 any_length = st.builds(
     Shape, batch=st.integers(1, 2), length=st.integers(1, 200), vocab=st.integers(5, 80), causal=st.booleans()
 )
+norms, feeds = st.sampled_from(["layer", "rms"]), st.sampled_from(["gelu", "swiglu"])
 widths = st.sampled_from([(16, 2), (32, 4), (48, 4)])
 
 
 @st.composite
 def transformers(draw: st.DrawFn) -> ModelConfig:
     d, heads = draw(widths)
+    modern = {"norm": draw(norms), "feed_forward": draw(feeds), "qk_norm": draw(st.booleans())}
     return TransformerConfig(
         d_model=d,
         n_heads=heads,
@@ -36,6 +41,7 @@ def transformers(draw: st.DrawFn) -> ModelConfig:
         positions=draw(st.sampled_from(["learned", "rotary", "none"])),
         short_conv=draw(st.sampled_from([0, 3])),
         tie_embeddings=draw(st.booleans()),
+        **modern,
     )
 
 
@@ -43,6 +49,7 @@ def transformers(draw: st.DrawFn) -> ModelConfig:
 def sparse_stacks(draw: st.DrawFn) -> ModelConfig:
     d, heads = draw(widths)
     common = {"d_model": d, "n_heads": heads, "n_layers": draw(st.integers(1, 2)), "d_ff": 8 * draw(st.integers(1, 9))}
+    common |= {"norm": draw(norms), "feed_forward": draw(feeds), "qk_norm": draw(st.booleans())}
     small = st.integers(1, 9)
     match draw(st.sampled_from(["looped", "longformer", "bigbird", "reformer"])):
         case "looped":
@@ -60,6 +67,38 @@ def sparse_stacks(draw: st.DrawFn) -> ModelConfig:
                 "positions": draw(st.sampled_from(["learned", "rotary", "none"])),
             }
             return ReformerConfig(**common, **dials, reversible=draw(st.booleans()))
+
+
+@st.composite
+def recurrent(draw: st.DrawFn) -> ModelConfig:
+    d, heads = draw(widths)
+    common = {"d_model": d, "n_heads": heads, "n_layers": draw(st.integers(1, 2)), "d_ff": 8 * draw(st.integers(1, 9))}
+    common |= {"norm": draw(norms), "feed_forward": draw(feeds), "short_conv": draw(st.sampled_from([0, 3]))}
+    common |= {
+        "expand": draw(st.integers(1, 3)),
+        "conv": draw(st.integers(1, 4)),
+        "chunk": draw(st.sampled_from([7, 16, 40])),
+    }
+    if draw(st.booleans()):
+        return GatedDeltaNetConfig(**common)
+    return Mamba2Config(**common, d_state=draw(st.integers(1, 20)))
+
+
+@st.composite
+def looped_experts(draw: st.DrawFn) -> ModelConfig:
+    d, heads = draw(widths)
+    experts, group = draw(st.integers(2, 6)), draw(st.integers(1, 3))
+    return MoEUTConfig(
+        d_model=d,
+        n_heads=heads,
+        group=group,
+        n_layers=group + draw(st.integers(0, 4)),
+        n_experts=experts,
+        top_e=draw(st.integers(1, experts)),
+        d_expert=8 * draw(st.integers(1, 8)),
+        short_conv=draw(st.sampled_from([0, 3])),
+        norm=draw(norms),
+    )
 
 
 @st.composite
@@ -117,6 +156,12 @@ def test_ressformer_closed_form_equals_counted(config: ModelConfig, shape: Shape
 @settings(max_examples=40, deadline=None)
 @given(sparse_stacks(), any_length)
 def test_sparse_stacks_closed_form_equals_counted(config: ModelConfig, shape: Shape) -> None:
+    check(config, shape)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.one_of(recurrent(), looped_experts()), st.one_of(shapes, any_length))
+def test_recurrences_and_loops_with_experts_closed_form_equals_counted(config: ModelConfig, shape: Shape) -> None:
     check(config, shape)
 
 

@@ -7,8 +7,11 @@ import torch
 
 from ressformer.decoder import Decoder, ModelConfig
 from ressformer.models.bigbird import BigBirdConfig
+from ressformer.models.gated_deltanet import GatedDeltaNetConfig
 from ressformer.models.longformer import LongformerConfig
 from ressformer.models.looped import LoopedConfig
+from ressformer.models.mamba2 import Mamba2Config
+from ressformer.models.moeut import MoEUTConfig
 from ressformer.models.reformer import ReformerConfig
 from ressformer.models.ressformer import ReSSFormerConfig
 from ressformer.models.transformer import TransformerConfig
@@ -22,6 +25,12 @@ CONFIGS: dict[str, ModelConfig] = {
     "bigbird": BigBirdConfig(d_model=32, n_layers=2, d_ff=48),
     "reformer": ReformerConfig(d_model=32, n_layers=2, d_ff=48),
     "reversible": ReformerConfig(d_model=32, n_layers=2, d_ff=48, reversible=True),
+    "transformer_modern": TransformerConfig(
+        d_model=32, n_layers=2, d_ff=48, positions="rotary", norm="rms", feed_forward="swiglu", qk_norm=True
+    ),
+    "gated_deltanet": GatedDeltaNetConfig(d_model=32, n_layers=2, d_ff=48),
+    "mamba2": Mamba2Config(d_model=32, n_layers=2, d_ff=48),
+    "moeut": MoEUTConfig(d_model=32, n_layers=2, d_expert=24),
     "ressformer": ReSSFormerConfig(d_model=32, steps=2, d_expert=24, top_k=8),
 }
 
