@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ressformer.layers.experts.moe import MoEConfig
 from ressformer.layers.experts.sigma_moe import SigmaExperts, entropy_deficit
-from ressformer.layers.native import use_native
+from ressformer.layers.native.loader import use_native
 from ressformer.layers.norms import QKNorm, RMSNorm, unit_length
 from ressformer.layers.recurrent.causal_conv import SiLUConv
 from ressformer.layers.swiglu import SwiGLU
