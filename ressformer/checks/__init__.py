@@ -21,8 +21,8 @@ odd ones among them, in train and in eval mode:
 - gradients: finite at each length, and none missing or 0 at all lengths.
 
 Tolerances. The first four demand equal bits, all generators seeded alike. Where bits differ the run is repeated in fp64
-and the largest difference must be at most 1e-10 of the largest value: sums may be taken in another order (a transform,
-a running sum taken from a total), which fp64 shows as 1e-13 at most. Weights are equal to the unit. FLOPs agree to
+and the largest difference must be at most 1e-12 of the largest value: sums may be taken in another order (a transform,
+a running sum taken from a total), which fp64 shows as about 1e-15. Weights are equal to the unit. FLOPs agree to
 0.5 %. Products written as multiplications and sums are charged where they exceed 2 % of the counted FLOPs, other
 elementwise multiplications where they exceed 25 %.
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ressformer.checks.operators import Operators, counter
+from ressformer.checks.operators import Operators
 from ressformer.checks.report import Finding, Number
 from ressformer.checks.subject import Subject, build, seed_all
 from ressformer.cost import Cost, Shape, model_cost
@@ -19,6 +19,7 @@ from ressformer.decoder import Decoder, ModelConfig
 
 FLOPS_TOLERANCE = 0.005  # Closed forms leave out a product a segment or two; those of most families are exact.
 SUMMED_FREE = 0.02  # Of the counted FLOPs: norms, gates and softmax written out multiply and sum, too.
+SMALL = 3e8  # Weights times tokens of a run; more runs on the meta device, where nothing is computed.
 ELEMENTWISE_FREE = 0.25  # Of the counted FLOPs, in multiplications: 0.03 is the most in a usual model.
 
 
@@ -48,20 +49,18 @@ class Charge:
         return low * (1 - FLOPS_TOLERANCE) <= declared <= high * (1 + FLOPS_TOLERANCE)
 
 
-def charge(model: Decoder, shape: Shape, *, rows: int, train: bool, backward: bool) -> Charge:
+def charge(model: Decoder, shape: Shape, *, train: bool, backward: bool) -> Charge:
     """Run the model once on its own device and add up what it does."""
-    with torch.device(model.embedding.weight.device):
-        ids_Bn = torch.zeros(rows, shape.length, dtype=torch.long)
+    ids_Bn = torch.zeros(shape.batch, shape.length, dtype=torch.long, device=model.embedding.weight.device)
     seed_all(0)
-    flops = counter()
-    seen = Operators(set(flops.flop_registry))
-    with sdpa_kernel(SDPBackend.MATH), flops, seen, torch.set_grad_enabled(backward):
+    seen = Operators()
+    with sdpa_kernel(SDPBackend.MATH), seen, torch.set_grad_enabled(backward):
         out = model.train(train)(ids_Bn)
         if backward:
             (out.logits_BnV.sum() + sum(out.aux_losses.values(), out.logits_BnV.new_zeros(()))).backward()
     model.zero_grad(set_to_none=True)
-    figures = (flops.get_total_flops(), seen.disguised, seen.multiplied)
-    return Charge(*(float(figure) / rows for figure in figures), tuple(sorted(seen.refused)))
+    figures = (seen.flops, seen.disguised, seen.multiplied)
+    return Charge(*(float(figure) / shape.batch for figure in figures), tuple(sorted(seen.refused)))
 
 
 def declared_cost(config: ModelConfig, shape: Shape) -> Cost | None:
@@ -116,36 +115,43 @@ def cost(subject: Subject) -> Finding:
 
 
 def _bills(subject: Subject) -> list[Bill]:
-    shape, config = replace(subject.shape, batch=subject.rows), subject.config
-    full = declared_cost(config, shape)
-    charged = _on_meta(config, shape, subject.rows, train=True, backward=True)
-    bills = [Bill(f"training, length {shape.length}", full and full.flops_train_executed, charged)]
-    for length in subject.lengths:
+    """Training at the training length on the meta device first; forward passes on real tensors where that is cheap."""
+    shape, config, bills = replace(subject.shape, batch=subject.rows), subject.config, list[Bill]()
+    for length in sorted(subject.lengths, key=lambda length: length != shape.length):
         at = replace(shape, length=length, max_length=shape.positions)
-        for train in (True, False) if length != shape.length else (False,):
-            say = declared_cost(config, at) if train else declared_in_eval(config, at)
-            charged = _on_meta(config, at, subject.rows, train=train, backward=False)
-            bills.append(
-                Bill(f"forward, {'train' if train else 'eval'} mode, length {length}", _executed(say), charged)
-            )
-    at = replace(shape, length=subject.lengths[0], max_length=shape.positions)
-    charged = charge(build(config, at), at, rows=subject.rows, train=False, backward=False)
-    bills.append(Bill(f"forward on real tensors, length {at.length}", _executed(declared_in_eval(config, at)), charged))
+        full = declared_cost(config, at)
+        modes = {"train": _executed(full), "eval": _executed(declared_in_eval(config, at))}
+        real = _small(subject, length) or length == subject.lengths[0]
+        model = _built(config, at, real=real)
+        if length == shape.length:
+            say = full.flops_train_executed if full is not None else None
+            bills.append(Bill(f"training, length {length}", say, _training(config, at)))
+        for mode, say in modes.items():
+            charged = charge(model, at, train=mode == "train", backward=False)
+            bills.append(Bill(f"forward, {mode} mode, length {length}", say, charged))
     return bills
+
+
+def _training(config: ModelConfig, shape: Shape) -> Charge:
+    """On the meta device, for which closed forms are written; on CPU where the model looks at its values."""
+    try:
+        return charge(_built(config, shape, real=False), shape, train=True, backward=True)
+    except (NotImplementedError, RuntimeError, ValueError):
+        return charge(_built(config, shape, real=True), shape, train=True, backward=True)
+
+
+def _small(subject: Subject, length: int) -> bool:
+    """Whether running it costs less than going through its shapes on the meta device."""
+    return length * subject.rows * sum(weight.numel() for weight in subject.model.parameters()) < SMALL
+
+
+def _built(config: ModelConfig, shape: Shape, *, real: bool) -> Decoder:
+    with torch.device("cpu" if real else "meta"):
+        return build(config, shape)
 
 
 def _executed(cost: Cost | None) -> float | None:
     return cost.flops_forward_executed if cost is not None else None
-
-
-def _on_meta(config: ModelConfig, shape: Shape, rows: int, *, train: bool, backward: bool) -> Charge:
-    """On the meta device, where nothing is computed; on CPU where the model looks at its values."""
-    try:
-        with torch.device("meta"):
-            model = build(config, shape)
-        return charge(model, shape, rows=rows, train=train, backward=backward)
-    except (NotImplementedError, RuntimeError, ValueError):
-        return charge(build(config, shape), shape, rows=rows, train=train, backward=backward)
 
 
 def weights(subject: Subject) -> Finding:
