@@ -84,7 +84,7 @@ def _solve(a: Any, b: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
 
 def _weighted_bags(weight: Any, indices: Any, offsets: Any, *rest: Any, **named: Any) -> int:
     """A weighted sum of rows is a product; a plain one is a reduction."""
-    weighted = len(rest) > 3 and rest[3] is not None or named.get("per_sample_weights") is not None
+    weighted = (len(rest) > 3 and rest[3] is not None) or named.get("per_sample_weights") is not None
     return int(2 * math.prod(indices) * weight[-1]) if weighted else 0
 
 
@@ -112,7 +112,9 @@ _MOVES = "cat stack copy gather scatter index index_put index_copy index_select 
 _MOVES += " masked_scatter_backward embedding embedding_dense_backward select_backward slice_backward select_scatter"
 _MOVES += " slice_scatter repeat repeat_interleave roll flip constant_pad_nd split unsafe_split unsafe_split_with_sizes unsafe_chunk tril triu unfold_backward im2col col2im"
 _MOVES += " take put clone contiguous fill zero where diag_embed as_strided resize lift_fresh _unsafe_view"
-_MOVES += " _reshape_copy _to_copy _unsafe_index _unsafe_index_put rot90 diagonal_scatter reflection_pad1d pixel_shuffle"
+_MOVES += (
+    " _reshape_copy _to_copy _unsafe_index _unsafe_index_put rot90 diagonal_scatter reflection_pad1d pixel_shuffle"
+)
 _MAKES = "arange empty empty_like empty_strided full full_like zeros zeros_like ones ones_like scalar_tensor eye"
 _MAKES += " floor_divide linspace new_empty new_empty_strided new_full new_ones new_zeros rand rand_like randn randn_like randint"
 _MAKES += " randint_like randperm bernoulli normal uniform exponential multinomial tril_indices triu_indices"

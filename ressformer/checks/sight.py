@@ -215,4 +215,4 @@ def _tensors(model: Decoder) -> dict[str, Tensor]:
 
 
 def _same(a: Tensor, b: Tensor) -> bool:
-    return a.shape != b.shape or torch.equal(a, b) or torch.equal(a.isnan(), b.isnan()) and not difference(a, b)
+    return a.shape != b.shape or torch.equal(a, b) or (torch.equal(a.isnan(), b.isnan()) and not difference(a, b))
