@@ -59,8 +59,8 @@ def charge(model: Decoder, shape: Shape, *, train: bool, backward: bool) -> Char
         if backward:
             (out.logits_BnV.sum() + sum(out.aux_losses.values(), out.logits_BnV.new_zeros(()))).backward()
     model.zero_grad(set_to_none=True)
-    figures = (seen.flops, seen.disguised, seen.multiplied)
-    return Charge(*(float(figure) / shape.batch for figure in figures), tuple(sorted(seen.refused)))
+    counted, disguised, multiplied = (x / shape.batch for x in (seen.flops, seen.disguised, seen.multiplied))
+    return Charge(counted, disguised, multiplied, tuple(sorted(seen.refused)))
 
 
 def declared_cost(config: ModelConfig, shape: Shape) -> Cost | None:
@@ -99,7 +99,7 @@ class Bill:
 
 
 def cost(subject: Subject) -> Finding:
-    """Executed FLOPs declared = counted: training at the training length, forward at the others, one on real tensors."""
+    """Executed FLOPs declared = counted: training at the training length, forward at all lengths."""
     bills = _bills(subject)
     main = bills[0].charge
     numbers: dict[str, Number] = {"counted": main.counted, "disguised": main.disguised, "multiplied": main.multiplied}
@@ -182,7 +182,7 @@ def _live(model: Decoder) -> tuple[int, int]:
     """(weights, weights beside tables and an untied head); one piece of memory counts once, whoever holds it."""
 
     def place(weight: Tensor) -> tuple[int, int, int]:
-        return weight.untyped_storage().data_ptr(), weight.storage_offset(), weight.numel()
+        return weight.untyped_storage().data_ptr(), int(weight.storage_offset()), weight.numel()
 
     held = {place(weight) for weight in model.parameters()}
     tables = {place(w) for m in model.modules() if isinstance(m, torch.nn.Embedding) for w in m.parameters()}

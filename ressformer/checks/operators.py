@@ -1,8 +1,8 @@
 """Every operator that a model runs is counted, charged by a rule, free by convention, or refused by name.
 
 - Counted: torch's `FlopCounterMode` has a formula, `ressformer.count.FORMULAS` has one, or the model registered one.
-- Charged: `CHARGED`, what torch leaves out though it multiplies and adds: transforms, matrix-vector products, distances,
-  triangular solves. A multiplication of two tensors whose result is larger than both (an outer product) costs 2 FLOPs
+- Charged: `CHARGED`, what torch leaves out though it multiplies and adds: transforms, matrix-vector products,
+  distances, triangular solves. A multiplication of two tensors whose result is larger than both (an outer product) costs 2 FLOPs
   an element, and so does a product of two tensors, carried through elementwise operators and moves, that is then
   summed: both are matrix products in other words.
 - Free: elementwise functions, views and moves, reductions, sorting and choosing, norms, softmax, look-ups. How many
@@ -110,14 +110,15 @@ _REDUCTIONS = f"{_SUMS} logsumexp logcumsumexp amax amin aminmax max min argmax 
 _REDUCTIONS += " std_mean prod cumprod cummax cummin linalg_vector_norm count_nonzero median nanmedian mode"
 _MOVES = "cat stack copy gather scatter index index_put index_copy index_select index_fill masked_select masked_scatter"
 _MOVES += " masked_scatter_backward embedding embedding_dense_backward select_backward slice_backward select_scatter"
-_MOVES += " slice_scatter repeat repeat_interleave roll flip constant_pad_nd split unsafe_split unsafe_split_with_sizes unsafe_chunk tril triu unfold_backward im2col col2im"
+_MOVES += " slice_scatter repeat repeat_interleave roll flip constant_pad_nd tril triu unfold_backward im2col col2im"
 _MOVES += " take put clone contiguous fill zero where diag_embed as_strided resize lift_fresh _unsafe_view"
 _MOVES += (
-    " _reshape_copy _to_copy _unsafe_index _unsafe_index_put rot90 diagonal_scatter reflection_pad1d pixel_shuffle"
+    " _reshape_copy _to_copy _unsafe_index _unsafe_index_put rot90 diagonal_scatter"
+_MOVES += " reflection_pad1d pixel_shuffle split unsafe_split unsafe_split_with_sizes unsafe_chunk"
 )
 _MAKES = "arange empty empty_like empty_strided full full_like zeros zeros_like ones ones_like scalar_tensor eye"
-_MAKES += " floor_divide linspace new_empty new_empty_strided new_full new_ones new_zeros rand rand_like randn randn_like randint"
-_MAKES += " randint_like randperm bernoulli normal uniform exponential multinomial tril_indices triu_indices"
+_MAKES += " floor_divide linspace new_empty new_empty_strided new_full new_ones new_zeros rand rand_like randn randn_like"
+_MAKES += " randint randint_like randperm bernoulli normal uniform exponential multinomial tril_indices triu_indices"
 _MAKES += " _local_scalar_dense set equal is_same_size promote_types result_type"
 _CHOICES = "sort argsort topk kthvalue searchsorted bucketize bincount histc nonzero unique_dim _unique2"
 _CHOICES += " unique_consecutive isin one_hot"
