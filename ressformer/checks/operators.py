@@ -2,9 +2,9 @@
 
 - Counted: torch's `FlopCounterMode` has a formula, `ressformer.count.FORMULAS` has one, or the model registered one.
 - Charged: `CHARGED`, what torch leaves out though it multiplies and adds: transforms, matrix-vector products,
-  distances, triangular solves. A multiplication of two tensors whose result is larger than both (an outer product) costs 2 FLOPs
-  an element, and so does a product of two tensors, carried through elementwise operators and moves, that is then
-  summed: both are matrix products in other words.
+  distances, triangular solves. A multiplication of two tensors whose result is larger than both (an outer product)
+  costs 2 FLOPs an element, and so does a product of two tensors, carried through elementwise operators and moves, that
+  is then summed: both are matrix products in other words.
 - Free: elementwise functions, views and moves, reductions, sorting and choosing, norms, softmax, look-ups. How many
   elements the free multiplications have is counted, so that a share of it can be refused.
 - All else is refused.
@@ -105,33 +105,45 @@ CHARGED: dict[Any, Any] = {
     aten._embedding_bag_forward_only: _weighted_bags,
 }
 
-_SUMS = "sum mean cumsum nansum index_add scatter_add scatter_reduce index_reduce segment_reduce"
-_REDUCTIONS = f"{_SUMS} logsumexp logcumsumexp amax amin aminmax max min argmax argmin all any std var var_mean norm"
-_REDUCTIONS += " std_mean prod cumprod cummax cummin linalg_vector_norm count_nonzero median nanmedian mode"
-_MOVES = "cat stack copy gather scatter index index_put index_copy index_select index_fill masked_select masked_scatter"
-_MOVES += " masked_scatter_backward embedding embedding_dense_backward select_backward slice_backward select_scatter"
-_MOVES += " slice_scatter repeat repeat_interleave roll flip constant_pad_nd tril triu unfold_backward im2col col2im"
-_MOVES += " take put clone contiguous fill zero where diag_embed as_strided resize lift_fresh _unsafe_view"
-_MOVES += (
-    " _reshape_copy _to_copy _unsafe_index _unsafe_index_put rot90 diagonal_scatter"
-_MOVES += " reflection_pad1d pixel_shuffle split unsafe_split unsafe_split_with_sizes unsafe_chunk"
-)
-_MAKES = "arange empty empty_like empty_strided full full_like zeros zeros_like ones ones_like scalar_tensor eye"
-_MAKES += " floor_divide linspace new_empty new_empty_strided new_full new_ones new_zeros rand rand_like randn randn_like"
-_MAKES += " randint randint_like randperm bernoulli normal uniform exponential multinomial tril_indices triu_indices"
-_MAKES += " _local_scalar_dense set equal is_same_size promote_types result_type"
-_CHOICES = "sort argsort topk kthvalue searchsorted bucketize bincount histc nonzero unique_dim _unique2"
-_CHOICES += " unique_consecutive isin one_hot"
-_NORMS = "_softmax _softmax_backward_data _log_softmax _log_softmax_backward_data _safe_softmax native_layer_norm"
-_NORMS += " native_layer_norm_backward native_batch_norm native_batch_norm_backward _native_batch_norm_legit"
-_NORMS += " _native_batch_norm_legit_no_training batch_norm_backward native_group_norm native_group_norm_backward"
-_NORMS += " _fused_rms_norm _fused_rms_norm_backward native_dropout nll_loss_forward nll_loss_backward glu glu_backward"
-_NORMS += " nll_loss2d_forward nll_loss2d_backward logit_backward hardtanh_backward elu_backward leaky_relu_backward"
-_NORMS += " softplus_backward hardswish hardswish_backward hardsigmoid_backward mish_backward log_sigmoid_forward"
-_NORMS += " log_sigmoid_backward _prelu_kernel _prelu_kernel_backward rrelu_with_noise polar complex"
-_NORMS += " _weight_norm_interface _weight_norm_interface_backward"
-_POOLS = "avg_pool2d avg_pool2d_backward max_pool2d_with_indices max_pool2d_with_indices_backward"
-_POOLS += " _adaptive_avg_pool2d _adaptive_avg_pool2d_backward"
+_SUMS = """
+    sum mean cumsum nansum index_add scatter_add scatter_reduce index_reduce segment_reduce
+"""
+_REDUCTIONS = """
+    logsumexp logcumsumexp amax amin aminmax max min argmax argmin all any std var var_mean norm std_mean prod
+    cumprod cummax cummin linalg_vector_norm count_nonzero median nanmedian mode
+"""
+_MOVES = """
+    cat stack copy gather scatter index index_put index_copy index_select index_fill masked_select masked_scatter
+    masked_scatter_backward embedding embedding_dense_backward select_backward slice_backward select_scatter
+    slice_scatter repeat repeat_interleave roll flip constant_pad_nd tril triu unfold_backward im2col col2im take
+    put clone contiguous fill zero where diag_embed as_strided resize lift_fresh _unsafe_view _reshape_copy _to_copy
+    _unsafe_index _unsafe_index_put rot90 diagonal_scatter reflection_pad1d pixel_shuffle split unsafe_split
+    unsafe_split_with_sizes unsafe_chunk
+"""
+_MAKES = """
+    arange empty empty_like empty_strided full full_like zeros zeros_like ones ones_like scalar_tensor eye
+    floor_divide linspace new_empty new_empty_strided new_full new_ones new_zeros rand rand_like randn randn_like
+    randint randint_like randperm bernoulli normal uniform exponential multinomial tril_indices triu_indices
+    _local_scalar_dense set equal is_same_size promote_types result_type
+"""
+_CHOICES = """
+    sort argsort topk kthvalue searchsorted bucketize bincount histc nonzero unique_dim _unique2 unique_consecutive
+    isin one_hot
+"""
+_NORMS = """
+    _softmax _softmax_backward_data _log_softmax _log_softmax_backward_data _safe_softmax native_layer_norm
+    native_layer_norm_backward native_batch_norm native_batch_norm_backward _native_batch_norm_legit
+    _native_batch_norm_legit_no_training batch_norm_backward native_group_norm native_group_norm_backward
+    _fused_rms_norm _fused_rms_norm_backward native_dropout nll_loss_forward nll_loss_backward glu glu_backward
+    nll_loss2d_forward nll_loss2d_backward logit_backward hardtanh_backward elu_backward leaky_relu_backward
+    softplus_backward hardswish hardswish_backward hardsigmoid_backward mish_backward log_sigmoid_forward
+    log_sigmoid_backward _prelu_kernel _prelu_kernel_backward rrelu_with_noise polar complex _weight_norm_interface
+    _weight_norm_interface_backward
+"""
+_POOLS = """
+    avg_pool2d avg_pool2d_backward max_pool2d_with_indices max_pool2d_with_indices_backward _adaptive_avg_pool2d
+    _adaptive_avg_pool2d_backward
+"""
 # What asks a tensor for its form; none of it is arithmetic, and none may be taken apart.
 _ASKS = frozenset(
     getattr(getattr(aten, name), overload)
@@ -139,7 +151,7 @@ _ASKS = frozenset(
     for overload in getattr(aten, name).overloads()
 )
 SUMS = frozenset(_SUMS.split())
-FREE = frozenset(" ".join((_REDUCTIONS, _MOVES, _MAKES, _CHOICES, _NORMS, _POOLS)).split())
+FREE = frozenset(" ".join((_SUMS, _REDUCTIONS, _MOVES, _MAKES, _CHOICES, _NORMS, _POOLS)).split())
 MULTIPLIES = frozenset(("mul", "div", "addcmul", "addcdiv", "lerp", "multiply", "true_divide", "ldexp"))
 
 

@@ -57,7 +57,7 @@ def seed_all(seed: int) -> None:
 
 
 def default_lengths(shape: Shape) -> tuple[int, ...]:
-    """The longest readable length, the training length and an odd one of two thirds of it; a third where these agree."""
+    """The longest readable length, the training length and an odd one of two thirds; a third where these agree."""
     n = shape.length
     odd = (2 * n // 3) | 1
     wanted = {n, shape.positions, min(odd, n), *(() if shape.positions > n else ((n // 3) | 1,))}

@@ -1,4 +1,4 @@
-"""Preflight: cheating models are caught, honest ones pass, every YAML of conf/model is checked, nothing is disturbed."""
+"""Preflight: cheats are caught, honest models pass, every YAML of conf/model is checked, nothing is disturbed."""
 
 from __future__ import annotations
 
