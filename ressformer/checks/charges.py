@@ -21,6 +21,7 @@ FLOPS_TOLERANCE = 0.005  # Closed forms leave out a product a segment or two; th
 SUMMED_FREE = (
     0.03  # Of the counted FLOPs: norms, gates and entmax written out multiply and sum, too (0.021 at width 32).
 )
+RETRIES = 6  # Sparse attention may give a part no weight at all under one set of weights.
 SMALL = 3e8  # Weights times tokens of a run; more runs on the meta device, where nothing is computed.
 ELEMENTWISE_FREE = 0.25  # Of the counted FLOPs, in multiplications: 0.03 is the most in a usual model.
 
@@ -45,10 +46,10 @@ class Charge:
             low, high = low + plain, high + 2 * plain
         return low, high
 
-    def holds(self, declared: float) -> bool:
-        """Whether the declared FLOPs are within `FLOPS_TOLERANCE` of the band."""
+    def holds(self, declared: float, *, bound: bool) -> bool:
+        """Whether the declared FLOPs are within `FLOPS_TOLERANCE` of the band; as a bound, they may be more."""
         low, high = self.band
-        return low * (1 - FLOPS_TOLERANCE) <= declared <= high * (1 + FLOPS_TOLERANCE)
+        return low * (1 - FLOPS_TOLERANCE) <= declared and (bound or declared <= high * (1 + FLOPS_TOLERANCE))
 
 
 def charge(model: Decoder, shape: Shape, *, train: bool, backward: bool) -> Charge:
@@ -83,17 +84,21 @@ def declared_in_eval(config: ModelConfig, shape: Shape) -> Cost | None:
 
 @dataclass(frozen=True)
 class Bill:
-    """One comparison: where, what the closed form says (None = nothing) and what was charged."""
+    """One comparison: where, what the closed form says (None = nothing) and what was charged.
+
+    On real tensors how much is executed may depend on the data (buckets that stay empty): the closed form is a `bound`.
+    """
 
     where: str
     declared: float | None
     charge: Charge
+    bound: bool = False
 
     def trouble(self) -> str:
         """What is wrong, in words; empty where nothing is."""
         if self.charge.refused:
             return f"no FLOP rule for {', '.join(self.charge.refused)} ({self.where})"
-        if self.declared is None or self.charge.holds(self.declared):
+        if self.declared is None or self.charge.holds(self.declared, bound=self.bound):
             return ""
         low, high = self.charge.band
         found = f"{low:.4g}" if high <= low * (1 + FLOPS_TOLERANCE) else f"{low:.4g} to {high:.4g}"
@@ -107,7 +112,7 @@ def cost(subject: Subject) -> Finding:
     numbers: dict[str, Number] = {"counted": main.counted, "disguised": main.disguised, "multiplied": main.multiplied}
     numbers["basis"] = "counted" if bills[0].declared is None else "declared"
     if bills[0].declared is not None:
-        gaps = [abs(bill.declared / bill.charge.band[0] - 1) for bill in bills if bill.declared]
+        gaps = [abs(bill.declared / bill.charge.band[0] - 1) for bill in bills if bill.declared and not bill.bound]
         numbers |= {"declared": bills[0].declared, "gap": max(gaps)}
     if troubles := [bill.trouble() for bill in bills if bill.trouble()]:
         return Finding(False, troubles[0], numbers)
@@ -130,7 +135,7 @@ def _bills(subject: Subject) -> list[Bill]:
             bills.append(Bill(f"training, length {length}", say, _training(config, at)))
         for mode, say in modes.items():
             charged = charge(model, at, train=mode == "train", backward=False)
-            bills.append(Bill(f"forward, {mode} mode, length {length}", say, charged))
+            bills.append(Bill(f"forward, {mode} mode, length {length}", say, charged, bound=real))
     return bills
 
 
@@ -193,14 +198,34 @@ def _live(model: Decoder) -> tuple[int, int]:
 
 
 def gradients(subject: Subject) -> Finding:
-    """Every weight gets a gradient that is finite at each length and is not zero at all of them."""
-    model, largest = subject.model, dict[str, float]()
-    missing = {name for name, weight in model.named_parameters() if weight.requires_grad}
+    """Every weight gets a gradient, finite at each length; where it is 0 at all, other initial weights are tried."""
+    largest: dict[str, float] = {}
+    for again in range(RETRIES):
+        if again:
+            subject = Subject(subject.config, subject.shape, subject.lengths, subject.seed + again)
+        if (trouble := _slopes(subject, largest)) is not None:
+            return trouble
+        missing = sorted(
+            name for name, w in subject.model.named_parameters() if w.requires_grad and name not in largest
+        )
+        idle = missing + sorted(name for name, size in largest.items() if size == 0)
+        if missing or not idle:
+            break
+    numbers: dict[str, Number] = {"weights": len(largest) + len(missing), "idle": len(idle)}
+    if idle:
+        kind = "no gradient" if missing else f"a gradient of zero, at every length and under {RETRIES} sets of weights"
+        more = f" (and {len(idle) - 1} more)" if len(idle) > 1 else ""
+        return Finding(False, f"{idle[0]} has {kind}{more}", numbers)
+    return Finding(True, f"gradients of all {len(largest)} weights are finite and there", numbers)
+
+
+def _slopes(subject: Subject, largest: dict[str, float]) -> Finding | None:
+    """Notes the largest gradient of each weight that has one, over the lengths; a finding where one is not finite."""
+    model = subject.model
     for index, length in enumerate(subject.lengths * 2):
-        mask_Bn = None
         ids_Bn, labels_Bn = subject.tokens(length, 40 + index), subject.tokens(length, 50 + index)
-        if index >= len(subject.lengths):
-            mask_Bn = torch.arange(length).expand(ids_Bn.shape) < max(1, length - 1)
+        padded = index >= len(subject.lengths)
+        mask_Bn = torch.arange(length).expand(ids_Bn.shape) < max(1, length - 1) if padded else None
         seed_all(subject.seed + index)
         out = model.train()(ids_Bn, mask_Bn)
         loss = torch.nn.functional.cross_entropy(out.logits_BnV.flatten(0, 1), labels_Bn.flatten())
@@ -213,13 +238,6 @@ def gradients(subject: Subject) -> Finding:
         if bad or not bool(total.isfinite()):
             what = f"the gradient of {bad[0]}" if bad else "the loss"
             return Finding(False, f"{what} is not finite (length {length})", {"length": length, "bad": len(bad)})
-        missing -= found.keys()
         for name, grad in found.items():
             largest[name] = max(largest.get(name, 0.0), float(grad.abs().max()))
-    idle = sorted(missing | {name for name, size in largest.items() if size == 0})
-    numbers: dict[str, Number] = {"weights": len(largest) + len(missing), "idle": len(idle)}
-    if idle:
-        kind = "no gradient" if idle[0] in missing else "a gradient of zero at every length"
-        more = f" (and {len(idle) - 1} more)" if len(idle) > 1 else ""
-        return Finding(False, f"{idle[0]} has {kind}{more}", numbers)
-    return Finding(True, f"gradients of all {len(largest)} weights are finite and there", numbers)
+    return None

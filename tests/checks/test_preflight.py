@@ -128,7 +128,7 @@ def drawn(seed: int) -> tuple[ModelConfig, Shape]:
     """A small ReSSFormer with every switch thrown at random, and a shape for it."""
     draw = random.Random(seed)
     values = {key: draw.choice(options) for key, options in SWITCHES.items()}
-    sizes = {"steps": draw.choice([2, 3]), "top_k": draw.choice([1, 4]), "block": 8, "blocks": draw.choice([2, 3])}
+    sizes = {"steps": draw.choice([2, 3]), "top_k": draw.choice([2, 4]), "block": 8, "blocks": draw.choice([2, 3])}
     experts = {"n_experts": draw.choice([1, 4]), "d_expert": 24, "memory_segment": 6, "edge_rank": 8}
     config = ReSSFormerConfig(d_model=32, n_heads=2, **sizes, **experts, **values)  # type: ignore[arg-type]
     return config, Shape(batch=2, length=draw.choice([20, 25]), vocab=11, causal=draw.random() < 0.6)
