@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -24,6 +25,11 @@ budget: tiny
 def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel's content, in a folder that knows nothing of the checkout."""
     built = tmp_path_factory.mktemp("wheel")
+    source = built / "source"  # a copy: building leaves its own folders beside the sources
+    for name in ("ressformer", "tasks", "experiments", "conf"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source / name)
     words = [
         sys.executable,
         "-m",
@@ -34,7 +40,7 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--no-build-isolation",
         "-w",
         str(built),
-        str(ROOT),
+        str(source),
     ]
     subprocess.run(words, check=True, capture_output=True, cwd=built)
     (wheel,) = built.glob("*.whl")

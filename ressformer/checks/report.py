@@ -60,7 +60,9 @@ class Report:
     def __str__(self) -> str:
         """One line a check."""
         head = f"{self.model} at lengths {', '.join(map(str, self.lengths))}: {self.seconds:.2f} s"
-        lines = (f"  {'ok  ' if c.passed else 'FAIL'} {c.name:<9} {c.sentence} ({c.seconds:.2f} s)" for c in self.checks)
+        lines = [
+            f"  {'ok' if c.passed else 'FAIL':<4} {c.name:<9} {c.sentence} ({c.seconds:.2f} s)" for c in self.checks
+        ]
         return "\n".join([head, *lines])
 
     def to_dict(self) -> dict[str, Any]:

@@ -8,7 +8,6 @@ Shapes: B batch, n length, d width.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -375,24 +374,6 @@ def raises_at_odd_lengths(self, x, h, mask):
 
 
 # --- honest
-
-
-def transform_flops(size: int) -> float:
-    return 2.5 * size * math.log2(size)
-
-
-@honest(
-    parts=kernel,
-    declared=lambda s: [
-        Cost(
-            name="filter",
-            params=256 * D,
-            flops=2 * D * transform_flops(2 * s.length) + D * transform_flops(2 * s.length) / s.batch,
-        )
-    ],
-)
-def filter_by_transform(self, x, h, mask):
-    return h + long_filter(self, h)
 
 
 @honest()

@@ -171,7 +171,7 @@ def batch(subject: Subject) -> Finding:
         for row, masked in ((0, False), (subject.rows - 1, True)):
             own_B = torch.arange(subject.rows) == row
             other_Bn = torch.where(own_B.unsqueeze(1), ids_Bn, subject.others(ids_Bn, 8 + row))
-            masks = (None, None)
+            masks: tuple[Tensor | None, Tensor | None] = (None, None)
             if masked:
                 masks = (whole_Bn, torch.where(own_B.unsqueeze(1), whole_Bn, padded(subject, length).flip(0)))
 
@@ -190,7 +190,7 @@ def batch(subject: Subject) -> Finding:
 
 
 def state(subject: Subject) -> Finding:
-    """A call leaves nothing behind: the same input gives the same bits after others, and no buffer or weight changed."""
+    """A call leaves nothing behind: the same input gives the same bits after others, no buffer or weight changed."""
     model, ids_Bn = subject.model, subject.tokens(subject.lengths[-1])
     held = {name: tensor.detach().clone() for name, tensor in _tensors(model).items()}
     before = {mode: subject.run(model, ids_Bn, mode)[0] for mode in ("eval", "train")}
@@ -215,4 +215,4 @@ def _tensors(model: Decoder) -> dict[str, Tensor]:
 
 
 def _same(a: Tensor, b: Tensor) -> bool:
-    return a.shape != b.shape or torch.equal(a, b) or torch.equal(a.isnan(), b.isnan()) and not difference(a, b)
+    return a.shape != b.shape or torch.equal(a, b) or (torch.equal(a.isnan(), b.isnan()) and not difference(a, b))
