@@ -35,9 +35,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from ressformer.checks.causality_and_padding import batch, future, padding, state
 from ressformer.checks.charges import cost, gradients, weights
 from ressformer.checks.report import Check, Finding, Report, checked
-from ressformer.checks.causality_and_padding import batch, future, padding, state
 from ressformer.checks.subject import Subject, default_lengths, undisturbed
 from ressformer.cost import Shape
 from ressformer.decoder import ModelConfig

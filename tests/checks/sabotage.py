@@ -1,7 +1,7 @@
 """Models that cheat, and honest ones that look as if they did.
 
 Each is a small Transformer whose core does one thing more. `SABOTAGES` maps a name to (config, shape, checks that must
-fail); `HONEST` maps a name to (config, shape).
+fail); `HONEST` maps a name to (config, shape). The file is longer than 300 lines: it is a list, and reads as one.
 
 Shapes: B batch, n length, d width.
 """
