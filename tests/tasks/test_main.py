@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tasks.__main__ import main
 
 from tasks import registry
-from tasks.__main__ import main
 
 
 def test_list_names_every_task(capsys: pytest.CaptureFixture[str]) -> None:
