@@ -7,7 +7,7 @@
 
 show prints the card with measured levels and item 0 of each split. check draws items with a seed of its own and counts
 how often the task's second method agrees with the labels; it exits with 1 if not always. table prints the generated
-tasks as Markdown.
+tasks as Markdown, sizes how many different items their splits have.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from experiments.errors import UserError, unknown
 
 def add_arguments(parser: Parser) -> None:
     """What the verb takes."""
-    parser.takes("list|show|check|table", "What to do.")
+    parser.takes("list|show|check|table|sizes", "What to do.")
     parser.takes(
         "[TASK ...]",
-        "Names in conf/task: one for show, any number for check (default: all that are generated).",
+        "Names in conf/task: one for show, any for check and sizes (default: all generated ones).",
         most=99,
     )
     parser.option(
         "--items", "Items to check per task (default: 10000).", metavar="N", type=whole_number(1), default=10000
     )
     parser.takes_overrides(
-        "show: keys of the task. Tasks of your own: hydra.searchpath=[file://FOLDER] is where task/NAME.yaml lies, "
-        "allow_targets=[PACKAGE] lets its class be loaded."
+        "show, check, sizes: keys of the task. Tasks of your own: hydra.searchpath=[file://FOLDER] is where "
+        "task/NAME.yaml lies, allow_targets=[PACKAGE] lets its class be loaded."
     )
 
 

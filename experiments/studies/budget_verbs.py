@@ -1,4 +1,4 @@
-"""What `budget` does: the file of solved sizes written, completed or compared, and the table of what the solver makes."""
+"""What `budget` does: the file of solved sizes is written, completed or compared; the solver is shown at work."""
 
 from __future__ import annotations
 

@@ -77,6 +77,13 @@ def print_table(names: Sequence[str], words: Sequence[str], items: int) -> int:
     return 0
 
 
+def print_sizes(names: Sequence[str], words: Sequence[str], items: int) -> int:
+    """How many different items the splits of tasks have, as Markdown."""
+    tasks = load(names, words)
+    figures.sizes({name: task for name, task in tasks.items() if names or isinstance(task, ProbedTask)})
+    return 0
+
+
 def _none(names: Sequence[str], words: Sequence[str], action: str) -> None:
     for word in [*names, *(word for word in words if not _elsewhere(word))]:
         raise UserError(f"tasks {action} takes no '{word}'; it knows {', '.join(f'{key}=[...]' for key in ELSEWHERE)}")
@@ -87,4 +94,5 @@ ACTIONS: dict[str, Callable[[Sequence[str], Sequence[str], int], int]] = {
     "show": show_task,
     "check": check_tasks,
     "table": print_table,
+    "sizes": print_sizes,
 }

@@ -16,10 +16,10 @@ import yaml
 from pydantic import ValidationError
 from toy import make_record, make_spec
 
+from experiments.__main__ import program
 from experiments.analysis.claims import Claim, Finding, judge, load_claims
 from experiments.analysis.registration import COLUMNS, Registration, claims_frame, registrations, warning
 from experiments.analysis.significance import one_sided_p
-from experiments.__main__ import program
 from experiments.errors import UserError
 from experiments.planning.hydra_config import composed, composer, plain
 from experiments.planning.instantiate import build_task
@@ -265,7 +265,7 @@ def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "not run" in out and "[interval]" in out and (tmp_path / "r/exports/claims.csv").is_file()
     with pytest.raises(UserError, match=r"unknown claim 'C9'.*C1"):
         program(["check-claims", f"results_dir={tmp_path}/r", "claims=C9"])
-    with pytest.raises(UserError, match="unknown argument of check-claims .table."):
+    with pytest.raises(UserError, match="unknown argument of check-claims"):
         program(["check-claims", "table=quick"])
 
 

@@ -1,4 +1,4 @@
-"""The program's own modules win over a stranger's in the working folder; the user's own are found there all the same."""
+"""The program's own modules win over a stranger's in the working folder; the user's are found there all the same."""
 
 from __future__ import annotations
 

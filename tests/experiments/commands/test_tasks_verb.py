@@ -58,7 +58,7 @@ def test_check_counts_agreement(capsys: pytest.CaptureFixture[str], monkeypatch:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("", "unknown action of tasks ''; available: check, list, show, table"),
+        ("", "unknown action of tasks ''; available: check, list, show, sizes, table"),
         ("shwo chain", "unknown action of tasks 'shwo' .did you mean show"),
         ("show", "tasks show takes one task"),
         ("show chian", "unknown task 'chian' .did you mean chain"),
