@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from toy import fill, make_record, make_spec, table_plan
 
 from experiments.planning.plan import Plan
 from experiments.planning.settings import TableSettings
+from experiments.start import unstoppable
 from experiments.store import atomic_files as atomic
 from experiments.store.store import Store
 from experiments.studies.compare import compared_words
@@ -38,7 +40,7 @@ def child(words, mode, folder):
     else:
         writer = os.open(os.path.join(folder, "said"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(writer, 1)
-    sys.stdout = io.TextIOWrapper(io.FileIO(1, "w"), encoding="utf-8" if mode == "closed" else "ascii")
+    sys.stdout = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), encoding="utf-8" if mode == "closed" else "ascii")
     start(lambda: program(words))
 
 found = []
@@ -49,6 +51,14 @@ for words in json.loads(sys.argv[1]):
     found.append([os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), sorted(os.listdir(sys.argv[4]))])
 print(json.dumps(found))
 """
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A results folder with a few records."""
+    store = Store(tmp_path_factory.mktemp("toy") / "results")
+    fill(store, table_plan())
+    return store.root
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +101,8 @@ def verbs(folder: Path) -> dict[str, tuple[list[str], str]]:
     }
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("mode", ["ascii", "closed"])
 def test_every_verb_that_writes(mode: str, folder: Path, tmp_path: Path) -> None:
     exports = folder / "exports"
@@ -114,8 +125,22 @@ def test_every_verb_that_writes(mode: str, folder: Path, tmp_path: Path) -> None
         assert (tmp_path / "said").read_text(encoding="ascii")
 
 
-def test_the_program_ends_quietly_when_the_reader_leaves(folder: Path) -> None:
-    words = f"{sys.executable} -m experiments runs --csv --results-dir {folder} | head -1"
+def test_a_stream_goes_on_without_its_reader() -> None:
+    """Also with characters that its encoding lacks."""
+    reader, writer = os.pipe()
+    plain = open(writer, "w", encoding="ascii")
+    stream = unstoppable(plain, "replace")
+    print("é┏", file=stream, flush=True)
+    assert os.read(reader, 10) == b"??\n"
+    os.close(reader)
+    for _ in range(3):
+        print("é┏" * 10_000, file=stream, flush=True)
+    stream.close()
+    plain.close()
+
+
+def test_the_program_ends_quietly_when_the_reader_leaves(toy: Path) -> None:
+    words = f"{sys.executable} -m experiments runs --csv --results-dir {toy} | head -1"
     done = subprocess.run(
         ["bash", "-o", "pipefail", "-c", words], cwd=ROOT, capture_output=True, text=True, check=False
     )
