@@ -128,15 +128,12 @@ def test_every_verb_that_writes(mode: str, folder: Path, tmp_path: Path) -> None
 def test_a_stream_goes_on_without_its_reader() -> None:
     """Also with characters that its encoding lacks."""
     reader, writer = os.pipe()
-    plain = open(writer, "w", encoding="ascii")
-    stream = unstoppable(plain, "replace")
-    print("é┏", file=stream, flush=True)
-    assert os.read(reader, 10) == b"??\n"
-    os.close(reader)
-    for _ in range(3):
-        print("é┏" * 10_000, file=stream, flush=True)
-    stream.close()
-    plain.close()
+    with open(writer, "w", encoding="ascii") as plain, unstoppable(plain, "replace") as stream:
+        print("é┏", file=stream, flush=True)
+        assert os.read(reader, 10) == b"??\n"
+        os.close(reader)
+        for _ in range(3):
+            print("é┏" * 10_000, file=stream, flush=True)
 
 
 def test_the_program_ends_quietly_when_the_reader_leaves(toy: Path) -> None:
