@@ -5,6 +5,10 @@ JOBS ?= 2
 TABLE ?= quick
 PY := .venv/bin/python
 STAMP := .venv/.installed
+# ARGS as the program shall get them: each word as it is, whatever the shell makes of ( ) [ ] * $$. If they hold quotes the
+# shell reads them, so that a word can have a space.
+quote := '
+WORDS = $(if $(or $(findstring $(quote),$(value ARGS)),$(findstring ",$(value ARGS))),$(value ARGS),$(foreach word,$(value ARGS),'$(word)'))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -27,13 +31,13 @@ $(STAMP): requirements.lock pyproject.toml
 # Resolves requirements.lock again (ARGS=--upgrade takes newer releases).
 lock:
 	@$(MAKE) --no-print-directory $(STAMP)
-	tools/lock.sh $(ARGS)
+	tools/lock.sh $(WORDS)
 
 test: $(STAMP) ## run the quick tests (SLOW=1: the slow ones as well; ARGS=tests/test_x.py)
-	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(JOBS) --dist worksteal -m "$(if $(SLOW),,not slow and )not gpu and not cluster" $(ARGS)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(JOBS) --dist worksteal -m "$(if $(SLOW),,not slow and )not gpu and not cluster" $(WORDS)
 
 test-cluster: $(STAMP) ## sweeps on a real SLURM and a real Ray on this machine, with a job killed (docs/clusters.md)
-	OMP_NUM_THREADS=1 $(PY) -m pytest -q -m cluster tests/experiments/launching/test_cluster.py $(ARGS)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -m cluster tests/experiments/launching/test_cluster.py $(WORDS)
 
 lint: $(STAMP) ## ruff and mypy (FIX=1: repair and format what can be)
 	$(if $(FIX),$(PY) -m ruff check --fix .,$(PY) -m ruff check .)
@@ -41,28 +45,28 @@ lint: $(STAMP) ## ruff and mypy (FIX=1: repair and format what can be)
 	$(PY) -m mypy
 
 reproduce-table: $(STAMP) ## run what is missing of a table and print it (TABLE=quick, smoke, ...; DRY=1: its cost)
-	$(PY) -m experiments $(if $(DRY),plan,reproduce) table=$(TABLE) $(ARGS)
+	$(PY) -m experiments reproduce $(if $(DRY),--dry-run) table=$(TABLE) $(WORDS)
 
-sweep: $(STAMP) ## turn one dial on a fixed budget (SWEEP=name)
-	$(PY) -m experiments sweep $(if $(SWEEP),sweep=$(SWEEP)) $(ARGS)
+sweep: $(STAMP) ## turn one dial on a fixed budget (SWEEP=name; DRY=1: its cost)
+	$(PY) -m experiments sweep $(if $(DRY),--dry-run) $(if $(SWEEP),sweep=$(SWEEP)) $(WORDS)
 
-compare: $(STAMP) ## two models, paired, on one budget (A=model B=model BUDGET=name TASKS=task,task)
-	$(PY) -m experiments compare $(if $(A),a=$(A)) $(if $(B),b=$(B)) $(if $(BUDGET),budget=$(BUDGET)) $(if $(TASKS),'tasks=[$(TASKS)]') $(ARGS)
+compare: $(STAMP) ## two models, paired, on one budget (A=model B=model BUDGET=name TASKS=task,task; DRY=1)
+	$(PY) -m experiments compare $(if $(DRY),--dry-run) $(if $(A),a=$(A)) $(if $(B),b=$(B)) $(if $(BUDGET),budget=$(BUDGET)) $(if $(TASKS),tasks=$(TASKS)) $(WORDS)
 
 check-claims: $(STAMP) ## the registered claims and the records' verdicts on them
-	$(PY) -m experiments check-claims $(ARGS)
+	$(PY) -m experiments check-claims $(WORDS)
 
 export: $(STAMP) ## write the table and the raw records as CSV to results/exports (TABLE=quick)
-	$(PY) -m experiments export table=$(TABLE) $(ARGS)
+	$(PY) -m experiments export table=$(TABLE) $(WORDS)
 
 report: $(STAMP) ## build the readable report from the records (TABLE=quick)
-	$(PY) -m experiments report table=$(TABLE) $(ARGS)
+	$(PY) -m experiments report table=$(TABLE) $(WORDS)
 
 budgets: $(STAMP)
-	$(PY) -m experiments budget lock --to=tests/data/solved_sizes.csv $(ARGS)
+	$(PY) -m experiments budget lock --to=tests/data/solved_sizes.csv $(WORDS)
 
 sync: $(STAMP) ## print the commands that upload the offline W&B runs, the report's included
-	@$(PY) -m experiments sync $(ARGS)
+	@$(PY) -m experiments sync $(WORDS)
 
 clean: ## remove caches; CONFIRM=1 removes all of results/ but reference, too
 	find . \( -name .venv -o -name .git \) -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +

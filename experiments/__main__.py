@@ -1,33 +1,74 @@
-"""The one command: `python -m experiments VERB ...`; each verb is a file of experiments/commands."""
+"""The one command: `python -m experiments VERB ...`, or `ressformer VERB ...` where the package is installed."""
 
 from __future__ import annotations
 
 import importlib
 import sys
 from collections.abc import Sequence
+from typing import Any
 
-from experiments.errors import UserError, main, unknown
+from experiments.commands.parser import PROGRAM, Parser, section
+from experiments.errors import UserError, unknown
+from experiments.start import start
 
 VERBS = (
-    *("train", "reproduce", "sweep", "compare", "depth-curves", "plan", "status", "resume", "retry", "verify", "prune"),
-    *("why", "spent", "export", "report", "check-claims", "cost", "budget", "sync"),
+    *("train", "reproduce", "sweep", "compare", "depth-curves", "plan", "status", "resume", "retry", "runs", "why"),
+    *("verify", "export", "report", "check-claims", "spent", "prune", "sync", "cost", "check", "budget", "tasks"),
 )
+DESCRIPTION = "Compare sequence models at the same parameters, FLOPs and tuning effort, and say how sure the answer is."
+HELP = ("-h", "--help")
 
 
 def program(words: Sequence[str]) -> int:
-    """Hand the words after the verb to its command.
+    """Hand the words after the verb to its command; 0 all went well, 1 a run failed or something is not sound.
 
     Raises:
-        UserError: no such verb, or what the command raises.
+        UserError: no such verb, a word that it does not take, or what the command raises.
     """
     verb, *rest = words or [""]
+    if verb in HELP:
+        print(overview(), end="")
+        return 0
     if verb not in VERBS:
-        raise UserError(unknown("verb", verb, list(VERBS)) if verb else f"no verb; available: {', '.join(VERBS)}")
-    # By name, so that `status` does not load what only `train` needs: lightning alone takes 4 s.
-    command = importlib.import_module(f"experiments.commands.{verb.replace('-', '_')}")
-    code: int = command.run(rest)
+        have = f"available: {', '.join(VERBS)}; VERB --help explains one"
+        raise UserError(unknown("verb", verb, list(VERBS)) if verb else f"no verb; {have}")
+    parser = parser_of(verb)
+    given = parser.read(rest)
+    if given.help:
+        print(parser.format_help(), end="")
+        return 0
+    code: int = command(verb).run(given)
     return code
 
 
+def command(verb: str) -> Any:
+    """The module of a verb, which is light: what it calls is loaded when it runs."""
+    return importlib.import_module(f"experiments.commands.{verb.replace('-', '_')}")
+
+
+def parser_of(verb: str) -> Parser:
+    """The parser of a verb."""
+    module = command(verb)
+    parser = Parser(verb, module.__doc__ or "")
+    module.add_arguments(parser)
+    return parser
+
+
+def overview() -> str:
+    """The page of the program: a line a verb."""
+    verbs = section("verbs:", [(verb, parser_of(verb).summary) for verb in VERBS], 16)
+    more = (
+        "Most verbs take overrides of conf/config.yaml in Hydra's form, e.g. table=quick trainer.optim.lr=1e-3.\n"
+        f"{PROGRAM} VERB --help explains a verb.\n"
+        "Exit codes: 0 all well, 1 a run failed or something is not sound, 2 the input is at fault, 130 interrupted."
+    )
+    return f"usage: {PROGRAM} VERB [options] [key=value ...]\n\n{DESCRIPTION}\n\n{verbs}\n\n{more}\n"
+
+
+def entry() -> None:
+    """The console script."""
+    start(lambda: program(sys.argv[1:]))
+
+
 if __name__ == "__main__":
-    main(lambda: program(sys.argv[1:]))
+    entry()

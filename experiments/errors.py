@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -79,3 +80,9 @@ def unknown(what: str, name: str, options: list[str]) -> str:
 def one_line(text: str) -> str:
     """The text with its line breaks folded."""
     return " ".join(text.split())
+
+
+def quoted(text: str) -> str:
+    """A string as a value in Hydra's grammar."""
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", text)
+    return "'" + re.sub(r"(\\+)$", r"\1\1", escaped) + "'"

@@ -18,7 +18,7 @@ from experiments.planning.settings import TableSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("quickstart", "fair-comparison", "add-a-model", "add-a-task", "read-the-report", "footguns", "exports")
-OWN = ("figures", "results_dir", "sweep", "a", "b", "tasks", "budget")
+OWN = ("figures", "results_dir", "trials", "sweep", "a", "b", "tasks", "budget")
 
 
 def commands() -> list[tuple[str, str]]:

@@ -77,10 +77,14 @@ def test_make_alone_prints_the_verbs() -> None:
     ("words", "command"),
     [
         (["reproduce-table"], ".venv/bin/python -m experiments reproduce table=quick"),
-        (["reproduce-table", "TABLE=smoke", "ARGS=a=1 b=2"], "experiments reproduce table=smoke a=1 b=2"),
+        (["reproduce-table", "TABLE=smoke", "ARGS=a=1 b=2"], "experiments reproduce table=smoke 'a=1' 'b=2'"),
+        (["reproduce-table", "DRY=1"], "experiments reproduce --dry-run table=quick"),
+        (["sweep", "ARGS=seed=range(0,3) x=${oc.env:Y} *"], "experiments sweep 'seed=range(0,3)' 'x=${oc.env:Y}' '*'"),
+        (["sweep", "ARGS='results_dir=a b' c=1"], "experiments sweep 'results_dir=a b' c=1"),
+        (["compare", "A=x", "B=y", "DRY=1"], "experiments compare --dry-run a=x b=y"),
         (["sweep", "SWEEP=k"], "experiments sweep sweep=k"),
         (["compare", "A=x", "B=y", "BUDGET=tiny"], "experiments compare a=x b=y budget=tiny"),
-        (["compare", "TASKS=chain,listops"], "experiments compare 'tasks=[chain,listops]'"),
+        (["compare", "TASKS=chain,listops"], "experiments compare tasks=chain,listops"),
         (["export"], "experiments export table=quick"),
         (["report", "TABLE=cpu"], "experiments report table=cpu"),
     ],
@@ -154,7 +158,7 @@ def test_arrows(package: str) -> None:
     assert not wrong
 
 
-FLAT = {"__init__", "__main__", "errors", "train"}  # of experiments/; all else lies in a room
+FLAT = {"__init__", "__main__", "errors", "start", "train"}  # of experiments/; all else lies in a room
 BELOW = {  # room -> the rooms that it may import
     "store": set(),
     "planning": {"store"},
@@ -215,9 +219,14 @@ def test_no_file_imports_itself_by_way_of_others() -> None:
 
 
 def test_imports_inside_functions_are_few_and_say_why() -> None:
-    """Each says in a comment, in its line or above, which slow or missing library makes it wait."""
+    """Each says in a comment, in its line or above, which slow or missing library makes it wait.
+
+    A verb's `run` loads what it calls: the pages of help and a mistake in the words do without it.
+    """
     hidden = silent = 0
     for path in modules().values():
+        if path.parent.name == "commands":
+            continue
         lines = path.read_text().splitlines()
         ends = 0
         for node, loaded, _ in imports(path):

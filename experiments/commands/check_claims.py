@@ -1,77 +1,36 @@
-"""Every registered claim and its verdict, with the runs behind it and the commit that registered it.
+"""Judge the registered claims by the records: verdict, effect, runs, when it was registered.
 
-    python -m experiments check-claims [results_dir=FOLDER] [benchmarks=FOLDER] [claims=C1,R2]
+    python -m experiments check-claims
+    python -m experiments check-claims --claims C1,R2 --results-dir results --benchmarks results/benchmarks
 
-Writes exports/claims.csv. `benchmarks` (default: <results_dir>/benchmarks) holds the CSV files of benchmarks/.
+Writes exports/claims.csv.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
-from rich.console import Console
-from rich.table import Table
-
-from experiments.analysis.claims import judge, load_claims
-from experiments.analysis.registration import claims_frame, registrations
-from experiments.errors import UserError, unknown
-from experiments.reporting.screen import wide_console
-from experiments.store import atomic_files as atomic
-from experiments.store.store import Store
+from experiments.commands.parser import Given, Parser, folder, listed
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Judge, print, write.
-
-    Raises:
-        UserError: an argument, claims.yaml, or a record that is at fault.
-    """
-    given = {key: value for key, _, value in (argument.partition("=") for argument in arguments)}
-    for key in given:
-        if key not in ("results_dir", "benchmarks", "claims"):
-            raise UserError(unknown("argument", key, ["results_dir", "benchmarks", "claims"]))
-    claims = load_claims()
-    names = [name for name in given.get("claims", "").strip("[]").split(",") if name] or list(claims)
-    for name in names:
-        if name not in claims:
-            raise UserError(unknown("claim", name, list(claims)))
-    store = Store(given.get("results_dir", "results"))
-    folder = Path(given.get("benchmarks", str(store.root / "benchmarks")))
-    findings = [judge(name, claims[name], store, folder) for name in names]
-    store.require_sound()
-    frame = claims_frame(findings, registrations(claims))
-    target = store.root / "exports" / "claims.csv"
-    atomic.write_text(target, frame.to_csv(index=False, lineterminator="\n"))
-    show(frame)
-    print(f"written: {target}")
-    return 0
+def add_arguments(parser: Parser) -> None:
+    """What the verb takes."""
+    parser.option("--claims", "Only these.", word="claims", metavar="NAME,NAME", type=listed)
+    parser.option(
+        "--benchmarks",
+        "Folder with the CSV files of benchmarks/ (default: benchmarks in the results folder).",
+        word="benchmarks",
+        metavar="FOLDER",
+        type=folder,
+    )
+    parser.results_dir()
 
 
-def show(frame: pd.DataFrame, console: Console | None = None) -> None:
-    """Print the verdicts; a pipe gets the whole width."""
-    console = wide_console(console)
-    table = Table(title="Claims", title_justify="left")
-    for column in (
-        "claim",
-        "statement",
-        "verdict",
-        r"effect \[interval], p",
-        "hardest comparison",
-        "registered",
-        "runs",
-    ):
-        table.add_column(column)
-    for row in frame.to_dict("records"):
-        effect = row["why"]
-        if not pd.isna(row["effect"]):
-            p = "" if pd.isna(row["p"]) else f", p = {row['p']:.2g}"
-            effect = f"{row['effect']:.4f} [{row['low']:.4f}, {row['high']:.4f}]{p}"
-        registered = f"{row['hash']} in {'no commit' if pd.isna(row['registered']) else row['registered']}"
-        if row["warning"]:
-            registered += f"; {row['warning']}"
-        runs = str(len(row["runs"].split())) if row["runs"] else ""
-        verdict = {"supported": "[green]", "refuted": "[red]"}.get(row["verdict"], "") + row["verdict"]
-        table.add_row(row["claim"], row["statement"], verdict, effect, row["hardest"], registered, runs)
-    console.print(table)
+def run(given: Given) -> int:
+    """Judge, write, print."""
+    from experiments.store.store import Store
+    from experiments.studies.check_claims import check_claims
+    from experiments.studies.named_plan import results_dir
+
+    benchmarks = Path(given.benchmarks) if given.benchmarks else None
+    return check_claims(Store(results_dir(given.overrides)), given.claims or [], benchmarks)

@@ -1,44 +1,41 @@
-"""Two models, paired, on the tasks, seeds and budget of a preset: who wins where, by how much, how sure, at what cost.
+"""Compare two models, paired by seed: who wins where, by how much, how sure, at what cost.
 
     python -m experiments compare ressformer transformer
-    python -m experiments compare a=ressformer b=transformer budget=tiny tasks=[chain] table.seeds=[0,1,2]
+    python -m experiments compare a=ressformer b=transformer budget=tiny tasks=chain seeds=0,1,2
+    python -m experiments compare --dry-run ressformer transformer
 
-Words without `=` are models, as are `a=` and `b=`; the preset is `quick` unless `table=` names another, then with as
-many seeds as a verdict needs.
+Tasks and budget are those of table=quick unless others are given, the seeds as many as a verdict needs. More than two
+models are printed as a table.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from experiments.analysis.significance import BOLD_SEEDS
+from experiments.commands.parser import Given, Parser, listed
 from experiments.errors import UserError
-from experiments.studies.compare import compare
-
-SEEDS = f"table.seeds={list(range(BOLD_SEEDS))}".replace(" ", "")
-SHORT = {"budget": "table.budget", "tasks": "table.tasks", "seeds": "table.seeds"}
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run what is missing of the comparison and print it; 1 if a run failed.
+def add_arguments(parser: Parser) -> None:
+    """What the verb takes."""
+    parser.takes("[MODEL MODEL]", "Names in conf/model.", most=99)
+    parser.option("--a", "The first model.", word="a", metavar="MODEL")
+    parser.option("--b", "The second model.", word="b", metavar="MODEL")
+    parser.option("--tasks", "Tasks to compare on.", word="tasks", metavar="TASK,TASK", type=listed)
+    parser.option("--budget", "Budget of both.", word="budget", metavar="NAME")
+    parser.option("--seeds", "Seeds of both.", word="seeds", metavar="N,N", type=listed)
+    parser.dry_run()
+    parser.results_dir()
+    parser.takes_overrides(
+        "table=NAME is the preset; table.* changes it, launcher=NAME carries it, the rest applies to each run."
+    )
 
-    Raises:
-        UserError: fewer than two models, or what `reproduce` raises.
-    """
-    return compare(spelled_out(arguments))
 
+def run(given: Given) -> int:
+    """Print and write the comparison; 1 if a run has no result."""
+    from experiments.studies.compare import compare, compared_words
+    from experiments.studies.plan_estimate import show_plan
 
-def spelled_out(arguments: Sequence[str]) -> list[str]:
-    """The arguments as overrides of conf/config.yaml."""
-    models: list[str] = []
-    rest: list[str] = []
-    for argument in arguments:
-        key, sign, value = argument.partition("=")
-        if not sign or key in ("a", "b"):
-            models.append(value if sign else key)
-        else:
-            rest.append(f"{SHORT.get(key, key)}={value}")
+    models = [model for model in (given.a, given.b) if model] + given.names
     if len(models) < 2:
-        raise UserError("compare needs two models, e.g. a=ressformer b=transformer tasks=[chain]")
-    preset = [] if any(argument.startswith("table=") for argument in rest) else ["table=quick", SEEDS]
-    return [*preset, f"table.models=[{','.join(models)}]", f"table.name=compare-{'-'.join(models)}", *rest]
+        raise UserError("compare needs two models, e.g. a=ressformer b=transformer tasks=chain")
+    words = compared_words(models, given.overrides, given.tasks, given.seeds, given.budget)
+    return show_plan(words) if given.dry_run else compare(words)

@@ -1,25 +1,27 @@
-"""Drop what no run needs any more: half-written files, leases and checkpoints of runs that are over, old logs.
+"""Show what no run needs any more, and remove it with --yes.
 
-    python -m experiments prune [--yes] [--orphans] [results_dir=FOLDER]
+    python -m experiments prune
+    python -m experiments prune --yes --orphans
 
-Without `--yes` it only says what would go; `--orphans` takes runs that no plan has, too.
+Half-written files, leases and checkpoints of runs that are over, old logs. Records always stay.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from experiments.commands.words import split_options
-from experiments.store.store import Store
-from experiments.studies.named_plan import results_dir
-from experiments.studies.prune import prune
+from experiments.commands.parser import Given, Parser
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Print what may go, and remove it if asked to.
+def add_arguments(parser: Parser) -> None:
+    """What the verb takes."""
+    parser.option("--yes", "Remove it; without this it is only listed.", action="store_true")
+    parser.option("--orphans", "Take runs that no plan has, too.", action="store_true")
+    parser.results_dir()
 
-    Raises:
-        UserError: an unknown option, or a plan that cannot be read.
-    """
-    words, options = split_options("prune", arguments, ("--yes", "--orphans"))
-    return prune(Store(results_dir(words)), do="--yes" in options, orphans="--orphans" in options)
+
+def run(given: Given) -> int:
+    """Print what may go, and remove it if asked to."""
+    from experiments.store.store import Store
+    from experiments.studies.named_plan import results_dir
+    from experiments.studies.prune import prune
+
+    return prune(Store(results_dir(given.overrides)), do=given.yes, orphans=given.orphans)

@@ -1,30 +1,33 @@
-"""Write the readable report of a table. Runs nothing.
+"""Write the readable report of a table, one HTML file; runs nothing.
 
-    python -m experiments report table=quick [figures=false]
+    python -m experiments report table=quick
+    python -m experiments report table=quick --figures false
 
-Writes <results_dir>/exports/<table>.html, and each figure as PNG and PDF into exports/figures/<table>/ unless
-figures=false.
+Writes exports/TABLE.html, and each figure as PNG and PDF into exports/figures/TABLE.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from experiments.errors import UserError
-from experiments.planning.hydra_config import values_of
-from experiments.reporting.html_page import write_html
-from experiments.studies.reproduce import prepare
+from experiments.commands.parser import Given, Parser, one_of
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Write the page.
+def add_arguments(parser: Parser) -> None:
+    """What the verb takes."""
+    parser.option(
+        "--figures",
+        "Write each figure as a file of its own, too (default: true).",
+        word="figures",
+        metavar="true|false",
+        type=one_of("true", "false"),
+        default="true",
+    )
+    parser.results_dir()
+    parser.key("plan", "FILE", "A plan as it was frozen, instead of table=.")
+    parser.takes_overrides("table=NAME and what else chose its runs.")
 
-    Raises:
-        UserError: see experiments.studies.reproduce.
-    """
-    figures = [value.lower() for value in values_of("figures", arguments)]
-    if any(value not in ("true", "false") for value in figures):
-        raise UserError(f"figures is true or false, got {figures[-1]}")
-    plan, _, store, _ = prepare([a for a in arguments if not a.startswith("figures=")])
-    print(f"written: {write_html(plan, store, figures=figures[-1:] != ['false'])}")
-    return 0
+
+def run(given: Given) -> int:
+    """Write the page and name it."""
+    from experiments.studies.report import report
+
+    return report(given.overrides, figures=given.figures == "true")

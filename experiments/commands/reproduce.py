@@ -1,10 +1,31 @@
-"""Plan a table, run what is missing, print the table.
+"""Run what is missing of a table, then print and write the table.
 
-python -m experiments reproduce table=quick
+    python -m experiments reproduce table=quick
+    python -m experiments reproduce table=quick 'table.seeds=[0,1]' trainer.optim.lr=1e-3 launcher.n_jobs=1
+    python -m experiments reproduce --dry-run table=quick
+    python -m experiments reproduce plan=results/plans/quick-0123456789ab.json
+
+Stop it with Ctrl-C; the same command goes on from there.
 """
 
 from __future__ import annotations
 
-from experiments.studies.reproduce import reproduce as run
+from experiments.commands.parser import Given, Parser
 
-__all__ = ["run"]
+
+def add_arguments(parser: Parser) -> None:
+    """What the verb takes."""
+    parser.dry_run()
+    parser.results_dir()
+    parser.key("plan", "FILE", "Carry out a plan as it was frozen, instead of table=.")
+    parser.takes_overrides(
+        "table=NAME and table.* choose the runs, launcher=NAME who carries them; the rest applies to each run."
+    )
+
+
+def run(given: Given) -> int:
+    """Print and write the table; 1 if a run has no result."""
+    from experiments.studies.plan_estimate import show_plan
+    from experiments.studies.reproduce import reproduce
+
+    return show_plan(given.overrides) if given.dry_run else reproduce(given.overrides)

@@ -1,21 +1,24 @@
 """Go on with a plan as it was frozen, whatever the configs say by now.
 
-python -m experiments resume table=quick
+    python -m experiments resume table=quick
+    python -m experiments resume plan=results/plans/quick-0123456789ab.json launcher=basic
+
+Then prints and writes the table. The newest plan of the name is meant.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from experiments.studies.named_plan import frozen
-from experiments.studies.reproduce import reproduce
+from experiments.commands.parser import Given, Parser
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run what is missing of the newest plan of that name and print its table; 1 if a run has no result.
+def add_arguments(parser: Parser) -> None:
+    """What the verb takes."""
+    parser.results_dir()
+    parser.plan_words()
 
-    Raises:
-        UserError: no such plan, or what `reproduce` raises.
-    """
-    _, path = frozen(arguments)
-    return reproduce([f"plan={path}", *(word for word in arguments if word.startswith("launcher"))])
+
+def run(given: Given) -> int:
+    """Run what is missing and print the table; 1 if a run has no result."""
+    from experiments.studies.resume import resume
+
+    return resume(given.overrides)

@@ -1,24 +1,27 @@
-"""Run failed and diverged runs of a plan again.
+"""Run failed and diverged runs of a plan again; their records are set aside.
 
-python -m experiments retry --failed table=quick
+    python -m experiments retry --failed table=quick
+
+Then prints and writes the table, as resume does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from experiments.commands import resume
-from experiments.commands.words import split_options
+from experiments.commands.parser import Given, Parser
 from experiments.errors import UserError
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Set the records of failed runs aside and resume the plan; 1 if a run has no result.
+def add_arguments(parser: Parser) -> None:
+    """What the verb takes."""
+    parser.option("--failed", "Those that failed or diverged; has to be said.", action="store_true")
+    parser.results_dir()
+    parser.plan_words()
 
-    Raises:
-        UserError: `--failed` is missing, or what `resume` raises.
-    """
-    words, options = split_options("retry", arguments, ("--failed",))
-    if not options:
+
+def run(given: Given) -> int:
+    """Set the records of failed runs aside and resume; 1 if a run has no result."""
+    from experiments.studies.resume import resume
+
+    if not given.failed:
         raise UserError("retry runs again what has a record already: say which, e.g. retry --failed table=quick")
-    return resume.run([*words, "launcher.retry_failed=true"])
+    return resume([*given.overrides, "launcher.retry_failed=true"])

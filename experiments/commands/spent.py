@@ -1,20 +1,22 @@
-"""FLOPs and hours of all records below a folder.
+"""Add up the FLOPs and hours of all records below a folder.
 
-python -m experiments spent results_dir=results/reference
+python -m experiments spent
+python -m experiments spent --results-dir results/reference
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from experiments.studies.named_plan import results_dir
-from experiments.studies.spent import show_spent
+from experiments.commands.parser import Given, Parser
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Print the sums by results folder.
+def add_arguments(parser: Parser) -> None:
+    """What the verb takes."""
+    parser.results_dir()
 
-    Raises:
-        UserError: no records there.
-    """
-    return show_spent(results_dir(arguments))
+
+def run(given: Given) -> int:
+    """Print the sums by results folder."""
+    from experiments.studies.named_plan import results_dir
+    from experiments.studies.spent import show_spent
+
+    return show_spent(results_dir(given.overrides))

@@ -1,29 +1,32 @@
-"""The states of a plan's runs: planned, running (heartbeat, host), done, failed, stale.
+"""Print the state of every run of a plan: planned, running, done, failed, stale.
 
-    python -m experiments status table=quick [--watch]
-    python -m experiments status                         # all plans of the results folder
+    python -m experiments status table=quick
+    python -m experiments status table=quick --watch
+    python -m experiments status
 
-`--watch` follows the launch, whoever carries it.
+A running run has its step, heartbeat and host. Without a table, a sweep or a plan: a line for each plan of the results
+folder. Exits with 1 if a run failed or is stale.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from experiments.commands.words import split_options
-from experiments.store.store import Store
-from experiments.studies.named_plan import named_plan, results_dir
-from experiments.studies.run_states import overview, show_status, watch
+from experiments.commands.parser import Given, Parser
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Print the states; 1 if a run failed or is stale.
+def add_arguments(parser: Parser) -> None:
+    """What the verb takes."""
+    parser.option("--watch", "Follow the runs until none is running, whoever carries them.", action="store_true")
+    parser.results_dir()
+    parser.plan_words()
 
-    Raises:
-        UserError: an unknown option, or no such plan.
-    """
-    words, options = split_options("status", arguments, ("--watch",))
-    if not [word for word in words if not word.startswith("results_dir=")]:
-        return overview(Store(results_dir(words), write=False))
-    plan, _, store = named_plan(words)
-    return watch(plan, store) if "--watch" in options else show_status(plan, store)
+
+def run(given: Given) -> int:
+    """Print the states; 1 if a run failed or is stale."""
+    from experiments.store.store import Store
+    from experiments.studies.named_plan import named_plan, results_dir
+    from experiments.studies.run_states import overview, show_status, watch
+
+    if not [word for word in given.overrides if not word.startswith("results_dir=")]:
+        return overview(Store(results_dir(given.overrides), write=False))
+    plan, _, store = named_plan(given.overrides)
+    return watch(plan, store) if given.watch else show_status(plan, store)

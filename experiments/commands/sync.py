@@ -1,73 +1,28 @@
-"""Offline W&B runs: prints the commands that upload them; the exports of each table become a run of their own.
+"""Print the commands that upload the offline W&B runs.
 
-    python -m experiments sync [results_dir=FOLDER] [logger.project=NAME]
+    python -m experiments sync
+    python -m experiments sync --project mine --results-dir results
 
-Nothing is uploaded here. A report's run has the hash of its files as its id, so it is made once per content.
+Nothing is uploaded here. The exports of each table become a run of their own.
 """
 
 from __future__ import annotations
 
-import hashlib
-import shlex
-from collections.abc import Sequence
-from pathlib import Path
-
-import pandas as pd
-
-from experiments.errors import UserError
-from experiments.planning.settings import LoggerSettings
-from experiments.store.wandb_session import close_wandb, open_wandb, prepare_wandb
-from experiments.studies.named_plan import results_dir
-
-PICTURES = (".png", ".jpg", ".svg")
+from experiments.commands.parser import Given, Parser
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Make the runs of the reports and print a command per offline run.
-
-    Raises:
-        UserError: an argument that is not known.
-    """
-    known = ("results_dir=", "logger.project=")
-    for word in arguments:
-        if not word.startswith(known):
-            raise UserError(f"unknown argument '{word}'; available: {', '.join(known)}")
-    projects = [word.split("=", 1)[1] for word in arguments if word.startswith("logger.project=")]
-    settings = LoggerSettings(project=projects[-1] if projects else "ressformer")
-    root = results_dir(arguments)
-    runs = sorted((root / "runs").glob("*/wandb/offline-run-*"))
-    if not runs:
-        print(f"no offline run in {root}; logger=wandb makes them")
-        return 0
-    for table in sorted((root / "exports").glob("*.csv")):
-        if not table.stem.endswith("-timing"):
-            log_report(table.stem, root, settings)
-    for path in [*runs, *sorted((root / "exports").glob("wandb/offline-run-*"))]:
-        print(f"wandb sync --project {shlex.quote(settings.project)} {shlex.quote(str(path))}")
-    return 0
+def add_arguments(parser: Parser) -> None:
+    """What the verb takes."""
+    parser.option(
+        "--project", "W&B project (default: ressformer).", word="logger.project", metavar="NAME", default="ressformer"
+    )
+    parser.results_dir()
 
 
-def log_report(name: str, root: Path, settings: LoggerSettings) -> None:
-    """A run of its own with the tables, plots and pages that were exported under `name`, unless there is one."""
-    folder = root / "exports"
-    files = sorted(path for path in folder.glob(f"{name}*") if path.is_file())
-    files += sorted(path for path in (folder / name).rglob("*") if path.is_file()) if (folder / name).is_dir() else []
-    total = hashlib.sha256()
-    for path in files:
-        total.update(path.name.encode() + b"\0" + path.read_bytes())
-    identity = total.hexdigest()[:16]
-    if list(folder.glob(f"wandb/offline-run-*-{identity}")):
-        return
-    prepare_wandb(root)
-    import wandb  # 0.9 s, and only where there is something to upload
+def run(given: Given) -> int:
+    """Make the runs of the reports and print a command per offline run."""
+    from experiments.planning.settings import LoggerSettings
+    from experiments.studies.named_plan import results_dir
+    from experiments.studies.sync import sync
 
-    options = {"id": identity, "name": f"report-{name}", "job_type": "report", "tags": ["report"]}
-    run = open_wandb(settings.project, folder, group=name, **options)
-    for path in files:
-        if path.suffix == ".csv":
-            run.log({f"tables/{path.stem}": wandb.Table(dataframe=pd.read_csv(path).astype(object))})
-        elif path.suffix in PICTURES[:2]:
-            run.log({f"plots/{path.stem}": wandb.Image(str(path))})
-        elif path.suffix == ".html":
-            run.log({f"pages/{path.stem}": wandb.Html(str(path), inject=False)})
-    close_wandb(run, True)
+    return sync(results_dir(given.overrides), LoggerSettings(project=given.project))

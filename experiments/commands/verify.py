@@ -1,20 +1,25 @@
 """Hash every record of a plan again, derive every identity and the table again.
 
-python -m experiments verify table=quick
+    python -m experiments verify table=quick
+    python -m experiments verify plan=results/plans/quick-0123456789ab.json
+
+Changes nothing. Exits with 1 if anything is not sound.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from experiments.studies.named_plan import named_plan
-from experiments.studies.verify import verify
+from experiments.commands.parser import Given, Parser
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Print what is wrong and what was checked; 1 if anything is wrong.
+def add_arguments(parser: Parser) -> None:
+    """What the verb takes."""
+    parser.results_dir()
+    parser.plan_words()
 
-    Raises:
-        UserError: no such plan, or a record that cannot be read.
-    """
-    return verify(*named_plan(arguments))
+
+def run(given: Given) -> int:
+    """Print what is wrong and what was checked; 1 if anything is wrong."""
+    from experiments.studies.named_plan import named_plan
+    from experiments.studies.verify import verify
+
+    return verify(*named_plan(given.overrides))

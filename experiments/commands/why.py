@@ -1,84 +1,32 @@
-"""What stands behind one cell of a table.
+"""Print what stands behind one cell of a table: runs, records, sources, machines, configs.
 
-    python -m experiments why TABLE ROW COLUMN [results_dir=FOLDER]
     python -m experiments why quick ressformer chain
+    python -m experiments why quick ressformer chain --results-dir results/reference/quick
 
-ROW is a model's label, COLUMN a task. Reads the newest plan of the table in the results folder that has
-the cell; runs nothing.
+Reads the newest plan of the table that has the cell; runs nothing.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-
-from experiments.analysis.significance import summary
-from experiments.errors import UserError, unknown
-from experiments.planning.hydra_config import values_of
-from experiments.planning.plan import plan_files, plan_with, plans_of
-from experiments.store.records import Record, RunSpec
-from experiments.store.store import Store
+from experiments.commands.parser import Given, Parser
+from experiments.errors import UserError
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Print the runs behind a cell.
+def add_arguments(parser: Parser) -> None:
+    """What the verb takes."""
+    parser.takes("TABLE", "Name of the table.")
+    parser.takes("ROW", "Label of the model.")
+    parser.takes("COLUMN", "Name of the task.")
+    parser.results_dir()
 
-    Raises:
-        UserError: wrong number of names, no such table, row or column, or a corrupt record.
-    """
-    given = values_of("results_dir", arguments)
-    names = [a for a in arguments if not a.startswith("results_dir=")]
-    if len(names) != 3:
+
+def run(given: Given) -> int:
+    """Print the runs behind a cell."""
+    from experiments.store.store import Store
+    from experiments.studies.named_plan import results_dir
+    from experiments.studies.why import why
+
+    if len(given.names) != 3:
         raise UserError("why takes a table, a row (model) and a column (task): why quick ressformer chain")
-    table, row, column = names
-    store = Store(given[-1] if given else "results")
-    folder = store.root / "plans"
-    plan = plan_with(plans_of(folder, table), [(row, column)])
-    if plan is None:
-        have = sorted(set(plan_files(folder).values()))
-        raise UserError(unknown(f"table in {store.root.name}/plans", table, have))
-    for kind, name, known in (
-        ("row", row, [entry.label for entry in plan.table.entries()]),
-        ("column", column, plan.table.tasks),
-    ):
-        if name not in known:
-            raise UserError(unknown(f"{kind} of table {table}", name, known))
-    specs = [spec for spec in plan.runs if (spec.model, spec.task) == (row, column)]
-    records = store.records(spec.id for spec in specs)
-    store.require_sound()
-    print("\n".join(lines(specs, [records.get(spec.id) for spec in specs], store)))
-    return 0
-
-
-def lines(specs: Sequence[RunSpec], records: Sequence[Record | None], store: Store) -> list[str]:
-    """The answer, line by line."""
-    first = specs[0]
-    metric = first.task_info.metric
-    values = [r.metrics["test/id"][metric] for r in records if r is not None and r.status == "done"]
-    found = summary(values)
-    out = [f"{first.model} on {first.task}: {metric} ({first.task_info.unit}) on test/id"]
-    if found.mean is not None:
-        interval = "" if found.low is None else f", 95% t-interval [{found.low:.4f}, {found.high:.4f}]"
-        out.append(f"  mean {found.mean:.4f} over {found.n} of {len(specs)} runs{interval}")
-    residuals = ", ".join(f"{key} {value:+.2%}" for key, value in first.budget.residual.items())
-    out.append(f"  budget {first.budget.name} ({first.budget.regime}), residuals: {residuals}")
-    out.append(f"  sizes {json.dumps(first.sizes)}")
-    out.append(f"  data {first.data_fingerprint}")
-    for spec, record in zip(specs, records, strict=True):
-        out.append("")
-        out.append(f"  run {spec.id}, seed {spec.seed}: {_state(record, metric) if record else store.state(spec.id)}")
-        out.append(f"    record  {store.folder(spec.id) / 'record.json'}")
-        if record is not None:
-            origin = record.provenance
-            dirty = " with changes" if origin.git_dirty else ""
-            out.append(f"    sources {origin.code_fingerprint}, commit {origin.git_commit or 'none'}{dirty}")
-            out.append(f"    machine {origin.cpu}, {origin.accelerator}, torch {origin.versions.get('torch')}")
-            out.append(f"    time    {record.measured.started} to {record.measured.finished}")
-        out.append(f"    config  {json.dumps(spec.config)}")
-    return out
-
-
-def _state(record: Record, metric: str) -> str:
-    if record.status == "done":
-        return f"{metric} {record.metrics['test/id'][metric]:.4f}, weights of step {record.selected_step}"
-    return f"{record.status}: {record.error.type}: {record.error.message}" if record.error else record.status
+    table, row, column = given.names
+    return why(table, row, column, Store(results_dir(given.overrides)))

@@ -17,10 +17,10 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-from experiments.errors import main
 from experiments.launching.run_process import run_isolated
 from experiments.planning.hydra_config import hydra_main
 from experiments.planning.plan import load_plan
+from experiments.start import start
 from experiments.store.records import RunSpec
 from experiments.store.store import Store
 from experiments.training.signals import die_with_parent
@@ -70,4 +70,4 @@ def entry() -> int:
 
 
 if __name__ == "__main__":
-    main(entry)
+    start(entry)

@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from experiments.errors import main
+from experiments.start import start
 
 ENGINES = {"local_gpus": "local_gpus", "slurm": "slurm", "ray": "ray_cluster"}  # launcher -> module of this room
 
@@ -43,4 +43,4 @@ def read_job(path: Path) -> Job:
 def engine(body: Callable[[Job, Path], int | None]) -> None:
     """The main of an engine's module."""
     path = Path(sys.argv[1]).absolute()
-    main(lambda: body(read_job(path), path))
+    start(lambda: body(read_job(path), path))

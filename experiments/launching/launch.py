@@ -16,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-from experiments.errors import UserError
+from experiments.errors import UserError, quoted
 from experiments.launching.job import ENGINES, Job
 from experiments.launching.progress import POLL_SECONDS, Display
 from experiments.planning.plan import Plan
@@ -124,12 +124,12 @@ class Launch:
             extra = [f"hydra.launcher.n_jobs={min(jobs, len(runs))}", "hydra.launcher.batch_size=1"]
         return [
             *(sys.executable, "-m", "experiments.launching.hydra_worker", "-m"),
-            f"plan={_quoted(self.file)}",
+            f"plan={quoted(str(self.file))}",
             f"run={','.join(spec.id for spec in runs)}",
             f"deaths={self.settings.deaths}",
             *self.settings.hydra,
             *extra,
-            f"hydra.sweep.dir={_quoted(self.folder / str(attempt))}",
+            f"hydra.sweep.dir={quoted(str(self.folder / str(attempt)))}",
             "hydra.sweep.subdir=${run}",
             "hydra.output_subdir=null",
             "hydra.job.chdir=false",
@@ -195,9 +195,3 @@ def _group_lives(group: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def _quoted(path: Path) -> str:
-    """A path as a value in Hydra's grammar."""
-    text = str(path).replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{text}'"

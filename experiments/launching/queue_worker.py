@@ -14,10 +14,10 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from experiments.errors import main
 from experiments.launching.hydra_worker import plan_of
 from experiments.launching.job import Job, read_job
 from experiments.launching.run_process import run_isolated, tell_runs
+from experiments.start import start
 from experiments.store.store import Store
 from experiments.training.signals import die_with_parent
 
@@ -58,4 +58,4 @@ def _quietly(number: int, frame: object) -> None:
 
 
 if __name__ == "__main__":
-    main(entry)
+    start(entry)

@@ -14,6 +14,7 @@ from typing import Any
 
 from experiments.errors import UserError
 from experiments.launching.job import Job, engine
+from experiments.start import FOLDER
 from experiments.store.provenance import ROOT
 
 
@@ -60,6 +61,7 @@ def start(ray: Any, options: dict[str, Any], job: Job) -> bool:
     """Connect to the cluster that `address` (or RAY_ADDRESS) names, or start one on this machine."""
     paths = [str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     variables = {**job.environment, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}
+    variables |= {FOLDER: os.environ[FOLDER]} if FOLDER in os.environ else {}
     try:
         ray.init(runtime_env={"env_vars": variables}, include_dashboard=False, log_to_driver=False, **options)
     except (ConnectionError, RuntimeError, ValueError, TypeError) as error:

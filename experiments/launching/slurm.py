@@ -23,6 +23,7 @@ from experiments.errors import UserError
 from experiments.launching.job import Job, engine, read_job
 from experiments.launching.queue_worker import drain
 from experiments.launching.run_process import tell_runs, wait_for_runs
+from experiments.start import FOLDER, ours_first
 from experiments.store.provenance import ROOT
 
 POLL_SECONDS = 2.0
@@ -37,6 +38,7 @@ class Drain:
         self.path = path
 
     def __call__(self) -> str:
+        ours_first()
         return str(dict(drain(read_job(Path(self.path)))))
 
     def checkpoint(self) -> Any:
@@ -95,7 +97,8 @@ def submit(job: Job, path: Path) -> str:
 def environment(job: Job) -> dict[str, str]:
     """The variables of a job: ours, and where this project lies, which need not be installed."""
     paths = [str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    return {**job.environment, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}
+    variables = {**job.environment, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}
+    return variables | ({FOLDER: os.environ[FOLDER]} if FOLDER in os.environ else {})
 
 
 def queued(number: str) -> bool:

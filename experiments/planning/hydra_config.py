@@ -64,11 +64,12 @@ def composer() -> Iterator[None]:
         GlobalHydra.instance().hydra = state
 
 
-def options(group: str) -> list[str]:
-    """The names in a config group (inside `composer`)."""
+def options(group: str, overrides: Sequence[str] = ()) -> list[str]:
+    """The names in a config group (inside `composer`), and in the folders that `hydra.searchpath` overrides add."""
     found = GlobalHydra.instance().hydra
     assert found is not None
-    return list(found.config_loader.get_group_options(group))
+    names = found.config_loader.get_group_options(group, config_name="config", overrides=list(overrides))
+    return sorted(set(names))
 
 
 def require_option(group: str, name: str) -> None:

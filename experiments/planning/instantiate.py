@@ -71,6 +71,10 @@ def build_model_config(config: Mapping[str, Any], allow: Sequence[str] = ()) -> 
         UserError: unknown class, unknown key, wrong value.
     """
     kind, values = _target(config, "model", allow)
+    if not hasattr(kind, "from_dict"):
+        raise UserError(
+            f"model._target_={config['_target_']} is no ressformer.decoder.ModelConfig: name its config class"
+        )
     try:
         built: ModelConfig = kind.from_dict(values)
     except (TypeError, ValueError) as error:

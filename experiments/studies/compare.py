@@ -10,11 +10,29 @@ from rich.console import Console
 from rich.markup import escape
 
 from experiments.analysis.pairwise import duels
+from experiments.analysis.significance import BOLD_SEEDS
 from experiments.reporting.comparison import grid, sentences
 from experiments.reporting.screen import rich_table, wide_console
 from experiments.reporting.table import from_records
 from experiments.store import atomic_files as atomic
 from experiments.studies.reproduce import carry, conclude, prepare
+
+
+def compared_words(
+    models: Sequence[str],
+    rest: Sequence[str],
+    tasks: Sequence[str] | None = None,
+    seeds: Sequence[str] | None = None,
+    budget: str | None = None,
+) -> list[str]:
+    """A comparison as overrides of conf/config.yaml: that of `table=quick`, with as many seeds as a verdict needs."""
+    words = [f"table.models=[{','.join(models)}]", f"table.name=compare-{'-'.join(models)}"]
+    if not any(word.startswith("table=") for word in rest):
+        words = ["table=quick", f"table.seeds=[{','.join(map(str, range(BOLD_SEEDS)))}]", *words]
+    words += [f"table.tasks=[{','.join(tasks)}]"] if tasks else []
+    words += [f"table.seeds=[{','.join(seeds)}]"] if seeds else []
+    words += [f"table.budget={budget}"] if budget else []
+    return [*words, *rest]
 
 
 def compare(overrides: Sequence[str]) -> int:
@@ -35,9 +53,9 @@ def compare(overrides: Sequence[str]) -> int:
     frame = duels(
         runs, entries[0], entries[1], settings.tasks, settings.alpha, settings.confidence, settings.bold_seeds
     )
-    answer(frame, from_records(plan, records).header)
     target = store.root / "exports" / f"{settings.name}.csv"
     atomic.write_text(target, frame.to_csv(index=False, lineterminator="\n"))
+    answer(frame, from_records(plan, records).header)
     print(f"written: {target}")
     failed = sum(record.status != "done" for record in records.values())
     if failed:

@@ -38,7 +38,7 @@ def depth_curves(arguments: Sequence[str]) -> int:
     atomic.write_text(target, to_csv(DEPTH_COLUMNS, rows))
     shown = [row for row in rows if row["primary"] and row["split"] == "test/id"]
     columns = ["model", "task", "metric", "depth", "trained_depth", "flops_per_token", "n", "mean", "sd"]
-    show_rows(shown, columns, f"{plan.table.name}: test/id against depth")
     drawn = depth_figure.draw(shown, store.root / "exports" / "figures" / plan.table.name) if shown else []
+    show_rows(shown, columns, f"{plan.table.name}: test/id against depth")
     print("written: " + ", ".join(map(str, [target, *drawn])))
     return 0 if all(store.state(spec.id) == "done" for spec in plan.unique()) else 1

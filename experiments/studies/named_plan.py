@@ -53,10 +53,13 @@ def results_dir(words: Sequence[str]) -> Path:
 
 def asked(words: Sequence[str]) -> tuple[Plan, Path, Store, LauncherSettings]:
     """The plan that the words make, its file, its store and its launcher. No record is read."""
-    if is_sweep(words):
-        request = read_sweep(words)
-        return prepare(request.overrides, trial_table(request), read=False)
-    return prepare(words, read=False)
+    return asked_sweep(words) if is_sweep(words) else prepare(words, read=False)
+
+
+def asked_sweep(words: Sequence[str]) -> tuple[Plan, Path, Store, LauncherSettings]:
+    """As `asked`, of words that are a sweep."""
+    request = read_sweep(words)
+    return prepare(request.overrides, trial_table(request), read=False)
 
 
 def is_sweep(words: Sequence[str]) -> bool:

@@ -85,8 +85,8 @@ def carry(plan: Plan, path: Path, store: Store, launcher: LauncherSettings) -> b
 def conclude(plan: Plan, store: Store) -> int:
     """Print and write the table; 1 if a run has no result."""
     report = build(plan, store)
-    show(report, plan.table.name)
     paths = write(report, plan.table.name, store)
+    show(report, plan.table.name)
     print("written: " + ", ".join(str(path) for path in paths))
     states = {spec.id: store.state(spec.id) for spec in plan.unique()}
     bad = sorted(run for run, state in states.items() if state != "done")

@@ -36,9 +36,10 @@ def try_variants(request: SweepRequest, settings: Variants) -> int:
     plan, path, store, launcher = prepare(request.overrides, with_variants(request.table, settings))
     carry(plan, path, store, launcher)
     files = trial_files(plan, store.records(spec.id for spec in plan.unique()), [VARIANT])
+    code = write_trials(files, plan, store)
     title = f"{plan.table.name}: by task and model, the best first"
     show_rows(compared(files[""][1], plan), COLUMNS, title)
-    return write_trials(files, plan, store)
+    return code
 
 
 def compared(rows: Sequence[Mapping[str, Any]], plan: Plan) -> list[dict[str, Any]]:

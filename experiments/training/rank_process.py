@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from experiments.planning.settings import TrainerSettings
+from experiments.start import start
 from experiments.store.records import RunSpec
 from experiments.training.context import Diverged, TrainingEnded
 from experiments.training.distributed import STOPPING, Place
@@ -63,4 +64,4 @@ def entry(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(entry(sys.argv[1:]))
+    start(lambda: entry(sys.argv[1:]))

@@ -16,10 +16,10 @@ import yaml
 from pydantic import ValidationError
 from toy import make_record, make_spec
 
+from experiments.__main__ import program
 from experiments.analysis.claims import Claim, Finding, judge, load_claims
 from experiments.analysis.registration import COLUMNS, Registration, claims_frame, registrations, warning
 from experiments.analysis.significance import one_sided_p
-from experiments.commands.check_claims import run as check
 from experiments.errors import UserError
 from experiments.planning.hydra_config import composed, composer, plain
 from experiments.planning.instantiate import build_task
@@ -196,7 +196,7 @@ def test_what_was_withdrawn_is_printed_and_shown_with_its_reason(
         "R1": "9809751f14d8",
         "R3": "3f9f9e01191c",
     }
-    assert check([f"results_dir={store.root}"]) == 0
+    assert program(["check-claims", f"results_dir={store.root}"]) == 0
     assert capsys.readouterr().out.count("withdrawn") >= len(gone)
     rows = pd.read_csv(store.root / "exports" / "claims.csv").set_index("claim")
     cards = {card["claim"]: card for card in report_cards(store)}
@@ -260,13 +260,13 @@ def test_warnings() -> None:
 
 
 def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert check([f"results_dir={tmp_path}/r", "claims=C1,R2"]) == 0
+    assert program(["check-claims", f"results_dir={tmp_path}/r", "claims=C1,R2"]) == 0
     out = capsys.readouterr().out
     assert "not run" in out and "[interval]" in out and (tmp_path / "r/exports/claims.csv").is_file()
     with pytest.raises(UserError, match=r"unknown claim 'C9'.*C1"):
-        check([f"results_dir={tmp_path}/r", "claims=C9"])
-    with pytest.raises(UserError, match="unknown argument 'table'"):
-        check(["table=quick"])
+        program(["check-claims", f"results_dir={tmp_path}/r", "claims=C9"])
+    with pytest.raises(UserError, match="unknown argument of check-claims"):
+        program(["check-claims", "table=quick"])
 
 
 def test_a_malformed_claim_is_named(tmp_path: Path) -> None:

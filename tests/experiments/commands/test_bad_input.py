@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from experiments.commands import compare, export
-from experiments.commands.compare import spelled_out
+from experiments.__main__ import program
 from experiments.errors import FULL, UserError, main
 from experiments.planning.plan import plan_for, read_request
 from experiments.planning.sweep_request import read_sweep
 from experiments.store import atomic_files as atomic
 from experiments.store.store import Store
+from experiments.studies.compare import compared_words
 from experiments.studies.reproduce import reproduce
 from experiments.studies.sweep import sweep
 
@@ -102,25 +102,19 @@ def test_a_plan_is_frozen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_compare_and_sweep_and_export(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "two models" in complaint(lambda: compare.run(["a=ressformer"]), capsys)
+    assert "two models" in complaint(lambda: program(["compare", "a=ressformer"]), capsys)
     assert "needs task=NAME" in complaint(lambda: sweep(["model=ressformer"]), capsys)
     assert "one budget" in complaint(lambda: sweep(["model=a", "task=b", "budget=tiny,small"]), capsys)
     assert "'nosuch'" in complaint(lambda: sweep(["sweep=nosuch"]), capsys)
-    assert "'tabel'" in complaint(lambda: export.run(["tabel=quick"]), capsys)
+    assert "'tabel'" in complaint(lambda: program(["export", "tabel=quick"]), capsys)
 
 
 def test_compare_spells_out_its_short_words() -> None:
-    assert spelled_out(["a=x", "b=y", "budget=tiny", "tasks=[t]", "seed.z=1"]) == [
-        *(
-            "table=quick",
-            "table.seeds=[0,1,2,3,4]",
-            "table.models=[x,y]",
-            "table.name=compare-x-y",
-            "table.budget=tiny",
-            "table.tasks=[t]",
-        ),
-        "seed.z=1",
+    start = ["table.models=[x,y]", "table.name=compare-x-y"]
+    assert compared_words(["x", "y"], ["seed.z=1"], tasks=["t"], budget="tiny") == [
+        *("table=quick", "table.seeds=[0,1,2,3,4]", *start, "table.tasks=[t]", "table.budget=tiny", "seed.z=1")
     ]
+    assert compared_words(["x", "y"], ["table=cpu"], seeds=["3"]) == [*start, "table.seeds=[3]", "table=cpu"]
 
 
 def test_the_grid_of_a_sweep() -> None:

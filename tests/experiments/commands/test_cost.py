@@ -7,20 +7,20 @@ import io
 
 import pytest
 
-from experiments.commands.cost import COLUMNS
-from experiments.commands.cost import run as cost
+from experiments.__main__ import program
 from experiments.errors import UserError
+from experiments.studies.model_cost import COLUMNS
 
 
 def test_the_tree_and_the_totals(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cost(["model=ressformer", "task=chain", "budget=tiny", "model.n_experts=8"]) == 0
+    assert program(["cost", "model=ressformer", "task=chain", "budget=tiny", "model.n_experts=8"]) == 0
     out = capsys.readouterr().out
     for word in ("experts", "router", "scores", "executed", "activations kept", "state kept", "worst"):
         assert word in out
 
 
 def test_csv_adds_up(capsys: pytest.CaptureFixture[str]) -> None:
-    cost(["model=transformer", "task=chain", "--csv"])
+    program(["cost", "model=transformer", "task=chain", "--csv"])
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert list(rows[0]) == COLUMNS
     for key in ("params", "forward", "forward_executed", "train", "train_executed", "params_active"):
@@ -34,5 +34,5 @@ def test_csv_adds_up(capsys: pytest.CaptureFixture[str]) -> None:
 )
 def test_bad_input_is_one_line(arguments: list[str], word: str) -> None:
     with pytest.raises(UserError, match=word) as caught:
-        cost(arguments)
+        program(["cost", *arguments])
     assert "\n" not in str(caught.value)

@@ -7,7 +7,7 @@ import os
 import pytest
 from toy import fill, table_plan
 
-from experiments.commands.why import run as why
+from experiments.__main__ import program
 from experiments.errors import UserError
 from experiments.store import atomic_files as atomic
 from experiments.store.store import Store
@@ -22,7 +22,7 @@ def folder(store: Store) -> str:
 
 
 def test_every_run_of_the_cell_is_named(folder: str, store: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    assert why(["toy", "a", "chain", folder]) == 0
+    assert program(["why", "toy", "a", "chain", folder]) == 0
     out = capsys.readouterr().out
     ids = [spec.id for spec in table_plan().runs if spec.model == "a"]
     assert len(ids) == 3 and all(f"run {run}," in out for run in ids)
@@ -36,7 +36,7 @@ def test_a_newer_plan_of_other_cells_does_not_hide_it(
     atomic.write_text(store.root / "plans" / part.file_name, part.model_dump_json())
     for path in (store.root / "plans").iterdir():
         os.utime(path, (1, 2 if path.name == part.file_name else 1))
-    assert why(["toy", "a", "chain", folder]) == 0
+    assert program(["why", "toy", "a", "chain", folder]) == 0
     assert "mean 0.9100 over 3 of 3 runs" in capsys.readouterr().out
 
 
@@ -51,4 +51,4 @@ def test_a_newer_plan_of_other_cells_does_not_hide_it(
 )
 def test_what_is_not_there_is_named(words: list[str], message: str, folder: str) -> None:
     with pytest.raises(UserError, match=message):
-        why([*words, folder])
+        program(["why", *words, folder])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from experiments.commands import budget
+from experiments.__main__ import program
 from experiments.errors import UserError
 from experiments.planning.hydra_config import composer, options
 from experiments.studies import solved_sizes
@@ -98,4 +98,4 @@ def test_unknown_words_are_refused(tmp_path: Path) -> None:
         (["check", f"--to={tmp_path}/none.csv"], "no file"),
     ):
         with pytest.raises(UserError, match=said):
-            budget.run(words)
+            program(["budget", *words])

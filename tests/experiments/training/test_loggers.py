@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from toy import make_spec
 
-from experiments.commands.sync import run as sync
+from experiments.__main__ import program
 from experiments.store.store import Lost, Store
 from experiments.training.loggers import MetricsLog, Mirror, mirror_for, read_log, summary_of
 from experiments.training.run import execute
@@ -210,14 +210,14 @@ def test_tensorboard_shows_each_step_once(store: Store, monkeypatch: pytest.Monk
 @pytest.mark.slow
 def test_sync_prints_the_commands_and_makes_the_report_a_run(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     spec = make_spec(steps=2, logger={"kind": "wandb"})
-    assert sync([f"results_dir={store.root}"]) == 0
+    assert program(["sync", f"results_dir={store.root}"]) == 0
     assert "no offline run" in capsys.readouterr().out
     assert execute(spec, store) == "done"
     (store.root / "exports").mkdir()
     (store.root / "exports" / "toy.csv").write_text("model,mean\na,0.5\nb,\n")
     for _ in range(2):  # the second time nothing is made anew
         capsys.readouterr()
-        assert sync([f"results_dir={store.root}"]) == 0
+        assert program(["sync", f"results_dir={store.root}"]) == 0
         lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("wandb sync --project")]
         assert len(lines) == 2 and spec.id in lines[0] and "exports/wandb/offline-run-" in lines[1]
     (table,) = (store.root / "exports").glob("wandb/*/files/media/table/tables/*.table.json")

@@ -1,0 +1,29 @@
+"""The raw records as CSV, and a table's files anew."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from experiments.planning.hydra_config import override_key
+from experiments.reporting.csv_export import export
+from experiments.reporting.table import build, write
+from experiments.store.store import Store
+from experiments.studies.named_plan import results_dir
+from experiments.studies.reproduce import prepare
+
+
+def export_all(words: Sequence[str]) -> int:
+    """Write the records of the results folder and, where the words name a table of which any run is over, its files.
+
+    Raises:
+        UserError: an unknown name or value, or a corrupt record.
+    """
+    if any(override_key(word).split(".")[0] != "results_dir" for word in words):
+        plan, _, store, _ = prepare(words)
+        paths = export(store)
+        if any(store.state(spec.id) in ("done", "failed") for spec in plan.unique()):
+            paths += write(build(plan, store), plan.table.name, store)
+    else:
+        paths = export(Store(results_dir(words)))
+    print("written: " + ", ".join(str(path) for path in paths))
+    return 0

@@ -1,0 +1,70 @@
+"""One run through Hydra's main, which also makes a multirun of it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+
+from experiments.errors import UserError
+from experiments.planning.hydra_config import composer, hydra_main
+from experiments.planning.plan import given_dials, run_spec
+from experiments.planning.run_spec import Pricer
+from experiments.planning.settings import TrainerSettings
+from experiments.store.store import Store
+from experiments.training.run import execute
+
+
+def _job(config: Any) -> float | None:
+    from experiments.training.distributed import join, own_place  # loads lightning: 4 s
+
+    choices, pinned = HydraConfig.get().runtime.choices, given_dials(HydraConfig.get().overrides.task)
+    store = Store(str(config.results_dir))
+    with composer():
+        spec = run_spec(config, str(choices["model"]), str(choices["task"]), None, Pricer(), pinned)
+    place = own_place(TrainerSettings.model_validate(spec.config["trainer"]))
+    if not place.first:
+        if not join(store.folder(spec.id), place):
+            raise RunFailed(spec.id)
+        return None
+    end = execute(spec, store)
+    store.require_sound()
+    if end == "interrupted":
+        raise KeyboardInterrupt
+    if end == "blocked":
+        store.require_space()
+        raise UserError(f"run {spec.id} stopped: the disk was full; give the same command again")
+    if end == "busy":
+        raise UserError(f"run {spec.id} is being worked on by another process; wait for it or stop it")
+    record = store.record(spec.id)
+    assert record is not None
+    for split, metrics in record.metrics.items():
+        print(f"{split}: " + ", ".join(f"{key}={value:.4g}" for key, value in metrics.items()))
+    print(f"run {spec.id} {end}: {store.folder(spec.id) / 'record.json'}")
+    if end != "done":
+        raise RunFailed(spec.id)
+    return record.selection.get(spec.task_info.metric)
+
+
+class RunFailed(Exception):
+    """A run ended without a result; its record tells why."""
+
+
+def entry() -> int:
+    """Hydra's main on one run; 1 if it ended without a result."""
+    try:
+        hydra_main("config", _job)
+    except RunFailed:
+        return 1
+    return 0
+
+
+def train(arguments: Sequence[str]) -> int:
+    """`entry` with these arguments instead of the program's."""
+    before, sys.argv[1:] = sys.argv[1:], list(arguments)
+    try:
+        return entry()
+    finally:
+        sys.argv[1:] = before

@@ -1,0 +1,81 @@
+"""What a table or a sweep would run and cost: every run, FLOPs, hours and disk, before anything starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from experiments.launching.estimate import Gpu, estimates, sums
+from experiments.planning.plan import Plan
+from experiments.planning.settings import LauncherSettings
+from experiments.reporting.screen import wide_console
+from experiments.store.store import Store
+from experiments.studies.named_plan import asked, asked_sweep
+
+LISTED = 200  # runs printed one by one
+ASSUMED = Gpu()
+
+
+def show_plan(words: Sequence[str], *, measure: bool = True, gpu: Gpu = ASSUMED) -> int:
+    """Plan what the words ask for, freeze it, print it with its cost; start nothing.
+
+    Args:
+        words: overrides of a table, a sweep or `plan=FILE`.
+        measure: time a few steps of what has no record yet.
+        gpu: what is assumed of a GPU.
+
+    Raises:
+        UserError: what planning raises.
+    """
+    return _show(asked(words), measure, gpu)
+
+
+def show_sweep(words: Sequence[str]) -> int:
+    """As `show_plan`, of words that are a sweep whatever keys they have."""
+    return _show(asked_sweep(words), True, ASSUMED)
+
+
+def _show(found: tuple[Plan, Path, Store, LauncherSettings], measure: bool, gpu: Gpu) -> int:
+    plan, path, store, launcher = found
+    show_estimate(plan, store, launcher, measure=measure, gpu=gpu)
+    print(f"frozen: {path}")
+    return 0
+
+
+def assumed_gpu(flops: float | None, step_ms: float | None) -> Gpu:
+    """What is assumed of a GPU where nothing else is said."""
+    step = ASSUMED.step_seconds if step_ms is None else step_ms / 1e3
+    return Gpu(flops=flops or ASSUMED.flops, step_seconds=step)
+
+
+def show_estimate(
+    plan: Plan,
+    store: Store,
+    launcher: LauncherSettings,
+    measure: bool = True,
+    console: Console | None = None,
+    gpu: Gpu = ASSUMED,
+) -> None:
+    """Print every run, and the sums."""
+    console = console or Console()
+    found = estimates(plan, store, measure)
+    runs = plan.unique()
+    table = Table(box=None, pad_edge=False)
+    for column in ("run", "task", "model", "seed", "params", "steps", "train FLOPs", "minutes", "time is", "state"):
+        table.add_column(column, no_wrap=True, justify="left" if column in ("run", "task", "model") else "right")
+    for spec in runs[:LISTED]:
+        known = found[spec.id]
+        minutes = "?" if known.seconds is None else f"{known.seconds / 60:.2f}"
+        numbers = [f"{spec.cost.params_non_embedding:,}", str(spec.steps), f"{spec.cost.flops_train:.3g}"]
+        state = store.state(spec.id)
+        names = [spec.id, *map(escape, (spec.task, spec.model)), str(spec.seed)]
+        table.add_row(*names, *numbers, minutes, known.source, state)
+    wide_console(console).print(table)
+    if len(runs) > LISTED:
+        console.print(f"... and {len(runs) - LISTED} more runs", highlight=False)
+    for line in sums(plan, store, launcher, found, gpu):
+        console.print(escape(line), highlight=False, soft_wrap=True)
