@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -51,7 +52,12 @@ def explain(error: BaseException) -> str | None:
         return unknown(group or "config", name, list(error.options))
     if isinstance(error, OverrideParseException):
         why = one_line(str(error)).split(" See https")[0]
-        return f"cannot read the argument '{error.override}': {why}; write KEY=VALUE, and quote lists for the shell"
+        return f"cannot read the argument '{clipped(str(error.override))}': {clipped(why, 300)}; write KEY=VALUE, and quote lists for the shell"
+    if isinstance(error, HydraException) and (swept := re.search(r"'([^'=]*)=(.*)' requires --multirun", str(error))):
+        return (
+            f"{swept[1]}={clipped(swept[2])} asks for several values, which only a sweep takes; "
+            f"for a list write {swept[1]}=[0,1,2], and quote a value that has a comma: \"{swept[1]}='a,b'\""
+        )
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _key_error(error) or one_line(str(error))
     return None
@@ -74,6 +80,11 @@ def unknown(what: str, name: str, options: list[str]) -> str:
     near = difflib.get_close_matches(name, options, n=1)
     hint = f" (did you mean {near[0]}?)" if near else ""
     return f"unknown {what} '{name}'{hint}; available: {', '.join(sorted(options)) or 'none'}"
+
+
+def clipped(text: str, limit: int = 80) -> str:
+    """The text, cut where it is longer than a line."""
+    return text if len(text) <= limit else f"{text[:limit]}... ({len(text)} characters)"
 
 
 def one_line(text: str) -> str:

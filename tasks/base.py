@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -48,7 +49,12 @@ class TaskCard:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskConfig:
-    """Fields that every task has."""
+    """Fields that every task has.
+
+    `places` names those that say where the data lie, not what they are.
+    """
+
+    places: ClassVar[tuple[str, ...]] = ()
 
     length: int = 64
     batch_size: int = 32
@@ -75,8 +81,11 @@ def build_config(config_class: type[TaskConfig], values: Mapping[str, Any], task
         wanted = type(defaults[key])
         if type(value) is not wanted and not (wanted is float and type(value) is int):
             raise ValueError(f"task {task}: {key}={value!r} must be of type {wanted.__name__}, e.g. {defaults[key]!r}")
+        if wanted is float and not math.isfinite(value):
+            raise ValueError(f"task {task}: {key}={value!r} must be a finite number, e.g. {defaults[key]!r}")
+    typed = {key: float(value) if type(defaults[key]) is float else value for key, value in values.items()}
     try:
-        return config_class(**values)
+        return config_class(**typed)
     except ValueError as error:
         raise ValueError(f"task {task}: {error}") from None
 
@@ -240,9 +249,11 @@ class Task(ABC):
         )
 
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of the specification and the first items of every split."""
-        spec = {k: v for k, v in asdict(self.config).items() if k != "batch_size"}
-        digest = hashlib.sha256(json.dumps([self.name, self.version, spec], sort_keys=True).encode())
+        """SHA-256 (hex) of the generator's version and the first items of every split: what the data are.
+
+        The settings that made them are not in it, so that a new one which changes no item changes no fingerprint.
+        """
+        digest = hashlib.sha256(json.dumps([self.name, self.version, self.splits]).encode())
         for split in ("train", *self.splits):
             for index in range(8):
                 digest.update(item_bytes(self.item(split, EVAL_SEED, index)))

@@ -19,6 +19,7 @@ from pathlib import Path
 from experiments.errors import UserError
 from experiments.launching.job import ENGINES, Job
 from experiments.launching.progress import POLL_SECONDS, Display
+from experiments.planning.hydra_values import quoted
 from experiments.planning.plan import Plan
 from experiments.planning.settings import LauncherSettings
 from experiments.store import atomic_files as atomic
@@ -62,6 +63,7 @@ class Launch:
         """Run all that is missing.
 
         Raises:
+            UserError: runs could not begin (data that are not as planned); all others are over.
             KeyboardInterrupt: after the children were stopped.
         """
         if self.settings.retry_failed:
@@ -75,10 +77,16 @@ class Launch:
                 f"run {shared[0]} has trainer.nodes > 1: a launcher starts runs on one machine each; "
                 "give python -m experiments.train on each machine instead (docs/clusters.md)"
             )
+        for spec in self.missing():
+            if not self.store.leased(spec.id):
+                self.store.note_refusal(spec.id, None)  # it may begin by now
         with Display(self.plan, self.store) as display:
             attempt = 0
             while missing := self.missing():
-                free = [spec for spec in missing if not self.store.leased(spec.id)][:PER_CHILD]
+                refused = self._refused(missing)
+                free = [s for s in missing if not self.store.leased(s.id) and s.id not in refused][:PER_CHILD]
+                if len(refused) == len(missing):
+                    raise UserError(self._refusals(list(refused.values())))
                 if free:
                     attempt += 1
                     log = self.folder / f"launcher-{attempt}.log"
@@ -91,6 +99,16 @@ class Launch:
                 else:  # another launcher works on all that is left
                     display.update()
                     time.sleep(POLL_SECONDS)
+
+    def _refused(self, runs: list[RunSpec]) -> dict[str, str]:
+        """The runs that could not begin where they were tried, and why."""
+        found = ((spec.id, self.store.refusal(spec.id)) for spec in runs)
+        return {run: reason for run, reason in found if reason is not None}
+
+    @staticmethod
+    def _refusals(reasons: list[str]) -> str:
+        more = f" ({len(reasons) - 1} more runs could not begin either)" if len(reasons) > 1 else ""
+        return reasons[0] + more
 
     def _carry(self, runs: list[RunSpec], display: Display, attempt: int, log_file: Path) -> int:
         """One child for these runs, until it ends; its exit code."""
@@ -124,12 +142,12 @@ class Launch:
             extra = [f"hydra.launcher.n_jobs={min(jobs, len(runs))}", "hydra.launcher.batch_size=1"]
         return [
             *(sys.executable, "-m", "experiments.launching.hydra_worker", "-m"),
-            f"plan={_quoted(self.file)}",
-            f"run={','.join(spec.id for spec in runs)}",
+            f"plan={quoted(self.file)}",
+            f"run={','.join(quoted(spec.id) for spec in runs)}",
             f"deaths={self.settings.deaths}",
             *self.settings.hydra,
             *extra,
-            f"hydra.sweep.dir={_quoted(self.folder / str(attempt))}",
+            f"hydra.sweep.dir={quoted(self.folder / str(attempt))}",
             "hydra.sweep.subdir=${run}",
             "hydra.output_subdir=null",
             "hydra.job.chdir=false",
@@ -195,9 +213,3 @@ def _group_lives(group: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def _quoted(path: Path) -> str:
-    """A path as a value in Hydra's grammar."""
-    text = str(path).replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{text}'"

@@ -73,7 +73,7 @@ def build_model_config(config: Mapping[str, Any], allow: Sequence[str] = ()) -> 
     kind, values = _target(config, "model", allow)
     try:
         built: ModelConfig = kind.from_dict(values)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, ArithmeticError) as error:
         raise UserError(str(error)) from None
     return built
 

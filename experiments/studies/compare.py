@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 import pandas as pd
@@ -14,7 +13,7 @@ from experiments.reporting.comparison import grid, sentences
 from experiments.reporting.screen import rich_table, wide_console
 from experiments.reporting.table import from_records
 from experiments.store import atomic_files as atomic
-from experiments.studies.reproduce import carry, conclude, prepare
+from experiments.studies.reproduce import carry, conclude, failures, prepare
 
 
 def compare(overrides: Sequence[str]) -> int:
@@ -39,10 +38,7 @@ def compare(overrides: Sequence[str]) -> int:
     target = store.root / "exports" / f"{settings.name}.csv"
     atomic.write_text(target, frame.to_csv(index=False, lineterminator="\n"))
     print(f"written: {target}")
-    failed = sum(record.status != "done" for record in records.values())
-    if failed:
-        print(f"{failed} of {len(plan.unique())} runs failed; see runs/<id>/record.json", file=sys.stderr)
-    return 1 if failed else 0
+    return failures(plan, store)
 
 
 def answer(frame: pd.DataFrame, header: Sequence[str], console: Console | None = None) -> None:
