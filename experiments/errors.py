@@ -52,7 +52,8 @@ def explain(error: BaseException) -> str | None:
         return unknown(group or "config", name, list(error.options))
     if isinstance(error, OverrideParseException):
         why = one_line(str(error)).split(" See https")[0]
-        return f"cannot read the argument '{clipped(str(error.override))}': {clipped(why, 300)}; write KEY=VALUE, and quote lists for the shell"
+        argument = clipped(str(error.override))
+        return f"cannot read the argument '{argument}': {clipped(why, 300)}; write KEY=VALUE, and quote lists for the shell"
     if isinstance(error, HydraException) and (swept := re.search(r"'([^'=]*)=(.*)' requires --multirun", str(error))):
         return (
             f"{swept[1]}={clipped(swept[2])} asks for several values, which only a sweep takes; "

@@ -67,9 +67,9 @@ class SeedSettings(Section):
 
 
 class OptimSettings(Section):
-    """`trainer.optim`: the fields of ressformer.module.OptimConfig; a test holds names, defaults and ranges together."""
+    """`trainer.optim`: the fields of ressformer.module.OptimConfig; a test holds names, defaults and ranges equal."""
 
-    lr: float = Field(default=2e-3, gt=0, le=1e3, description="Peak learning rate.")
+    lr: float = Field(default=2e-3, gt=0, description="Peak learning rate.")
     weight_decay: float = Field(default=0.1, ge=0, description="On matrices only.")
     warmup: float = Field(default=0.1, ge=0, lt=1, description="Share of all steps spent warming up.")
     beta1: float = Field(default=0.9, ge=0, lt=1, description="AdamW's first moment.")

@@ -88,10 +88,10 @@ def content(spec: RunSpec) -> dict[str, Any]:
 def _leave_out(values: Any, keys: Sequence[str], neutral: Any) -> None:
     for key in keys[:-1]:
         values = values.get(key) if isinstance(values, dict) else None
-    if isinstance(values, dict) and keys[-1] in values:
-        # By their texts: to Python, 1, 1.0 and True are equal.
-        if atomic.canonical([values[keys[-1]]]) == atomic.canonical([neutral]):
-            del values[keys[-1]]
+    last = keys[-1]
+    # Compared by their texts: to Python, 1, 1.0 and True are equal.
+    if isinstance(values, dict) and last in values and atomic.canonical(values[last]) == atomic.canonical(neutral):
+        del values[last]
 
 
 def _not_finite(values: Any, where: str = "") -> Iterator[str]:
