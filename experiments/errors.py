@@ -13,6 +13,8 @@ from collections.abc import Callable
 from typing import Any
 
 FULL = "HYDRA_FULL_ERROR"
+# Hydra's words for a list without brackets, or a range, where there is no multirun.
+SEVERAL = re.compile(r"Sweep parameters '(.+?)' requires --multirun|Ambiguous value for argument '(.+?)'\s", re.DOTALL)
 
 
 class UserError(Exception):
@@ -54,10 +56,11 @@ def explain(error: BaseException) -> str | None:
         why = one_line(str(error)).split(" See https")[0]
         argument = clipped(str(error.override))
         return f"cannot read the argument '{argument}': {clipped(why, 300)}; write KEY=VALUE, and quote lists for the shell"
-    if isinstance(error, HydraException) and (swept := re.search(r"'([^'=]*)=(.*)' requires --multirun", str(error))):
+    if isinstance(error, HydraException) and (several := SEVERAL.search(str(error))):
+        key, _, value = several[several.lastindex or 0].partition("=")
         return (
-            f"{swept[1]}={clipped(swept[2])} asks for several values, which only a sweep takes; "
-            f"for a list write {swept[1]}=[0,1,2], and quote a value that has a comma: \"{swept[1]}='a,b'\""
+            f"{key}={clipped(value)} asks for several values, which only a sweep takes; for a list write "
+            f"{key}=[0,1,2], and quote a value that has a comma: \"{key}='a,b'\""
         )
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _key_error(error) or one_line(str(error))

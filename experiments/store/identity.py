@@ -11,6 +11,7 @@ nothing: `LATER` lists it with the value at which it is left out.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import importlib
 import sys
@@ -53,7 +54,7 @@ def identity(spec: RunSpec, later: Sequence[tuple[str, Any]] = LATER) -> str:
     Raises:
         UserError: a value that is not finite.
     """
-    values = content(spec)
+    values = copy.deepcopy(content(spec))
     for path, neutral in later:
         _leave_out(values, path.split("."), neutral)
     try:

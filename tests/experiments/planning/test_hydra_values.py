@@ -97,7 +97,9 @@ def test_a_data_file_that_exists_is_no_list(tmp_path: Path) -> None:
 def test_a_launch_reads_its_words_back(name: str, tmp_path: Path) -> None:
     store = Store(tmp_path / name)
     plan, path = frozen_plan(store, [make_spec(seed=seed) for seed in (0, 1)])
-    command = Launch(plan, path, store, LauncherSettings(name="basic", hydra=["hydra/launcher=basic"])).command(plan.runs, 1)
+    command = Launch(plan, path, store, LauncherSettings(name="basic", hydra=["hydra/launcher=basic"])).command(
+        plan.runs, 1
+    )
     words = dict(word.split("=", 1) for word in command if "=" in word)
     assert read_back(f"plan={words['plan']}") == str(path)
     assert read_back(f"dir={words['hydra.sweep.dir']}").startswith(str(store.root / "launches"))

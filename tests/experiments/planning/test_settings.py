@@ -211,7 +211,7 @@ REFUSED = [
 def test_a_command_refuses_before_it_writes(word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     words = ["table=smoke", "table.models=[transformer]", "table.tasks=[chain]"]
-    with pytest.raises(Exception) as error:  # noqa: PT011  Hydra's own are told in one line by `explain`
+    with pytest.raises(Exception) as error:
         reproduce([*words, word])
     from experiments.errors import explain
 
@@ -222,7 +222,9 @@ def test_a_command_refuses_before_it_writes(word: str, tmp_path: Path, monkeypat
 
 
 @settings(max_examples=400, deadline=None)
-@given(st.one_of(st.text(max_size=12), st.sampled_from(["NA", "null", "nan", "1", "True", "-nan", "a,b", 'a"b', "<NA>"])))
+@given(
+    st.one_of(st.text(max_size=12), st.sampled_from(["NA", "null", "nan", "1", "True", "-nan", "a,b", 'a"b', "<NA>"]))
+)
 def test_a_label_that_is_taken_comes_back_from_a_csv(text: str) -> None:
     try:
         label(text)

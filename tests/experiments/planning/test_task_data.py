@@ -69,9 +69,7 @@ def test_a_home_is_spelled_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("variable", [True, False])
-def test_the_folder_of_the_data_sets_is_frozen(
-    variable: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_folder_of_the_data_sets_is_frozen(variable: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     task = load("tinystories")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("RESSFORMER_DATA", raising=False)

@@ -172,7 +172,9 @@ def test_a_frozen_config_has_every_default_written_out() -> None:
     """So a default that changes changes the names."""
     spec = planned()
     trainer = spec.config["trainer"]
-    assert set(trainer) == set(TrainerSettings.model_fields) and set(trainer["optim"]) == set(OptimSettings.model_fields)
+    assert set(trainer) == set(TrainerSettings.model_fields) and set(trainer["optim"]) == set(
+        OptimSettings.model_fields
+    )
     assert set(spec.config["seeds"]) == set(SeedSettings.model_fields)
     assert set(spec.config["budget"]) == {field.name for field in dataclasses.fields(Budget)}
     assert set(spec.sizes) == {"_target_", *(field.name for field in dataclasses.fields(TransformerConfig))}

@@ -19,6 +19,7 @@ from experiments.store import atomic_files as atomic
 from experiments.store import lease
 from experiments.store.store import Lost, Progress, Store
 
+
 def test_a_crash_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
     target = tmp_path / "file"
     atomic.write_text(target, "old")
