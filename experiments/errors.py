@@ -55,7 +55,8 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, OverrideParseException):
         why = one_line(str(error)).split(" See https")[0]
         argument = clipped(str(error.override))
-        return f"cannot read the argument '{argument}': {clipped(why, 300)}; write KEY=VALUE, and quote lists for the shell"
+        why = clipped(why, 300)
+        return f"cannot read the argument '{argument}': {why}; write KEY=VALUE, and quote lists for the shell"
     if isinstance(error, HydraException) and (several := SEVERAL.search(str(error))):
         key, _, value = several[several.lastindex or 0].partition("=")
         return (
