@@ -187,8 +187,10 @@ def test_the_numbers_of_a_model(key: str, value: Any) -> None:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("length", 1e9), ("length", True), ("length", "64"), ("length", None), ("length", -1), ("batch_size", 0)]
-    + [("n_test", 1.5), ("n_test", NAN), ("n_keys", 1)],
+    [
+        *(("length", 1e9), ("length", True), ("length", "64"), ("length", None), ("length", -1), ("batch_size", 0)),
+        *(("n_test", 1.5), ("n_test", NAN), ("n_keys", 1)),
+    ],
 )
 def test_the_numbers_of_a_task(key: str, value: Any) -> None:
     with pytest.raises(UserError, match=key) as error:

@@ -134,8 +134,7 @@ def test_a_run_on_other_data_is_refused_and_stays_planned(
     assert reason is not None and spec.id in reason and "\n" not in reason and str(where) in reason
     assert ("cannot be read here" in reason) if change == "gone" else ("planned" in reason and "found" in reason)
     assert reason in capsys.readouterr().out
-    plan, path = frozen_plan(store, [spec])
-    assert look(plan, store)[0].note == reason
+    assert look(frozen_plan(store, [spec])[0], store)[0].note == reason
 
 
 def test_the_run_goes_on_when_its_data_are_back(store: Store, tmp_path: Path) -> None:
