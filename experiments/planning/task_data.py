@@ -13,7 +13,7 @@ from experiments.errors import UserError
 from experiments.planning.instantiate import build_task, refused
 from experiments.store.identity import foreign_sources
 from experiments.store.records import RunSpec
-from tasks.hub.source import Place, Source, find_folder
+from tasks.hub.source import Source, find_folder, place_of
 
 if TYPE_CHECKING:
     from tasks.base import Task
@@ -44,7 +44,7 @@ def frozen_section(section: dict[str, Any], task: Task) -> dict[str, Any]:
             values[key] = os.path.abspath(os.path.expanduser(values[key]))
     source = getattr(type(task), "source", None)
     if isinstance(source, Source) and values.get("path") == "":  # else the folder that the environment names now
-        folder = find_folder(source, Place(task=task.name))
+        folder = find_folder(source, place_of(task.name, config))
         values["path"] = "" if folder is None else os.path.abspath(folder)
     return values
 
