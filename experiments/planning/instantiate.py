@@ -71,6 +71,8 @@ def build_model_config(config: Mapping[str, Any], allow: Sequence[str] = ()) -> 
         UserError: unknown class, unknown key, wrong value.
     """
     kind, values = _target(config, "model", allow)
+    if not hasattr(kind, "from_dict"):
+        raise UserError(f"model._target_={config['_target_']} is no config of a model: name a subclass of ModelConfig")
     try:
         built: ModelConfig = kind.from_dict(values)
     except (TypeError, ValueError, ArithmeticError) as error:

@@ -34,6 +34,7 @@ from experiments.planning.settings import (
     Entry,
     LauncherSettings,
     LoggerSettings,
+    RunSettings,
     SeedSettings,
     TableSettings,
     TrainerSettings,
@@ -133,9 +134,12 @@ def plan_for(request: Request, store: Store) -> tuple[Plan, Path]:
         known = json.loads(index.read_text())
         path = store.root / "plans" / known[key]
         plan = load_plan(path)
-        if changed := changed_task(plan):
-            print(f"the data of task {changed} are not those of {path.name}: planned anew", file=sys.stderr)
-            raise KeyError(changed)
+        if any(spec.places for spec in plan.runs):
+            from experiments.planning.task_data import changed_task  # loads torch: 2 s
+
+            if changed := changed_task(plan.unique()):
+                print(f"the data of task {changed} are not those of {path.name}: planned anew", file=sys.stderr)
+                raise KeyError(changed)
         os.utime(path)  # the newest of its name is the one that `resume` means
         return plan, path
     except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError):
@@ -147,15 +151,6 @@ def plan_for(request: Request, store: Store) -> tuple[Plan, Path]:
     if not request.base.get("allow_targets") and plan.table.tasks == request.table.tasks:
         atomic.write_json(index, {**known, key: path.name})
     return plan, path
-
-
-def changed_task(plan: Plan) -> str | None:
-    """The first task of a remembered plan whose files are others by now."""
-    if not any(spec.places for spec in plan.runs):
-        return None
-    from experiments.planning.task_data import changed_task as changed  # loads torch: 2 s
-
-    return changed(plan.unique())
 
 
 def request_key(request: Request) -> str:
@@ -294,8 +289,7 @@ def run_spec(
     if seed is not None:
         config.seed = seed
     values = {key: value for key, value in plain(config).items() if key not in OUTER}
-    if not isinstance(values["seed"], int) or isinstance(values["seed"], bool) or values["seed"] < 0:
-        raise UserError(f"seed must be an integer of 0 or more, got {values['seed']!r}")
+    section(RunSettings, {"seed": values["seed"], "allow_targets": values["allow_targets"]}, "")
     values["seeds"] = section(SeedSettings, values["seeds"], "seeds").model_dump()
     values["trainer"] = section(TrainerSettings, values["trainer"], "trainer").model_dump()
     values["logger"] = section(LoggerSettings, values["logger"], "logger").model_dump()

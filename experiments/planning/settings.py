@@ -58,6 +58,15 @@ Count = Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
 
 
+class RunSettings(Section):
+    """What stands at the top of the run config."""
+
+    seed: Seed = Field(description="Which training items are drawn, and the model's initial weights and draws.")
+    allow_targets: list[Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*$")]] = Field(
+        default_factory=list, description="Packages that a _target_ may come from, beside ressformer and tasks."
+    )
+
+
 class SeedSettings(Section):
     """`seeds`: what is seeded apart from the run's `seed`."""
 
@@ -240,7 +249,7 @@ def _told(kind: type[Section], error: ValidationError, where: str) -> str:
         first = error.errors()[0]
     # Of a choice of types pydantic names the type, too, which is no key.
     keys = [str(part) for part in first["loc"] if part != "Entry" and "[" not in str(part)]
-    path = ".".join((where, *keys))
+    path = ".".join(filter(None, (where, *keys)))
     if first["type"] == "extra_forbidden":
         parent, _, key = path.rpartition(".")
         known = list(_kind_at(kind, first["loc"][:-1]).model_fields)

@@ -52,7 +52,7 @@ def misnamed(plan: Plan) -> Iterator[str]:
     """Runs whose name is not what the rule of today makes of their spec; names by an older rule are passed over."""
     for spec in plan.unique():
         if spec.identity_version == IDENTITY_VERSION and (name := identity(spec)) != spec.id:
-            yield f"run {spec.id} ({spec.model}, {spec.task}, seed {spec.seed}) is named by another spec: this is {name}"
+            yield f"run {spec.id} ({spec.model}, {spec.task}, seed {spec.seed}): its spec is that of {name}"
 
 
 def record_faults(spec: RunSpec, store: Store) -> Iterator[str]:

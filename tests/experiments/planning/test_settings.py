@@ -21,6 +21,7 @@ from experiments.planning.settings import (
     LauncherSettings,
     LoggerSettings,
     OptimSettings,
+    RunSettings,
     SeedSettings,
     TableSettings,
     TrainerSettings,
@@ -64,6 +65,11 @@ WRONG: list[tuple[Any, str, dict[str, list[Any]]]] = [
             "optim": [3, None, ["lr"]],
         },
     ),
+    (
+        RunSettings,
+        "",
+        {"seed": [-1, 1.0, True, "0", None, 2**63], "allow_targets": ["mine", ["a b"], [""], [1], None]},
+    ),
     (SeedSettings, "seeds", {"data": [-1, 1.5, True, "one", 2**63], "model": [1.0], "order": ["x"]}),
     (LoggerSettings, "logger", {"kind": ["wandbb", None], "project": ["", 3], "group": ["", 3]}),
     (
@@ -91,6 +97,7 @@ WRONG: list[tuple[Any, str, dict[str, list[Any]]]] = [
 CASES = [(kind, where, key, value) for kind, where, keys in WRONG for key, values in keys.items() for value in values]
 CASES += [(OptimSettings, "trainer.optim", key, value) for key, values in OPTIM.items() for value in values]
 VALID: dict[Any, dict[str, Any]] = {
+    RunSettings: {"seed": 0},
     LauncherSettings: {"name": "basic"},
     TableSettings: {"name": "t", "models": ["m"], "tasks": ["k"], "seeds": [0], "budget": "tiny"},
 }
@@ -102,7 +109,7 @@ def test_a_wrong_value_is_one_line_that_names_it(kind: Any, where: str, key: str
     with pytest.raises(UserError) as error:
         section(kind, {**VALID.get(kind, {}), key: value}, where)
     said = str(error.value)
-    assert said.startswith(f"{where}.{key}") or (where == "table" and said.startswith("table: columns"))
+    assert said.startswith(f"{where}.{key}".lstrip(".")) or (where == "table" and said.startswith("table: columns"))
     assert "\n" not in said and len(said) < 400 and "function-" not in said
 
 
