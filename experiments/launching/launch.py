@@ -66,10 +66,7 @@ class Launch:
             UserError: runs could not begin (data that are not as planned); all others are over.
             KeyboardInterrupt: after the children were stopped.
         """
-        if self.settings.retry_failed:
-            for spec in self.plan.unique():
-                if self.store.state(spec.id) == "failed":
-                    self.store.retire(spec.id)
+        self._forget()
         if not self.missing():
             return
         if shared := [s.id for s in self.missing() if s.config["trainer"].get("nodes", 1) > 1]:
@@ -77,9 +74,6 @@ class Launch:
                 f"run {shared[0]} has trainer.nodes > 1: a launcher starts runs on one machine each; "
                 "give python -m experiments.train on each machine instead (docs/clusters.md)"
             )
-        for spec in self.missing():
-            if not self.store.leased(spec.id):
-                self.store.note_refusal(spec.id, None)  # it may begin by now
         with Display(self.plan, self.store) as display:
             attempt = 0
             while missing := self.missing():
@@ -99,6 +93,15 @@ class Launch:
                 else:  # another launcher works on all that is left
                     display.update()
                     time.sleep(POLL_SECONDS)
+
+    def _forget(self) -> None:
+        """What kept runs from a result may be mended by now: why they could not begin, and failures where asked."""
+        for spec in self.plan.unique():
+            state = self.store.state(spec.id)
+            if state == "failed" and self.settings.retry_failed:
+                self.store.retire(spec.id)
+            if state in ("planned", "stale"):
+                self.store.note_refusal(spec.id, None)
 
     def _refused(self, runs: list[RunSpec]) -> dict[str, str]:
         """The runs that could not begin where they were tried, and why."""
