@@ -75,15 +75,17 @@ def require(condition: bool, message: str) -> None:
 def build_config(config_class: type[TaskConfig], values: Mapping[str, Any], task: str) -> Any:
     """A `config_class` from plain values. Raises ValueError on unknown keys and on values of a wrong type."""
     defaults = {f.name: f.default for f in fields(config_class)}
+    typed = dict(values)
     for key, value in values.items():
         if key not in defaults:
             raise ValueError(f"task {task}: unknown key '{key}'; known keys: {', '.join(sorted(defaults))}")
         wanted = type(defaults[key])
-        if type(value) is not wanted and not (wanted is float and type(value) is int):
+        if wanted is float and type(value) is int:
+            typed[key] = value = float(value)
+        if type(value) is not wanted:
             raise ValueError(f"task {task}: {key}={value!r} must be of type {wanted.__name__}, e.g. {defaults[key]!r}")
-        if wanted is float and not math.isfinite(value):
+        if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"task {task}: {key}={value!r} must be a finite number, e.g. {defaults[key]!r}")
-    typed = {key: float(value) if type(defaults[key]) is float else value for key, value in values.items()}
     try:
         return config_class(**typed)
     except ValueError as error:
