@@ -89,7 +89,7 @@ class Budget:
             kinds = (int, float) if wanted is float else (wanted,)
             if not isinstance(value, kinds) or isinstance(value, bool):
                 raise UserError(f"budget.{key} must be of type {wanted.__name__}, got {value!r}")
-            typed[key] = float(value) if wanted is float else value
+            typed[key] = float(value) if wanted is float and isinstance(value, int) else value
         return cls(**typed)
 
     def train_flops_of(self, cost: Cost) -> float:
