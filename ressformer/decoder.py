@@ -23,6 +23,7 @@ from ressformer.dials import MULTIPLE, NARROW, Dial, with_own
 from ressformer.layers.norms import NORMS, make_norm
 
 INF = float("inf")
+DEEPEST = 10_000  # blocks; costs are summed block by block
 
 
 @dataclass
@@ -116,7 +117,9 @@ class ModelConfig(ABC):
         if unknown:
             raise ValueError(f"model {cls.family}: unknown key {', '.join(unknown)}; known keys: {', '.join(known)}")
         typed = {f.name: _typed(cls.family, f, values[f.name]) for f in dataclasses.fields(cls) if f.name in values}
-        return cls(**typed)
+        built = cls(**typed)
+        built.require(built.depth <= DEEPEST, f"{cls.depth_field}={built.depth} is too deep: at most {DEEPEST}")
+        return built
 
     @property
     def position_free(self) -> bool:

@@ -15,7 +15,7 @@ from experiments.planning.solution import Solution
 from experiments.planning.solve import solve
 from experiments.planning.task_data import fingerprint, frozen_section, places_of
 from experiments.store import atomic_files as atomic
-from experiments.store.identity import foreign_sources, named
+from experiments.store.identity import foreign_sources, named, require_finite
 from experiments.store.records import IDENTITY_VERSION, BudgetInfo, CostInfo, RunSpec, TaskInfo
 from ressformer.cost import Shape, model_cost
 from ressformer.decoder import ModelConfig
@@ -45,6 +45,7 @@ class Pricer:
             UserError: a value that model, task or budget refuses, or a budget that cannot be met.
         """
         allow = [str(package) for package in config.pop("allow_targets")]
+        require_finite(config)
         built, info, data = self._task(config["task"], allow)
         budget = Budget.from_dict(config["budget"])
         solution, cost = self._solution(config, budget, built, allow, pinned)

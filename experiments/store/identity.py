@@ -57,11 +57,14 @@ def identity(spec: RunSpec, later: Sequence[tuple[str, Any]] = LATER) -> str:
     values = copy.deepcopy(content(spec))
     for path, neutral in later:
         _leave_out(values, path.split("."), neutral)
-    try:
-        return "r" + atomic.digest(values, 15)
-    except ValueError:
-        where = ", ".join(_not_finite(values))
-        raise UserError(f"{where} must be a finite number: a run that has no such number cannot be named") from None
+    require_finite(values)
+    return "r" + atomic.digest(values, 15)
+
+
+def require_finite(values: Any) -> None:
+    """Raise UserError, with its place, if a number in nested values is not finite."""
+    if where := ", ".join(_not_finite(values)):
+        raise UserError(f"{where} must be a finite number: a run that has no such number cannot be named")
 
 
 def content(spec: RunSpec) -> dict[str, Any]:

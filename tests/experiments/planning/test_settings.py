@@ -176,6 +176,7 @@ def test_a_budget_is_finite_and_typed(key: str, value: Any) -> None:
         ("n_layers", "2"),
         ("n_layers", None),
         ("n_layers", INF),
+        ("n_layers", 10**8),
         ("d_model", 64.0),
         ("embedding_std", NAN),
         ("embedding_std", "x"),
