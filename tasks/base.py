@@ -251,11 +251,12 @@ class Task(ABC):
         )
 
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of the generator's version and the first items of every split: what the data are.
+        """SHA-256 (hex) of the generator's version, and size, length and first items of every split: what the data are.
 
         The settings that made them are not in it, so that a new one which changes no item changes no fingerprint.
         """
-        digest = hashlib.sha256(json.dumps([self.name, self.version, self.splits]).encode())
+        sizes = {split: [count, self.length_of(split)] for split, count in self.splits.items()}
+        digest = hashlib.sha256(json.dumps([self.name, self.version, self.length, sizes]).encode())
         for split in ("train", *self.splits):
             for index in range(8):
                 digest.update(item_bytes(self.item(split, EVAL_SEED, index)))
