@@ -13,6 +13,8 @@ from collections.abc import Callable
 from typing import Any
 
 FULL = "HYDRA_FULL_ERROR"
+# Hydra's words for a list without brackets, or a range, where there is no multirun.
+SEVERAL = re.compile(r"Sweep parameters '(.+?)' requires --multirun|Ambiguous value for argument '(.+?)'\s", re.DOTALL)
 
 
 class UserError(Exception):
@@ -52,7 +54,15 @@ def explain(error: BaseException) -> str | None:
         return unknown(group or "config", name, list(error.options))
     if isinstance(error, OverrideParseException):
         why = one_line(str(error)).split(" See https")[0]
-        return f"cannot read the argument '{error.override}': {why}; write KEY=VALUE, and quote lists for the shell"
+        argument = clipped(str(error.override))
+        why = clipped(why, 300)
+        return f"cannot read the argument '{argument}': {why}; write KEY=VALUE, and quote lists for the shell"
+    if isinstance(error, HydraException) and (several := SEVERAL.search(str(error))):
+        key, _, value = several[several.lastindex or 0].partition("=")
+        return (
+            f"{key}={clipped(value)} asks for several values, which only a sweep takes; for a list write "
+            f"{key}=[0,1,2], and quote a value that has a comma: \"{key}='a,b'\""
+        )
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _key_error(error) or one_line(str(error))
     return None
@@ -77,12 +87,11 @@ def unknown(what: str, name: str, options: list[str]) -> str:
     return f"unknown {what} '{name}'{hint}; available: {', '.join(sorted(options)) or 'none'}"
 
 
+def clipped(text: str, limit: int = 80) -> str:
+    """The text, cut where it is longer than a line."""
+    return text if len(text) <= limit else f"{text[:limit]}... ({len(text)} characters)"
+
+
 def one_line(text: str) -> str:
     """The text with its line breaks folded."""
     return " ".join(text.split())
-
-
-def quoted(text: str) -> str:
-    """A string as a value in Hydra's grammar."""
-    escaped = re.sub(r"(\\*)'", r"\1\1\\'", text)
-    return "'" + re.sub(r"(\\+)$", r"\1\1", escaped) + "'"

@@ -22,6 +22,9 @@ from ressformer.cost import Cost, Shape, Spread
 from ressformer.dials import MULTIPLE, NARROW, Dial, with_own
 from ressformer.layers.norms import NORMS, make_norm
 
+INF = float("inf")
+DEEPEST = 10_000  # blocks; costs are summed block by block
+
 
 @dataclass
 class ModelOutput:
@@ -63,7 +66,7 @@ class Core(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig(ABC):
-    """Dials that all models have; each family's config extends it.
+    """Dials that all models have; each family's config extends it. A family whose numbers change gets a new `version`.
 
     Attributes:
         d_model: width d.
@@ -78,6 +81,7 @@ class ModelConfig(ABC):
     family: ClassVar[str]
     fill: ClassVar[str]
     depth_field: ClassVar[str] = ""
+    version: ClassVar[int] = 1
 
     d_model: int = 64
     n_heads: int = 4
@@ -107,12 +111,15 @@ class ModelConfig(ABC):
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Build a config; unknown keys are a ValueError that lists the known ones."""
+        """Build a config; unknown keys, and values of another type than the default's, are a ValueError."""
         known = sorted(f.name for f in dataclasses.fields(cls))
         unknown = sorted(set(values) - set(known))
         if unknown:
             raise ValueError(f"model {cls.family}: unknown key {', '.join(unknown)}; known keys: {', '.join(known)}")
-        return cls(**values)
+        typed = {f.name: _typed(cls.family, f, values[f.name]) for f in dataclasses.fields(cls) if f.name in values}
+        built = cls(**typed)
+        built.require(built.depth <= DEEPEST, f"{cls.depth_field}={built.depth} is too deep: at most {DEEPEST}")
+        return built
 
     @property
     def position_free(self) -> bool:
@@ -245,6 +252,21 @@ class Decoder(nn.Module):
         if not self.config.tie_embeddings:
             tables[id(self.head.weight)] = self.head.weight.numel()
         return total, total - sum(tables.values())
+
+
+def _typed(family: str, field_of: dataclasses.Field[Any], value: Any) -> Any:
+    """The value of a field, an integer as a float where the default is one.
+
+    Raises:
+        ValueError: it is of another type than the default, or not finite.
+    """
+    wanted = type(field_of.default)
+    if wanted is float and type(value) is int:
+        value = float(value)
+    if wanted in (bool, int, float, str) and (type(value) is not wanted or value != value or value in (INF, -INF)):
+        kind = "finite float" if wanted is float else wanted.__name__
+        raise ValueError(f"model {family}: {field_of.name}={value!r} must be of type {kind}, e.g. {field_of.default!r}")
+    return value
 
 
 def _up(value: float, multiple: int) -> int:

@@ -49,8 +49,16 @@ class OptimConfig:
     def __post_init__(self) -> None:
         if self.schedule not in ("cosine", "constant"):
             raise ValueError(f"optim: schedule={self.schedule!r} is unknown; choose from cosine, constant")
-        if self.lr <= 0 or not 0 <= self.warmup < 1:
-            raise ValueError(f"optim: need lr > 0 and 0 <= warmup < 1, got lr={self.lr}, warmup={self.warmup}")
+        for key in ("warmup", "beta1", "beta2"):
+            if not 0 <= getattr(self, key) < 1:
+                raise ValueError(f"optim: need 0 <= {key} < 1, got {getattr(self, key)}")
+        if not (0 < self.lr < math.inf and 0 <= self.weight_decay < math.inf and 0 <= self.grad_clip < math.inf):
+            raise ValueError(
+                "optim: need finite lr > 0, weight_decay >= 0 and grad_clip >= 0, got "
+                f"lr={self.lr}, weight_decay={self.weight_decay}, grad_clip={self.grad_clip}"
+            )
+        if not 0 <= self.final <= 1:
+            raise ValueError(f"optim: need 0 <= final <= 1, got {self.final}")
 
     def factor(self, step: int, total: int) -> float:
         """Learning rate of `step` (from 0) over the peak."""

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -48,7 +49,12 @@ class TaskCard:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskConfig:
-    """Fields that every task has."""
+    """Fields that every task has.
+
+    `places` names those that say where the data lie, not what they are.
+    """
+
+    places: ClassVar[tuple[str, ...]] = ()
 
     length: int = 64
     batch_size: int = 32
@@ -69,14 +75,19 @@ def require(condition: bool, message: str) -> None:
 def build_config(config_class: type[TaskConfig], values: Mapping[str, Any], task: str) -> Any:
     """A `config_class` from plain values. Raises ValueError on unknown keys and on values of a wrong type."""
     defaults = {f.name: f.default for f in fields(config_class)}
+    typed = dict(values)
     for key, value in values.items():
         if key not in defaults:
             raise ValueError(f"task {task}: unknown key '{key}'; known keys: {', '.join(sorted(defaults))}")
         wanted = type(defaults[key])
-        if type(value) is not wanted and not (wanted is float and type(value) is int):
+        if wanted is float and type(value) is int:
+            typed[key] = value = float(value)
+        if type(value) is not wanted:
             raise ValueError(f"task {task}: {key}={value!r} must be of type {wanted.__name__}, e.g. {defaults[key]!r}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"task {task}: {key}={value!r} must be a finite number, e.g. {defaults[key]!r}")
     try:
-        return config_class(**values)
+        return config_class(**typed)
     except ValueError as error:
         raise ValueError(f"task {task}: {error}") from None
 
@@ -240,9 +251,12 @@ class Task(ABC):
         )
 
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of the specification and the first items of every split."""
-        spec = {k: v for k, v in asdict(self.config).items() if k != "batch_size"}
-        digest = hashlib.sha256(json.dumps([self.name, self.version, spec], sort_keys=True).encode())
+        """SHA-256 (hex) of the generator's version, and size, length and first items of every split: what the data are.
+
+        The settings that made them are not in it, so that a new one which changes no item changes no fingerprint.
+        """
+        sizes = {split: [count, self.length_of(split)] for split, count in self.splits.items()}
+        digest = hashlib.sha256(json.dumps([self.name, self.version, self.length, sizes]).encode())
         for split in ("train", *self.splits):
             for index in range(8):
                 digest.update(item_bytes(self.item(split, EVAL_SEED, index)))

@@ -12,7 +12,8 @@ import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from experiments.errors import UserError, quoted, unknown
+from experiments.errors import UserError, unknown
+from experiments.planning.hydra_values import quoted
 
 PROGRAM = "python -m experiments"
 WIDTH = 110

@@ -16,9 +16,10 @@ import sys
 import time
 from pathlib import Path
 
-from experiments.errors import UserError, quoted
+from experiments.errors import UserError
 from experiments.launching.job import ENGINES, Job
 from experiments.launching.progress import POLL_SECONDS, Display
+from experiments.planning.hydra_values import quoted
 from experiments.planning.plan import Plan
 from experiments.planning.settings import LauncherSettings
 from experiments.store import atomic_files as atomic
@@ -62,12 +63,10 @@ class Launch:
         """Run all that is missing.
 
         Raises:
+            UserError: runs could not begin (data that are not as planned); all others are over.
             KeyboardInterrupt: after the children were stopped.
         """
-        if self.settings.retry_failed:
-            for spec in self.plan.unique():
-                if self.store.state(spec.id) == "failed":
-                    self.store.retire(spec.id)
+        self._forget()
         if not self.missing():
             return
         if shared := [s.id for s in self.missing() if s.config["trainer"].get("nodes", 1) > 1]:
@@ -78,7 +77,10 @@ class Launch:
         with Display(self.plan, self.store) as display:
             attempt = 0
             while missing := self.missing():
-                free = [spec for spec in missing if not self.store.leased(spec.id)][:PER_CHILD]
+                refused = self._refused(missing)
+                free = [s for s in missing if not self.store.leased(s.id) and s.id not in refused][:PER_CHILD]
+                if len(refused) == len(missing):
+                    raise UserError(self._refusals(list(refused.values())))
                 if free:
                     attempt += 1
                     log = self.folder / f"launcher-{attempt}.log"
@@ -91,6 +93,25 @@ class Launch:
                 else:  # another launcher works on all that is left
                     display.update()
                     time.sleep(POLL_SECONDS)
+
+    def _forget(self) -> None:
+        """What kept runs from a result may be mended by now: why they could not begin, and failures where asked."""
+        for spec in self.plan.unique():
+            state = self.store.state(spec.id)
+            if state == "failed" and self.settings.retry_failed:
+                self.store.retire(spec.id)
+            if state in ("planned", "stale"):
+                self.store.note_refusal(spec.id, None)
+
+    def _refused(self, runs: list[RunSpec]) -> dict[str, str]:
+        """The runs that could not begin where they were tried, and why."""
+        found = ((spec.id, self.store.refusal(spec.id)) for spec in runs)
+        return {run: reason for run, reason in found if reason is not None}
+
+    @staticmethod
+    def _refusals(reasons: list[str]) -> str:
+        more = f" ({len(reasons) - 1} more runs could not begin either)" if len(reasons) > 1 else ""
+        return reasons[0] + more
 
     def _carry(self, runs: list[RunSpec], display: Display, attempt: int, log_file: Path) -> int:
         """One child for these runs, until it ends; its exit code."""
@@ -124,12 +145,12 @@ class Launch:
             extra = [f"hydra.launcher.n_jobs={min(jobs, len(runs))}", "hydra.launcher.batch_size=1"]
         return [
             *(sys.executable, "-m", "experiments.launching.hydra_worker", "-m"),
-            f"plan={quoted(str(self.file))}",
-            f"run={','.join(spec.id for spec in runs)}",
+            f"plan={quoted(self.file)}",
+            f"run={','.join(quoted(spec.id) for spec in runs)}",
             f"deaths={self.settings.deaths}",
             *self.settings.hydra,
             *extra,
-            f"hydra.sweep.dir={quoted(str(self.folder / str(attempt)))}",
+            f"hydra.sweep.dir={quoted(self.folder / str(attempt))}",
             "hydra.sweep.subdir=${run}",
             "hydra.output_subdir=null",
             "hydra.job.chdir=false",

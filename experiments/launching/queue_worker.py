@@ -31,7 +31,7 @@ def drain(job: Job) -> Counter[str]:
     while before < ends.total():
         before = ends.total()
         for run in job.runs:
-            if store.state(run) not in ("planned", "stale"):
+            if store.state(run) not in ("planned", "stale") or store.refusal(run) is not None:
                 continue
             import experiments.training.fit  # noqa: F401  loads lightning, 4 s: once for all forked runs
 

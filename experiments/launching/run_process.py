@@ -21,7 +21,7 @@ from experiments.store.store import Store
 from experiments.training.run import DEATHS, End, execute, fail_if_dead
 from experiments.training.signals import die_with_parent, stop_flag
 
-ENDS: tuple[End, ...] = ("done", "failed", "diverged", "busy", "interrupted", "blocked")
+ENDS: tuple[End, ...] = ("done", "failed", "diverged", "busy", "interrupted", "blocked", "refused")
 
 
 def run_isolated(spec: RunSpec, store: Store, deaths: int = DEATHS) -> End:

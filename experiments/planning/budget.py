@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from experiments.errors import UserError
+from experiments.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from ressformer.cost import Cost
@@ -18,6 +18,11 @@ WORDS = {
     "flops_per_token": "training FLOPs per token",
     "train_flops": "training FLOPs",
     "depth": "block applications",
+}
+LARGEST = {  # beyond these, or where a value is no finite number, nothing can be solved
+    **{"params": 10**15, "depth": 10**6, "width": 10**6, "heads": 10**6, "layers": 10**6},
+    **{"train_flops": 1e32, "flops_per_token": 1e32},
+    **{"tolerance_params": 1.0, "tolerance_flops_per_token": 1.0, "tolerance_flops": 1.0},
 }
 VERSION = 2  # Of the solver: a change of its answers is a new version.
 
@@ -62,6 +67,9 @@ class Budget:
                 raise UserError(
                     f"budget {self.name}: unknown {key} {getattr(self, key)!r}; choose from {', '.join(options)}"
                 )
+        for key, largest in LARGEST.items():
+            if not getattr(self, key) <= largest:
+                raise UserError(f"budget {self.name}: {key} must be at most {largest:g}, got {getattr(self, key)}")
         positive = ["train_flops", "tolerance_params", "tolerance_flops_per_token", "tolerance_flops"]
         for key in positive if self.regime == "off" else ["params", *positive]:
             if not getattr(self, key) > 0:
@@ -73,16 +81,16 @@ class Budget:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Budget:
         """Build a budget; unknown keys and values that are no numbers are a UserError."""
-        unknown = sorted(set(values) - set(cls.__dataclass_fields__))
-        if unknown:
-            known = ", ".join(cls.__dataclass_fields__)
-            raise UserError(f"budget: unknown key {', '.join(unknown)}; known keys: {known}")
+        if wrong := sorted(set(values) - set(cls.__dataclass_fields__)):
+            raise UserError(unknown("key of budget", wrong[0], list(cls.__dataclass_fields__)))
+        typed = dict(values)
         for key, value in values.items():
             wanted = type(cls.__dataclass_fields__[key].default) if key != "name" else str
             kinds = (int, float) if wanted is float else (wanted,)
             if not isinstance(value, kinds) or isinstance(value, bool):
                 raise UserError(f"budget.{key} must be of type {wanted.__name__}, got {value!r}")
-        return cls(**values)
+            typed[key] = float(value) if wanted is float and isinstance(value, int) else value
+        return cls(**typed)
 
     def train_flops_of(self, cost: Cost) -> float:
         """Training FLOPs per sequence, as this budget counts."""

@@ -20,6 +20,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.errors import FULL, UserError, unknown
+from experiments.planning.hydra_values import literal, require_path
 from experiments.store.provenance import ROOT
 
 INSIDE = Path(__file__).resolve().parents[1] / "conf"
@@ -80,7 +81,12 @@ def require_option(group: str, name: str) -> None:
 
 
 def opened(argument: str) -> str:
-    """The argument in the form that also sets a key which the section's YAML leaves at its default."""
+    """The argument in the form that also sets a key which the section's YAML leaves at its default; paths quoted.
+
+    Raises:
+        UserError: a path that is none.
+    """
+    argument = literal(argument)
     return f"++{argument}" if argument.startswith(OPEN) else argument
 
 
@@ -133,6 +139,15 @@ def plain(config: Any) -> dict[str, Any]:
     values = OmegaConf.to_container(config, resolve=True)
     assert isinstance(values, dict)
     return {str(key): value for key, value in values.items()}
+
+
+def results_folder(config: Any) -> str:
+    """The results folder of a composed config.
+
+    Raises:
+        UserError: it has none.
+    """
+    return require_path("results_dir", config.get("results_dir"))
 
 
 def override_key(override: str) -> str:

@@ -72,12 +72,10 @@ def build_model_config(config: Mapping[str, Any], allow: Sequence[str] = ()) -> 
     """
     kind, values = _target(config, "model", allow)
     if not hasattr(kind, "from_dict"):
-        raise UserError(
-            f"model._target_={config['_target_']} is no ressformer.decoder.ModelConfig: name its config class"
-        )
+        raise UserError(f"model._target_={config['_target_']} is no config of a model: name a subclass of ModelConfig")
     try:
         built: ModelConfig = kind.from_dict(values)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, ArithmeticError) as error:
         raise UserError(str(error)) from None
     return built
 

@@ -27,11 +27,14 @@ from experiments.planning.hydra_config import (
     override_key,
     plain,
     require_option,
+    results_folder,
 )
+from experiments.planning.hydra_values import quoted
 from experiments.planning.settings import (
     Entry,
     LauncherSettings,
     LoggerSettings,
+    RunSettings,
     SeedSettings,
     TableSettings,
     TrainerSettings,
@@ -112,7 +115,7 @@ def read_request(overrides: Sequence[str], table: dict[str, Any] | None = None) 
     return Request(
         table=settings,
         launcher=section(LauncherSettings, base["launcher"], "launcher"),
-        results_dir=str(base["results_dir"]),
+        results_dir=results_folder(base),
         overrides=inner,
         base={key: value for key, value in base.items() if key not in OUTER},
     )
@@ -131,6 +134,12 @@ def plan_for(request: Request, store: Store) -> tuple[Plan, Path]:
         known = json.loads(index.read_text())
         path = store.root / "plans" / known[key]
         plan = load_plan(path)
+        if any(spec.places for spec in plan.runs):
+            from experiments.planning.task_data import changed_task  # loads torch: 2 s
+
+            if changed := changed_task(plan.unique()):
+                print(f"the data of task {changed} are not those of {path.name}: planned anew", file=sys.stderr)
+                raise KeyError(changed)
         os.utime(path)  # the newest of its name is the one that `resume` means
         return plan, path
     except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError):
@@ -145,12 +154,14 @@ def plan_for(request: Request, store: Store) -> tuple[Plan, Path]:
 
 
 def request_key(request: Request) -> str:
-    """Hash of all that goes into the plan."""
+    """Hash of all that goes into the plan, but for the content of data files."""
     files = [(folder, path) for folder in config_folders() for path in sorted(folder.rglob("*.yaml"))]
     conf = [(path.relative_to(folder).as_posix(), path.read_text()) for folder, path in files]
     sources = source_fingerprint(("ressformer", "tasks", "experiments"))
     asked = request.model_dump(mode="json", exclude={"launcher", "results_dir"})
-    return atomic.digest({"asked": asked, "conf": conf, "sources": sources, "python": sys.version})
+    # A relative path, and the folder of the data sets, mean another file elsewhere.
+    where = [os.getcwd(), os.environ.get("RESSFORMER_DATA", "")]
+    return atomic.digest({"asked": asked, "conf": conf, "sources": sources, "python": sys.version, "where": where})
 
 
 def plan_files(folder: Path) -> dict[Path, str]:
@@ -254,7 +265,7 @@ def without(table: TableSettings, absent: Sequence[str]) -> TableSettings:
 
 def run_overrides(table: TableSettings, entry: Entry, task: str, extra: Sequence[str]) -> list[str]:
     """The overrides of one cell, the more specific the later; the command line has the last word."""
-    chosen = [f"model={entry.model}", f"task={task}", f"budget={table.budget}", f"++logger.group='{table.name}'"]
+    chosen = [f"model={entry.model}", f"task={task}", f"budget={table.budget}", f"++logger.group={quoted(table.name)}"]
     tuned = [*table.overrides, *table.per_task.get(task, []), *table.per_model.get(entry.model, [])]
     tuned += table.per_cell.get(task, {}).get(entry.model, [])
     return [*chosen, *tuned, *entry.overrides, *extra]
@@ -278,17 +289,8 @@ def run_spec(
     if seed is not None:
         config.seed = seed
     values = {key: value for key, value in plain(config).items() if key not in OUTER}
-    if not isinstance(values["seed"], int) or isinstance(values["seed"], bool) or values["seed"] < 0:
-        raise UserError(f"seed must be an integer of 0 or more, got {values['seed']!r}")
-    seeds = section(SeedSettings, values.pop("seeds"), "seeds").apart_from(values["seed"])
-    if seeds:
-        values["seeds"] = seeds  # without it a run is named as it always was
-    values["trainer"] = section(TrainerSettings, values["trainer"], "trainer").model_dump(mode="json")
-    if not values["trainer"]["eval_depths"]:
-        del values["trainer"]["eval_depths"]  # without it a run is named as it always was
-    if values["trainer"]["precision"] == "32-true":
-        del values["trainer"]["precision"]
-    if values["trainer"]["nodes"] == 1:
-        del values["trainer"]["nodes"]
-    values["logger"] = section(LoggerSettings, values["logger"], "logger").model_dump(mode="json")
+    section(RunSettings, {"seed": values["seed"], "allow_targets": values["allow_targets"]}, "")
+    values["seeds"] = section(SeedSettings, values["seeds"], "seeds").model_dump()
+    values["trainer"] = section(TrainerSettings, values["trainer"], "trainer").model_dump()
+    values["logger"] = section(LoggerSettings, values["logger"], "logger").model_dump()
     return pricer.spec(values, model=model, task=task, pinned=pinned)

@@ -10,12 +10,13 @@ from typing import Any
 from experiments.errors import UserError
 from experiments.planning.budget import Budget
 from experiments.planning.hydra_config import composed, require_option
-from experiments.planning.instantiate import build_model_config, build_task, model_shape, refused
+from experiments.planning.instantiate import build_model_config, build_task, model_shape
 from experiments.planning.solution import Solution
 from experiments.planning.solve import solve
+from experiments.planning.task_data import fingerprint, frozen_section, places_of
 from experiments.store import atomic_files as atomic
-from experiments.store.records import BudgetInfo, CostInfo, RunSpec, TaskInfo
-from experiments.store.store import identity
+from experiments.store.identity import foreign_sources, named, require_finite
+from experiments.store.records import IDENTITY_VERSION, BudgetInfo, CostInfo, RunSpec, TaskInfo
 from ressformer.cost import Shape, model_cost
 from ressformer.decoder import ModelConfig
 from tasks.base import Task
@@ -44,17 +45,19 @@ class Pricer:
             UserError: a value that model, task or budget refuses, or a budget that cannot be met.
         """
         allow = [str(package) for package in config.pop("allow_targets")]
+        require_finite(config)
         built, info, data = self._task(config["task"], allow)
         budget = Budget.from_dict(config["budget"])
         solution, cost = self._solution(config, budget, built, allow, pinned)
         sizes = {"_target_": config["model"]["_target_"], **dataclasses.asdict(solution.config)}
-        seed = config["seed"]
-        return RunSpec(
-            id=identity(config, sizes, solution.steps, data, seed),
+        typed = {"task": frozen_section(config["task"], built), "budget": dataclasses.asdict(budget)}
+        spec = RunSpec(
+            id="",
+            identity_version=IDENTITY_VERSION,
             model=model,
             task=task,
-            seed=seed,
-            config=config,
+            seed=config["seed"],
+            config={**config, **typed},
             sizes=sizes,
             steps=solution.steps,
             task_info=info,
@@ -62,16 +65,18 @@ class Pricer:
             cost=cost,
             data_fingerprint=data,
             allow_targets=allow,
+            model_version=solution.config.version,
+            foreign_sources=foreign_sources(str(config[part]["_target_"]) for part in ("model", "task")),
+            places=places_of(built),
         )
+        return named(spec)
 
     def _task(self, section: dict[str, Any], allow: list[str]) -> tuple[Task, TaskInfo, str]:
         key = atomic.digest(section)
         if key not in self._tasks:
             task = build_task(section, allow)
-            try:
-                self._tasks[key] = (task, task_info(task), task.fingerprint())
-            except ValueError as error:
-                raise refused(error) from None
+            data = fingerprint(task)
+            self._tasks[key] = (task, task_info(task), data)
         return self._tasks[key]
 
     def _solution(

@@ -2,90 +2,151 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeVar
+import difflib
+import re
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
     ValidationError,
     ValidationInfo,
     field_validator,
-    model_serializer,
     model_validator,
 )
-from pydantic import SerializerFunctionWrapHandler as Handler
 
-from experiments.errors import UserError
+from experiments.errors import UserError, clipped
+
+LARGEST_SEED = 2**63 - 1  # of torch's generators
+LARGEST_COUNT = 10**12
+# What pandas reads as a missing value: such a label would come back from a CSV as NaN.
+MISSING = frozenset(
+    {"", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA"}
+    | {"NULL", "NaN", "None", "n/a", "nan", "null"}
+)
+FILES = ("runs", "metrics", "items", "steps", "costs", "claims")  # of every results folder's exports
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 
 
 class Section(BaseModel):
-    """A frozen section of the config."""
+    """A frozen section of the config: no other keys, no value that has to be turned into another type, all finite."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+def label(text: str) -> str:
+    """A label that a CSV gives back as it is, or ValueError."""
+    if text in MISSING or text.lower() in ("true", "false") or _is_number(text):
+        raise ValueError(f"{text!r} would be read as a number or a missing value; choose another label")
+    if text != text.strip() or not text.isprintable():
+        raise ValueError(f"{text!r} has blanks at its ends or characters that cannot be printed")
+    return text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+Label = Annotated[str, AfterValidator(label)]
+Count = Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
+Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
+
+
+class RunSettings(Section):
+    """What stands at the top of the run config."""
+
+    seed: Seed = Field(description="Which training items are drawn, and the model's initial weights and draws.")
+    allow_targets: list[Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*$")]] = Field(
+        default_factory=list, description="Packages that a _target_ may come from, beside ressformer and tasks."
+    )
 
 
 class SeedSettings(Section):
     """`seeds`: what is seeded apart from the run's `seed`."""
 
-    data: int | None = Field(default=None, ge=0, strict=True, description="Which training items are drawn.")
-    model: int | None = Field(default=None, ge=0, strict=True, description="Initial weights, and draws in training.")
-    order: int | None = Field(default=None, ge=0, strict=True, description="Order of the items drawn; null: as drawn.")
+    data: Seed | None = Field(default=None, description="Which training items are drawn.")
+    model: Seed | None = Field(default=None, description="Initial weights, and draws in training.")
+    order: Seed | None = Field(default=None, description="Order of the items drawn; null: as drawn.")
 
-    def apart_from(self, seed: int) -> dict[str, int]:
-        """Those that make another run than `seed` alone does."""
-        given = self.model_dump(exclude_none=True)
-        return {part: value for part, value in given.items() if part == "order" or value != seed}
+
+class OptimSettings(Section):
+    """`trainer.optim`: the fields of ressformer.module.OptimConfig; a test holds names, defaults and ranges equal."""
+
+    lr: float = Field(default=2e-3, gt=0, description="Peak learning rate.")
+    weight_decay: float = Field(default=0.1, ge=0, description="On matrices only.")
+    warmup: float = Field(default=0.1, ge=0, lt=1, description="Share of all steps spent warming up.")
+    beta1: float = Field(default=0.9, ge=0, lt=1, description="AdamW's first moment.")
+    beta2: float = Field(default=0.98, ge=0, lt=1, description="AdamW's second moment.")
+    grad_clip: float = Field(default=1.0, ge=0, description="Largest gradient norm; 0 = off.")
+    schedule: Literal["cosine", "constant"] = Field(default="cosine", description="After the warm-up.")
+    final: float = Field(default=0.1, ge=0, le=1, description="Last learning rate over the peak (cosine).")
 
 
 class TrainerSettings(Section):
     """conf/trainer: how a run trains, selects and checkpoints."""
 
-    optim: dict[str, Any] = Field(default_factory=dict, description="Keys of ressformer.module.OptimConfig.")
-    accelerator: str = Field(default="auto", description="auto | cpu | gpu, as Lightning reads it.")
+    optim: OptimSettings = Field(default_factory=OptimSettings, description="The optimiser and its schedule.")
+    accelerator: Literal["auto", "cpu", "gpu", "cuda"] = Field(default="auto", description="As Lightning reads it.")
     select: Literal["best", "last"] = Field(default="best", description="Weights to evaluate on test.")
-    val_every: int = Field(default=100, ge=1, description="Steps between validations.")
-    eval_batch_size: int = Field(default=64, ge=1, description="Sequences per evaluation batch.")
-    log_every: int = Field(default=20, ge=1, description="Steps between lines of metrics.jsonl.")
+    val_every: Count = Field(default=100, description="Steps between validations.")
+    eval_batch_size: Count = Field(default=64, description="Sequences per evaluation batch.")
+    log_every: Count = Field(default=20, description="Steps between lines of metrics.jsonl.")
     checkpoint_every_s: float = Field(default=30.0, ge=0, description="Seconds between checkpoints.")
-    checkpoint_every_steps: int | None = Field(default=None, ge=1, description="Steps between checkpoints.")
+    checkpoint_every_steps: Count | None = Field(default=None, description="Steps between checkpoints.")
     keep_checkpoint: bool = Field(default=False, description="Keep the checkpoint of a finished run.")
-    threads: int = Field(default=1, ge=1, description="Threads of torch per run.")
-    eval_depths: list[Annotated[int, Field(ge=1)]] = Field(
+    threads: int = Field(default=1, ge=1, le=4096, description="Threads of torch per run.")
+    eval_depths: list[Annotated[int, Field(ge=1, le=10_000)]] = Field(
         default_factory=list, description="Depths (loop counts K) to evaluate the trained model at, beside its own."
     )
     compile: bool = Field(default=False, description="torch.compile the model; rounding differs, so it is identity.")
     precision: Literal["32-true", "bf16-mixed"] = Field(default="32-true", description="Lightning's precision=.")
     strategy: Literal["auto", "ddp"] = Field(default="auto", description="ddp: one run on `devices` devices.")
-    devices: int = Field(default=1, ge=1, description="Devices (on a CPU: processes) of one run under ddp.")
-    nodes: int = Field(default=1, ge=1, description="Machines of one run under ddp, each with `devices` devices.")
+    devices: int = Field(default=1, ge=1, le=4096, description="Devices (CPU: processes) of one run under ddp.")
+    nodes: int = Field(default=1, ge=1, le=4096, description="Machines of one run under ddp, `devices` on each.")
+
+    @model_validator(mode="after")
+    def _several(self) -> TrainerSettings:
+        for key in ("devices", "nodes"):
+            if getattr(self, key) > 1 and self.strategy != "ddp":
+                raise ValueError(f"{key}={getattr(self, key)} needs strategy=ddp, which trainer=ddp sets")
+        return self
 
 
 class LoggerSettings(Section):
     """conf/logger: a mirror of metrics.jsonl; the record never comes from it."""
 
     kind: Literal["none", "csv", "tensorboard", "wandb"] = "none"
-    project: str = "ressformer"
-    group: str | None = None
+    project: str = Field(default="ressformer", min_length=1, max_length=128)
+    group: str | None = Field(default=None, min_length=1, max_length=128)
 
 
 class LauncherSettings(Section):
     """conf/launcher: who carries the runs."""
 
-    name: str
-    n_jobs: int = Field(default=-1, ge=-1, description="Runs at a time; -1 = one per core (or GPU, or slot).")
+    name: str = Field(min_length=1)
+    n_jobs: int = Field(
+        default=-1, ge=-1, le=100_000, description="Runs at a time; -1 = one per core (or GPU, or slot)."
+    )
     hydra: list[str] = Field(default_factory=list, description="Overrides that choose Hydra's launcher.")
     options: dict[str, Any] = Field(default_factory=dict, description="Options of the engine: SLURM, Ray, GPUs.")
     retry_failed: bool = Field(default=False, description="Run failed and diverged runs again.")
-    deaths: int = Field(default=3, ge=1, description="Deaths of a run's process without progress until it fails.")
+    deaths: int = Field(
+        default=3, ge=1, le=1000, description="Deaths of a run's process without progress until it fails."
+    )
     wait: bool = Field(default=True, description="Stay until all is done; false: submit to SLURM and go.")
 
 
 class Entry(Section):
     """A row of a table: a model under a label, with overrides of its own."""
 
-    label: str
-    model: str
+    label: Label
+    model: str = Field(min_length=1)
     overrides: list[str] = Field(default_factory=list)
 
 
@@ -101,11 +162,11 @@ class ColumnSettings(Section):
 class TableSettings(Section):
     """conf/table: which runs a table is made of, and how it is laid out."""
 
-    name: str
-    models: list[str | Entry] = Field(min_length=1)
-    tasks: list[str] = Field(min_length=1)
-    seeds: list[int] = Field(min_length=1)
-    budget: str
+    name: str = Field(description="What its plans and exports are called.")
+    models: list[Label | Entry] = Field(min_length=1)
+    tasks: list[Label] = Field(min_length=1)
+    seeds: list[Seed] = Field(min_length=1)
+    budget: str = Field(min_length=1)
     overrides: list[str] = Field(default_factory=list)
     per_task: dict[str, list[str]] = Field(default_factory=dict)
     per_model: dict[str, list[str]] = Field(default_factory=dict)
@@ -118,7 +179,9 @@ class TableSettings(Section):
     groups: dict[str, list[str]] = Field(default_factory=dict, description="Headings and the rows under each.")
     regime: str | None = Field(default=None, description="The regime that the budget must have; null = any.")
     optional: list[str] = Field(default_factory=list, description="Tasks left out, in a line, where data are absent.")
-    bold_seeds: int = Field(default=5, ge=3, description="Seeds that a verdict needs; many columns need more.")
+    bold_seeds: int = Field(
+        default=5, ge=3, le=10_000, description="Seeds that a verdict needs; many columns need more."
+    )
 
     @field_validator("budget", mode="before")
     @classmethod
@@ -143,12 +206,21 @@ class TableSettings(Section):
             raise ValueError(f"columns name the task {unknown[0]}, which is not in tasks: {', '.join(self.tasks)}")
         return self
 
-    @model_serializer(mode="wrap")
-    def _as_frozen(self, dump: Handler) -> dict[str, Any]:
-        """Without the settings that older plans lack, where they are the default: those plans keep their hash."""
-        plain = {"optional": [], "bold_seeds": 5, "per_cell": {}}
-        found: dict[str, Any] = dump(self)
-        return {key: value for key, value in found.items() if key not in plain or value != plain[key]}
+    @field_validator("name")
+    @classmethod
+    def _file_name(cls, name: str) -> str:
+        if not NAME.fullmatch(name):
+            raise ValueError("it names files: use letters, digits and . _ + -, a letter or digit first, at most 100")
+        if name.lower() in FILES:
+            raise ValueError(f"{name}.csv is a file of every export; choose another name")
+        return name
+
+    @field_validator("seeds", "tasks")
+    @classmethod
+    def _once(cls, values: list[Any]) -> list[Any]:
+        if twice := sorted({value for value in values if values.count(value) > 1}):
+            raise ValueError(f"each must stand once, and {', '.join(map(str, twice))} stands more often")
+        return values
 
     def entries(self) -> list[Entry]:
         """The rows, plain names spelled out."""
@@ -167,9 +239,40 @@ def section(kind: type[S], values: Any, where: str) -> S:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
+        raise UserError(_told(kind, error, where)) from None
+
+
+def _told(kind: type[Section], error: ValidationError, where: str) -> str:
+    # A choice of types fails once for each; the complaint that got furthest into the value is the one that is meant.
+    first = max(error.errors(), key=lambda e: (e["type"] == "extra_forbidden", len(e["loc"]), -error.errors().index(e)))
+    if first["loc"][:1] != error.errors()[0]["loc"][:1]:
         first = error.errors()[0]
-        path = ".".join(str(part) for part in (where, *first["loc"]))
-        if first["type"] == "extra_forbidden":
-            known = ", ".join(kind.model_fields)
-            raise UserError(f"unknown key {path}; known keys of {where}: {known}") from None
-        raise UserError(f"{path}: {first['msg'].lower()}, got {first['input']!r}") from None
+    # Of a choice of types pydantic names the type, too, which is no key.
+    keys = [str(part) for part in first["loc"] if part != "Entry" and "[" not in str(part)]
+    path = ".".join(filter(None, (where, *keys)))
+    if first["type"] == "extra_forbidden":
+        parent, _, key = path.rpartition(".")
+        known = list(_kind_at(kind, first["loc"][:-1]).model_fields)
+        near = difflib.get_close_matches(key, known, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        return f"unknown key {path}{hint}; known keys of {parent}: {', '.join(known)}"
+    message = first["msg"].removeprefix("Value error, ")
+    if isinstance(first["input"], str) and first["input"].startswith(("range(", "choice(", "interval(")):
+        message += " (a sweep's grammar; write a list, such as [0,1,2])"
+    got = (
+        ""
+        if isinstance(first["input"], dict) and first["type"] == "value_error"
+        else f", got {clipped(repr(first['input']))}"
+    )
+    return f"{path}: {message[:1].lower()}{message[1:]}{got}"
+
+
+def _kind_at(kind: type[Section], loc: tuple[int | str, ...]) -> type[Section]:
+    """The section that a path leads to."""
+    for part in loc:
+        found = kind.model_fields.get(str(part))
+        inner = [t for t in (found.annotation, *get_args(found.annotation)) if found] if found else []
+        inner += [t for kept in inner for t in get_args(kept)]
+        kinds = [t for t in inner if isinstance(t, type) and issubclass(t, Section)]
+        kind = kinds[0] if kinds else kind
+    return kind

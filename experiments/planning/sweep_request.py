@@ -29,6 +29,7 @@ from experiments.planning.hydra_config import (
     require_option,
     values_of,
 )
+from experiments.planning.hydra_values import literal
 from experiments.planning.settings import Section, TableSettings, section
 from experiments.store import atomic_files as atomic
 
@@ -151,7 +152,7 @@ def _grid(arguments: Sequence[str]) -> SweepRequest:
         chosen = [f"{key}={value}" for key, value in trial.items()]
         models.append({"label": " ".join([model, *short]), "model": model, "overrides": chosen})
     table = {
-        "name": "-".join(["sweep", *values_of("sweep", arguments), atomic.digest(sorted(arguments), 6)]),
+        "name": "-".join(["sweep", *values_of("sweep", arguments), atomic.digest(asks(arguments), 6)]),
         "models": models,
         "tasks": tasks,
         "seeds": [int(seed) for seed in seeds],
@@ -168,7 +169,7 @@ def read_axes(arguments: Sequence[str]) -> tuple[dict[str, list[str]], list[str]
         given = [*preset(name), *given] if argument != name else [*given, argument]
     axes: dict[str, list[str]] = {}
     fixed: dict[str, str] = {}
-    for override in OverridesParser.create().parse_overrides(given):
+    for override in OverridesParser.create().parse_overrides([literal(argument) for argument in given]):
         bare = override.get_key_element().lstrip("+~")
         written = str(override.input_line).split("=", 1)[0]
         for known in (axes, fixed):

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from experiments.store import atomic_files as atomic
 
 SCHEMA = 1
+IDENTITY_VERSION = 2  # of the rule of experiments.store.identity; 1 named runs otherwise
 COUNTED = ("counted_forward", "counted_train")  # of a cost: what torch counts, not a closed form
 Status = Literal["done", "failed", "diverged"]
 
@@ -33,7 +34,6 @@ class TaskInfo(Strict):
     vocab_size: int = Field(description="Size of the vocabulary.")
     different_items: int | None = Field(
         default=None,
-        exclude_if=lambda value: value is None,  # a plan of before it was counted stays as it was frozen
         description="Different items (canonical forms) of test/id, counted up to 100; None = not counted.",
     )
 
@@ -71,10 +71,10 @@ class CostInfo(Strict):
 class RunSpec(Strict):
     """All that a run needs, frozen by the plan: editing a config later changes nothing here."""
 
-    id: str = Field(description="Identity: hash of the config less cosmetic keys, data and seed.")
+    id: str = Field(description="Name of the run, by experiments.store.identity.")
     model: str = Field(description="Label of the model, a row of the table.")
     task: str = Field(description="Label of the task, a column of the table.")
-    seed: int = Field(description="Seed of the model and of the training items; `config.seeds` holds exceptions.")
+    seed: int = Field(description="Seed of the model and of the training items, but for what `config.seeds` says.")
     config: dict[str, Any] = Field(description="Resolved run config, plain.")
     sizes: dict[str, Any] = Field(description="The model's config after the budget was solved.")
     steps: int = Field(description="Training steps after the budget was solved.", ge=1)
@@ -83,22 +83,30 @@ class RunSpec(Strict):
     cost: CostInfo = Field(description="Cost, analytic and counted.")
     data_fingerprint: str = Field(description="Hash of the task's data.")
     allow_targets: list[str] = Field(default=[], description="Packages that _target_ may also come from.")
+    identity_version: int = Field(default=1, description="Version of the rule that gave `id`.")
+    model_version: int = Field(default=1, description="Version of the model's family.")
+    foreign_sources: dict[str, str] = Field(default={}, description="Hash of each source from outside, by module.")
+    places: list[str] = Field(default=[], description="Keys of config.task that say where its data lie.")
 
     @property
     def data_seed(self) -> int:
         """Which training items are drawn."""
-        return int(self.config.get("seeds", {}).get("data", self.seed))
+        return self._seed("data", self.seed)
 
     @property
     def model_seed(self) -> int:
         """Initial weights, and the model's own draws."""
-        return int(self.config.get("seeds", {}).get("model", self.seed))
+        return self._seed("model", self.seed)
 
     @property
     def order_seed(self) -> int | None:
         """The order of the training items; None: as drawn."""
         order: int | None = self.config.get("seeds", {}).get("order")
         return order
+
+    def _seed(self, part: str, default: int) -> int:
+        given = self.config.get("seeds", {}).get(part)
+        return default if given is None else int(given)
 
 
 class Provenance(Strict):

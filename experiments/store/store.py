@@ -1,7 +1,7 @@
-"""Identity of a run, and the store on disk.
+"""The store on disk: a folder per run.
 
     <results_dir>/runs/<id>/  spec.json  progress.json  metrics.jsonl  checkpoint.ckpt  deaths.jsonl  log
-                              lease.N  record.json
+                              lease.N  refused  record.json
 
 `record.json` is written last, at once and once: where it is, the run is over. `lease.N` is there while a process
 works on the run.
@@ -17,7 +17,7 @@ import re
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -28,12 +28,6 @@ from experiments.store.records import Record, RunSpec
 
 State = Literal["planned", "running", "done", "failed", "stale"]
 
-# Keys that change where or how often something is written, never a number.
-COSMETIC = frozenset({"results_dir", "logger", "launcher", "name", "table", "hydra", "allow_targets"})
-COSMETIC_TRAINER = frozenset(
-    {"threads", "checkpoint_every_s", "checkpoint_every_steps", "log_every", "keep_checkpoint"}
-)
-
 # The folder cannot take more: nobody's fault but the disk's, so no run fails for it.
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
 PROBE_BYTES = 1 << 16
@@ -41,19 +35,6 @@ PROBE_BYTES = 1 << 16
 
 class Lost(Exception):
     """Another process took the run over, because this one seemed dead; this one writes no more."""
-
-
-def identity(config: dict[str, Any], sizes: dict[str, Any], steps: int, data: str, seed: int) -> str:
-    """Sixteen hex digits that name a run: config less cosmetic keys, solved sizes and steps, data, seed.
-
-    The model is named by its sizes, every dial of them; the task by its class, its batch and `data`, the fingerprint
-    of its whole specification and items. So a dial spelled out at its default names the same run.
-    """
-    kept = {key: value for key, value in config.items() if key not in COSMETIC and key != "model"}
-    kept["task"] = {key: config["task"].get(key) for key in ("_target_", "batch_size")}
-    trainer = kept.get("trainer", {})
-    kept["trainer"] = {key: value for key, value in trainer.items() if key not in COSMETIC_TRAINER}
-    return atomic.digest({"config": kept, "sizes": sizes, "steps": steps, "data": data, "seed": seed})
 
 
 class Progress(BaseModel):
@@ -165,6 +146,21 @@ class Store:
             path = self.folder(run) / name
             if path.exists():
                 os.replace(path, path.with_name(f"{path.stem}.retired-{time.time_ns()}{path.suffix}"))
+
+    def note_refusal(self, run: str, reason: str | None) -> None:
+        """Keep why a run could not begin here; None: forget it."""
+        path = self.folder(run) / "refused"
+        if reason is None:
+            path.unlink(missing_ok=True)
+        else:
+            atomic.write_text(path, reason)
+
+    def refusal(self, run: str) -> str | None:
+        """Why a run could not begin where it was tried last; None: nothing is known against it."""
+        try:
+            return (self.folder(run) / "refused").read_text()
+        except OSError:
+            return None
 
     # specs and progress
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 import pandas as pd
@@ -15,7 +14,7 @@ from experiments.reporting.comparison import grid, sentences
 from experiments.reporting.screen import rich_table, wide_console
 from experiments.reporting.table import from_records
 from experiments.store import atomic_files as atomic
-from experiments.studies.reproduce import carry, conclude, prepare
+from experiments.studies.reproduce import carry, conclude, failures, prepare
 
 
 def compared_words(
@@ -57,10 +56,7 @@ def compare(overrides: Sequence[str]) -> int:
     atomic.write_text(target, frame.to_csv(index=False, lineterminator="\n"))
     answer(frame, from_records(plan, records).header)
     print(f"written: {target}")
-    failed = sum(record.status != "done" for record in records.values())
-    if failed:
-        print(f"{failed} of {len(plan.unique())} runs failed; see runs/<id>/record.json", file=sys.stderr)
-    return 1 if failed else 0
+    return failures(plan, store)
 
 
 def answer(frame: pd.DataFrame, header: Sequence[str], console: Console | None = None) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.errors import UserError, unknown
-from experiments.planning.hydra_config import composed, composer, plain, values_of
+from experiments.planning.hydra_config import composed, composer, plain, results_folder, values_of
 from experiments.planning.plan import Plan, load_plan, plan_files
 from experiments.planning.settings import LauncherSettings
 from experiments.planning.sweep_request import read_sweep
@@ -48,7 +48,7 @@ def results_dir(words: Sequence[str]) -> Path:
     """The results folder of the words, or the default one."""
     with composer():
         config = composed([f"results_dir={value}" for value in values_of("results_dir", words)])
-        return Path(str(plain(config)["results_dir"])).expanduser().absolute()
+        return Path(results_folder(plain(config))).expanduser().absolute()
 
 
 def asked(words: Sequence[str]) -> tuple[Plan, Path, Store, LauncherSettings]:

@@ -9,7 +9,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 
 from experiments.errors import UserError
-from experiments.planning.hydra_config import composer, hydra_main
+from experiments.planning.hydra_config import composer, hydra_main, results_folder
 from experiments.planning.plan import given_dials, run_spec
 from experiments.planning.run_spec import Pricer
 from experiments.planning.settings import TrainerSettings
@@ -21,7 +21,7 @@ def _job(config: Any) -> float | None:
     from experiments.training.distributed import join, own_place  # loads lightning: 4 s
 
     choices, pinned = HydraConfig.get().runtime.choices, given_dials(HydraConfig.get().overrides.task)
-    store = Store(str(config.results_dir))
+    store = Store(results_folder(config))
     with composer():
         spec = run_spec(config, str(choices["model"]), str(choices["task"]), None, Pricer(), pinned)
     place = own_place(TrainerSettings.model_validate(spec.config["trainer"]))
@@ -36,6 +36,8 @@ def _job(config: Any) -> float | None:
     if end == "blocked":
         store.require_space()
         raise UserError(f"run {spec.id} stopped: the disk was full; give the same command again")
+    if end == "refused":
+        raise UserError(store.refusal(spec.id) or f"run {spec.id} cannot begin here")
     if end == "busy":
         raise UserError(f"run {spec.id} is being worked on by another process; wait for it or stop it")
     record = store.record(spec.id)

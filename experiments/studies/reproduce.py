@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.errors import UserError
+from experiments.errors import UserError, clipped
 from experiments.launching.launch import Launch
 from experiments.planning.hydra_config import values_of
 from experiments.planning.plan import Plan, Request, load_plan, plan_for, read_request
@@ -24,7 +24,10 @@ from experiments.planning.settings import LauncherSettings
 from experiments.reporting.screen import show
 from experiments.reporting.table import build, write
 from experiments.store.store import Store
+from experiments.studies.run_states import reason
 from experiments.training.signals import sigterm_interrupts
+
+REASONS = 3  # failed runs whose reason is printed
 
 
 def reproduce(arguments: Sequence[str], table: dict[str, Any] | None = None) -> int:
@@ -88,13 +91,28 @@ def conclude(plan: Plan, store: Store) -> int:
     paths = write(report, plan.table.name, store)
     show(report, plan.table.name)
     print("written: " + ", ".join(str(path) for path in paths))
-    states = {spec.id: store.state(spec.id) for spec in plan.unique()}
-    bad = sorted(run for run, state in states.items() if state != "done")
+    return failures(plan, store)
+
+
+def failures(plan: Plan, store: Store) -> int:
+    """Say how many runs have no result, and of the first ones why; 1 if there are any."""
+    runs = plan.unique()
+    bad = sum(store.state(spec.id) != "done" for spec in runs)
     if bad:
-        named = ", ".join(bad[:5]) + (", ..." if len(bad) > 5 else "")
         print(
-            f"{len(bad)} of {len(states)} runs failed ({named}); see runs/<id>/record.json and log; "
+            f"{bad} of {len(runs)} runs failed; see runs/<id>/record.json and log; "
             "launcher.retry_failed=true runs them again",
             file=sys.stderr,
         )
+        tell_reasons(plan, store)
     return 1 if bad else 0
+
+
+def tell_reasons(plan: Plan, store: Store) -> None:
+    """A line for each of the first runs that have no result: which, and why."""
+    bad = [spec for spec in plan.unique() if store.state(spec.id) != "done"]
+    for spec in bad[:REASONS]:
+        said = clipped(reason(spec, store) if store.status(spec.id) else store.state(spec.id), 300)
+        print(f"  {spec.id} ({spec.model}, {spec.task}, seed {spec.seed}): {said}", file=sys.stderr)
+    if len(bad) > REASONS:
+        print(f"  and {len(bad) - REASONS} more", file=sys.stderr)

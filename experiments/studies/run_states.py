@@ -53,13 +53,13 @@ def look(plan: Plan, store: Store) -> list[Row]:
 def _row(spec: RunSpec, store: Store) -> Row:
     status = store.status(spec.id)
     if status is not None:
-        return Row(spec, "done") if status == "done" else Row(spec, "failed", note=_why(spec, store))
+        return Row(spec, "done") if status == "done" else Row(spec, "failed", note=reason(spec, store))
     held = lease.held(store.folder(spec.id))
     progress = store.progress(spec.id)
     step = f"{progress.step}/{progress.total}" if progress else ""
     loss = f"{progress.loss:.3f}" if progress and progress.loss is not None else ""
     deaths = store.deaths(spec.id)[0]
-    note = f"died {deaths} times" if deaths else ""
+    note = f"died {deaths} times" if deaths else store.refusal(spec.id) or ""
     if held is None:
         return Row(spec, "planned", step, loss, note=note)
     beaten = max(_changed(held.path), _changed(store.folder(spec.id) / "progress.json"))
@@ -74,7 +74,7 @@ def _changed(path: Path) -> float:
         return 0.0
 
 
-def _why(spec: RunSpec, store: Store) -> str:
+def reason(spec: RunSpec, store: Store) -> str:
     """The error of a failed run, as far as its record can be read."""
     try:
         record = json.loads((store.folder(spec.id) / "record.json").read_bytes())

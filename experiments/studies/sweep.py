@@ -9,7 +9,6 @@ experiments.planning.sweep_request has the grammar.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 from experiments.analysis.trials import RANKING, ranking
@@ -17,7 +16,7 @@ from experiments.planning.sweep_request import SweepRequest, Tuning, Variants, r
 from experiments.reporting.csv_export import to_csv
 from experiments.reporting.screen import show_rows
 from experiments.store import atomic_files as atomic
-from experiments.studies.reproduce import carry, prepare
+from experiments.studies.reproduce import carry, failures, prepare
 from experiments.studies.tuning import tune
 from experiments.studies.variants import try_variants
 
@@ -49,7 +48,4 @@ def run_sweep(request: SweepRequest) -> int:
     atomic.write_text(target, to_csv(RANKING, rows))
     show_rows(rows, RANKING, f"{name}: selected on validation")
     print(f"written: {target}")
-    failed = sum(store.state(spec.id) != "done" for spec in plan.unique())
-    if failed:
-        print(f"{failed} of {len(plan.unique())} runs failed; see runs/<id>/record.json", file=sys.stderr)
-    return 1 if failed else 0
+    return failures(plan, store)

@@ -36,7 +36,7 @@ from experiments.reporting.csv_export import to_csv
 from experiments.reporting.screen import show_rows
 from experiments.store import atomic_files as atomic
 from experiments.store.store import Store
-from experiments.studies.reproduce import carry, prepare
+from experiments.studies.reproduce import carry, prepare, tell_reasons
 
 
 def tune(request: SweepRequest, settings: Tuning) -> int:
@@ -93,4 +93,5 @@ def write_trials(files: Mapping[str, tuple[list[str], list[dict[str, Any]]]], pl
     bad = sum(row["status"] != "done" for row in rows)
     if bad:
         print(f"{bad} of {len(rows)} trials have no result; they count as trials all the same", file=sys.stderr)
+        tell_reasons(plan, store)
     return 1 if bad else 0

@@ -12,7 +12,8 @@ from experiments.planning.plan import Plan
 from experiments.reporting.csv_export import to_csv
 from experiments.reporting.table import build
 from experiments.store import atomic_files as atomic
-from experiments.store.records import COUNTED, RunSpec, content_hash, result_hash
+from experiments.store.identity import identity
+from experiments.store.records import COUNTED, IDENTITY_VERSION, RunSpec, content_hash, result_hash
 from experiments.store.store import Store
 
 
@@ -22,7 +23,7 @@ def verify(plan: Plan, path: Path, store: Store) -> int:
     Raises:
         UserError: a record cannot be read, so that no table can be made.
     """
-    wrong = [*frozen_as_named(plan, path)]
+    wrong = [*frozen_as_named(plan, path), *misnamed(plan)]
     checked = 0
     for spec in plan.unique():
         found = list(record_faults(spec, store))
@@ -45,6 +46,13 @@ def frozen_as_named(plan: Plan, path: Path) -> Iterator[str]:
     name = f"{plan.table.name}-{atomic.digest(json.loads(path.read_bytes()), 12)}.json"
     if name != path.name:
         yield f"the plan {path.name} is not as it was frozen: its content is that of {name}"
+
+
+def misnamed(plan: Plan) -> Iterator[str]:
+    """Runs whose name is not what the rule of today makes of their spec; names by an older rule are passed over."""
+    for spec in plan.unique():
+        if spec.identity_version == IDENTITY_VERSION and (name := identity(spec)) != spec.id:
+            yield f"run {spec.id} ({spec.model}, {spec.task}, seed {spec.seed}): its spec is that of {name}"
 
 
 def record_faults(spec: RunSpec, store: Store) -> Iterator[str]:
@@ -71,8 +79,13 @@ def record_faults(spec: RunSpec, store: Store) -> Iterator[str]:
 
 
 def _less_notes(value: Any) -> Any:
-    """Without the budget's notes, which say how a plan came to its sizes: two plans may share a run."""
-    return {key: each for key, each in value.items() if key != "notes"} if isinstance(value, dict) else value
+    """Without the budget's notes, which say how a plan came to its sizes (two plans may share a run), and without null.
+
+    A field that is null says as much as one that an older record lacks.
+    """
+    if not isinstance(value, dict):
+        return value
+    return {key: each for key, each in value.items() if key != "notes" and each is not None}
 
 
 MATTERS = ("id", "seed", "sizes", "steps", "data_fingerprint", "task_info", "budget", "cost")

@@ -13,10 +13,10 @@ import lightning as L
 import torch
 from lightning.pytorch.plugins.environments import LightningEnvironment
 
-from experiments.errors import UserError
 from experiments.planning.instantiate import build_decoder, build_model_config, build_task
 from experiments.planning.run_spec import with_count
 from experiments.planning.settings import TrainerSettings
+from experiments.planning.task_data import CannotBegin, require_as_planned
 from experiments.store.records import RunSpec
 from experiments.training.callbacks import Account, Keeper, Selector, seed_all
 from experiments.training.checkpoint import AtomicCheckpointIO, newest
@@ -91,6 +91,9 @@ def train(context: RunContext, place: Place, checkpoint: Path | None) -> Trained
     spec, settings = context.spec, context.settings
     torch.set_num_threads(settings.threads)
     task = build_task(spec.config["task"], spec.allow_targets)
+    if place.first:
+        require_device(spec, settings)
+        require_as_planned(spec, task)
     spec = with_count(spec, task)
     beat = EvaluationBeat(context)
     evaluate = Evaluator(task, spec.task_info.metric, settings.eval_batch_size, beat)
@@ -115,6 +118,15 @@ def train(context: RunContext, place: Place, checkpoint: Path | None) -> Trained
         raise TrainingEnded(error, effort()) from error
     beat.trained(account.step)
     return Trained(module, selector, trainer, evaluate, task, effort())
+
+
+def require_device(spec: RunSpec, settings: TrainerSettings) -> None:
+    """Raise CannotBegin where the run wants a GPU that this machine does not have."""
+    if settings.accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
+        raise CannotBegin(
+            f"run {spec.id} has trainer.accelerator={settings.accelerator}, and torch finds no GPU on this machine; "
+            "trainer.accelerator=auto takes what is there"
+        )
 
 
 def _callbacks(
@@ -143,10 +155,7 @@ def quiet_lightning() -> None:
 def build_module(spec: RunSpec, settings: TrainerSettings, task: Task) -> SequenceModule:
     """The run's model, initialised by its seed, inside the LightningModule."""
     seed_all(spec.model_seed)
-    try:
-        optim = OptimConfig(**settings.optim)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"trainer.optim: {error}") from None
+    optim = OptimConfig(**settings.optim.model_dump())
     decoder = build_decoder(build_model_config(spec.sizes, spec.allow_targets), task)
     if settings.compile:
         decoder.compile()  # in place: names of weights, and so checkpoints, stay as they are

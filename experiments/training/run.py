@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from experiments.planning.settings import TrainerSettings
+from experiments.planning.task_data import CannotBegin
 from experiments.store.provenance import ROOT, provenance
 from experiments.store.records import ErrorInfo, Measured, Record, RunSpec, Status
 from experiments.store.store import Lost, Progress, Store, no_space
@@ -25,7 +26,7 @@ from experiments.training.signals import Interrupted, StopFlag, stop_flag
 if TYPE_CHECKING:
     from experiments.training.evaluate import Outcome
 
-End = Literal["done", "failed", "diverged", "busy", "interrupted", "blocked"]
+End = Literal["done", "failed", "diverged", "busy", "interrupted", "blocked", "refused"]
 DEATHS = 3  # of a run's process without progress, until the run fails
 
 
@@ -33,7 +34,8 @@ def execute(spec: RunSpec, store: Store, stop: StopFlag | None = None, deaths: i
     """Run `spec` unless it has a record or another process works on it; write its record.
 
     Errors of the run become its record (failed, diverged). An interruption and a full or read-only disk leave a
-    checkpoint and no record. A run whose processes died `deaths` times without getting further fails.
+    checkpoint and no record. A run whose data are others than planned is refused and stays planned; the store keeps
+    the reason. A run whose processes died `deaths` times without getting further fails.
     """
     try:
         with store.claim(spec.id) as mine:
@@ -62,6 +64,7 @@ def fail_if_dead(spec: RunSpec, store: Store, deaths: int) -> End | None:
 def _attempt(spec: RunSpec, store: Store, stop: StopFlag | None) -> End:
     """One attempt under the lease."""
     store.write_spec(spec)
+    store.note_refusal(spec.id, None)
     record: Record | None = None
     with contextlib.nullcontext(stop) if stop is not None else stop_flag() as flag:
         run = Run(spec, store, flag)
@@ -71,6 +74,10 @@ def _attempt(spec: RunSpec, store: Store, stop: StopFlag | None) -> End:
         except Interrupted as interruption:
             print(f"run {spec.id} {interruption}; the same command again goes on from there", flush=True)
             return "interrupted"
+        except CannotBegin as reason:
+            store.note_refusal(spec.id, str(reason))
+            print(f"run {spec.id} is refused: {reason}", flush=True)
+            return "refused"
         except Lost as lost:
             print(f"{lost}; this one stops", flush=True)
             return "busy"
@@ -83,13 +90,13 @@ def _outcome(run: Run) -> Record:
     """The record of the run, whatever it ended with.
 
     Raises:
-        Interrupted, Lost, OSError: told to stop; taken over; the disk is full.
+        Interrupted, Lost, CannotBegin, OSError: told to stop; taken over; other data than planned; the disk is full.
     """
     try:
         return run.go()
     except Exception as error:
         cause = error.cause if isinstance(error, TrainingEnded) else error
-        if isinstance(cause, (Interrupted, Lost)):
+        if isinstance(cause, (Interrupted, Lost, CannotBegin)):
             raise cause from None
         if (full := no_space(cause)) is not None:
             raise full from None

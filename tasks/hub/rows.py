@@ -28,6 +28,8 @@ class ExamplesConfig(TaskConfig):
     ood_length: length of the splits test/ood...; 0: `length`.
     """
 
+    places: ClassVar[tuple[str, ...]] = ("path", "download")
+
     length: int = 128
     n_train: int = 0
     n_validation: int = 256

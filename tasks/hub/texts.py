@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,8 @@ class CorpusConfig(TaskConfig):
     tokenizer: bytes | bpe, trained on the training text with at most `bpe_vocab` ids.
     long_context: more test splits, with windows of 1/8, 1/4, 1/2, 2 and 4 lengths over the same text.
     """
+
+    places: ClassVar[tuple[str, ...]] = ("path", "download")
 
     length: int = 256
     n_validation: int = 64

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import functools
+import json
 from pathlib import Path
 from typing import Any
 
+from experiments.planning.instantiate import build_task
 from experiments.planning.plan import Plan
 from experiments.planning.settings import TableSettings
 from experiments.store import atomic_files as atomic
 from experiments.store import records
-from experiments.store.records import BudgetInfo, CostInfo, Measured, Provenance, Record, RunSpec, TaskInfo
-from experiments.store.store import Store, identity
+from experiments.store.identity import named
+from experiments.store.records import (
+    IDENTITY_VERSION,
+    BudgetInfo,
+    CostInfo,
+    Measured,
+    Provenance,
+    Record,
+    RunSpec,
+    TaskInfo,
+)
+from experiments.store.store import Store
 
 TASK = {"_target_": "tasks.qa.chain.Chain", "batch_size": 8, "n_validation": 16, "n_test": 16}
 MODEL = {
@@ -52,8 +65,9 @@ def make_spec(
     }
     info = {"name": "chain", "version": 1, "metric": "accuracy", "higher_is_better": True, "unit": "share"}
     shape = {"length": 64, "batch_size": 8, "vocab_size": 32}
-    return RunSpec(
-        id=identity(values, values["model"], steps, "data", seed),
+    spec = RunSpec(
+        id="",
+        identity_version=IDENTITY_VERSION,
         model=model,
         task=task,
         seed=seed,
@@ -83,8 +97,15 @@ def make_spec(
             counted_train=19500.0,
             bytes_moved=0.0,
         ),
-        data_fingerprint="data",
+        data_fingerprint=fingerprint_of(json.dumps(values["task"])),
     )
+    return named(spec)
+
+
+@functools.cache
+def fingerprint_of(section: str) -> str:
+    """The fingerprint of the task that a section (JSON) describes."""
+    return build_task(json.loads(section)).fingerprint()
 
 
 def make_record(spec: RunSpec, value: float | None = 0.5, **changes: Any) -> Record:
@@ -133,7 +154,14 @@ def frozen_plan(store: Store, runs: list[RunSpec]) -> tuple[Plan, Path]:
 
 def table_plan(models: tuple[str, ...] = ("a", "b"), seeds: tuple[int, ...] = (0, 1, 2)) -> Plan:
     """A plan of some models and seeds on one task."""
-    settings = {"name": "toy", "models": models, "tasks": ["chain"], "seeds": seeds, "budget": "toy", "bold_seeds": 3}
+    settings = {
+        "name": "toy",
+        "models": list(models),
+        "tasks": ["chain"],
+        "seeds": list(seeds),
+        "budget": "toy",
+        "bold_seeds": 3,
+    }
     runs = [make_spec(model=m, seed=s, labelled=m) for m in models for s in seeds]
     return Plan(table=TableSettings.model_validate(settings), code_fingerprint="code", runs=runs)
 

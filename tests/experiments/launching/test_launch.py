@@ -56,7 +56,8 @@ def test_a_failed_run_is_recorded_and_the_others_go_on(
         assert folder.name.startswith("launcher-") or folder.is_dir()
     assert conclude(plan, store) == 1
     said = capsys.readouterr()
-    assert f"1 of 3 runs failed ({bad.id})" in said.err and "launcher.retry_failed=true" in said.err
+    assert "1 of 3 runs failed" in said.err and "launcher.retry_failed=true" in said.err
+    assert f"{bad.id} (bad, chain, seed 2): failed: " in said.err and "n_heads=3" in said.err
     before = (store.folder(bad.id) / "record.json").stat().st_mtime_ns
     Launch(plan, path, store, launcher).go()
     assert (store.folder(bad.id) / "record.json").stat().st_mtime_ns == before

@@ -29,6 +29,7 @@ def trained(store: Store, name: str, values: dict[str, Any]) -> dict[str, dict[s
     spec = spec.model_copy(
         update={
             "config": {**spec.config, "task": {"_target_": target, **values, **FEW}},
+            "data_fingerprint": task.fingerprint(),
             "task_info": spec.task_info.model_copy(update=info),
         }
     )

@@ -1,4 +1,4 @@
-"""The store: identity, whole-or-absent files, corrupt records, leases."""
+"""The store: whole-or-absent files, corrupt records, leases."""
 
 from __future__ import annotations
 
@@ -17,52 +17,7 @@ from toy import make_record, make_spec
 from experiments.errors import UserError
 from experiments.store import atomic_files as atomic
 from experiments.store import lease
-from experiments.store.store import Lost, Progress, Store, identity
-
-CONFIG: dict[str, Any] = {
-    "model": {"d_model": 8},
-    "task": {"length": 4},
-    "trainer": {"optim": {"lr": 0.1}, "threads": 1, "val_every": 5},
-    "seed": 0,
-}
-
-
-def name(config: dict[str, Any], **changes: Any) -> str:
-    values = {"sizes": {"d": 8}, "steps": 10, "data": "x", "seed": 0, **changes}
-    return identity(config, **values)
-
-
-@pytest.mark.parametrize("key", ["results_dir", "logger", "name", "launcher", "table"])
-def test_cosmetic_keys_do_not_change_the_identity(key: str) -> None:
-    assert name({**CONFIG, key: "other"}) == name(CONFIG)
-
-
-@pytest.mark.parametrize("key", ["threads", "checkpoint_every_s", "log_every", "keep_checkpoint"])
-def test_cosmetic_trainer_keys_do_not_change_the_identity(key: str) -> None:
-    assert name({**CONFIG, "trainer": {**CONFIG["trainer"], key: 7}}) == name(CONFIG)
-
-
-def test_real_keys_change_the_identity() -> None:
-    others = [
-        name({**CONFIG, "task": {"_target_": "tasks.other.Task"}}),
-        name({**CONFIG, "task": {"batch_size": 8}}),
-        name({**CONFIG, "trainer": {**CONFIG["trainer"], "val_every": 6}}),
-        name({**CONFIG, "trainer": {**CONFIG["trainer"], "optim": {"lr": 0.2}}}),
-        name(CONFIG, seed=1),
-        name(CONFIG, data="y"),
-        name(CONFIG, steps=11),
-        name(CONFIG, sizes={"d": 9}),
-    ]
-    assert len({name(CONFIG), *others}) == len(others) + 1
-
-
-def test_what_sizes_and_data_tell_is_not_hashed_twice() -> None:
-    assert name({**CONFIG, "model": {"d_model": 8, "n_heads": 4}}) == name(CONFIG)
-    assert name({**CONFIG, "task": {"length": 4, "n_test": 512}}) == name(CONFIG)
-
-
-def test_identity_does_not_depend_on_the_order_of_keys() -> None:
-    assert name(dict(reversed(CONFIG.items()))) == name(CONFIG)
+from experiments.store.store import Lost, Progress, Store
 
 
 def test_a_crash_while_writing_leaves_the_old_file(tmp_path: Path) -> None:

@@ -16,10 +16,10 @@ from ressformer.module import SequenceModule
 ASKED = ["table=smoke", "table.models=[transformer]", "table.tasks=[chain]", "trainer.val_every=1"]
 
 
-def test_precision_is_identity_only_when_it_is_not_the_default() -> None:
+def test_precision_is_part_of_a_name() -> None:
     (plain,) = make_plan(read_request(ASKED)).runs
     (rounded,) = make_plan(read_request([*ASKED, "trainer.precision=bf16-mixed"])).runs
-    assert "precision" not in plain.config["trainer"] and plain.id != rounded.id
+    assert plain.config["trainer"]["precision"] == "32-true" and plain.id != rounded.id
     with pytest.raises(UserError, match=r"trainer\.precision"):
         make_plan(read_request([*ASKED, "trainer.precision=fp8"]))
 
