@@ -77,10 +77,10 @@ def main() -> None:
         path = fill(Path(folder), asked.records, asked.items)
         print(f"{asked.records} records, plan file {path.stat().st_size / 2**20:.0f} MiB")
         verbs = {
-            "plan": ["experiments.commands.ledger", "plan", f"plan={path}", "--no-measure"],
-            "status": ["experiments.commands.ledger", "status", f"plan={path}"],
-            "table": ["experiments.commands.ledger", "run", f"plan={path}"],
-            "verify": ["experiments.commands.ledger", "verify", f"plan={path}"],
+            "plan": ["experiments", "plan", f"plan={path}", "--no-measure"],
+            "status": ["experiments", "status", f"plan={path}"],
+            "table": ["experiments", "reproduce", f"plan={path}"],
+            "verify": ["experiments", "verify", f"plan={path}"],
         }
         print("verb      wall s    CPU s  peak MiB")
         for verb, words in verbs.items():
