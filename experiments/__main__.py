@@ -10,7 +10,7 @@ from experiments.errors import UserError, main, unknown
 
 VERBS = (
     *("train", "reproduce", "sweep", "compare", "depth-curves", "plan", "status", "resume", "retry", "verify", "prune"),
-    *("why", "spent", "export", "report", "check-claims", "cost", "budget", "sync"),
+    *("why", "spent", "export", "pack", "unpack", "report", "check-claims", "cost", "budget", "sync"),
 )
 
 

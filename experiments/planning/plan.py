@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -38,6 +39,8 @@ from experiments.planning.settings import (
     section,
 )
 from experiments.store import atomic_files as atomic
+from experiments.store import seal
+from experiments.store.archive import Archive
 from experiments.store.provenance import source_fingerprint
 from experiments.store.records import RunSpec
 from experiments.store.store import Store
@@ -52,6 +55,7 @@ PER_RUN = {
     "task": "table.tasks=[NAME,...]",
     "seed": "table.seeds=[0,...]",
 }
+NAMED = re.compile(r"(.+)-([0-9a-f]{12})\.json")  # of a plan file: table, hash
 PER_RUN["budget"] = "table.budget=NAME"
 
 
@@ -68,7 +72,13 @@ class Plan(BaseModel):
     @property
     def file_name(self) -> str:
         """<table>-<hash of the content>.json"""
-        return f"{self.table.name}-{atomic.digest(self.model_dump(mode='json'), 12)}.json"
+        return self.frozen()[0]
+
+    def frozen(self) -> tuple[str, bytes]:
+        """The name of the plan's file, which ends in the hash of its content, and its line, sealed under that name."""
+        values = self.model_dump(mode="json")
+        name = f"{self.table.name}-{atomic.digest(values, 12)}.json"
+        return name, seal.line_of(values, seal.seal_of(values, name))
 
     def unique(self) -> list[RunSpec]:
         """Each run once."""
@@ -136,8 +146,9 @@ def plan_for(request: Request, store: Store) -> tuple[Plan, Path]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError):
         known = known if isinstance(known, dict) else {}
     plan = make_plan(request)
-    path = store.root / "plans" / plan.file_name
-    atomic.write_text(path, plan.model_dump_json(indent=1) + "\n")
+    name, line = plan.frozen()
+    path = store.root / "plans" / name
+    atomic.write_bytes(path, line)
     # Foreign code may change, and absent data may arrive, without the key noticing.
     if not request.base.get("allow_targets") and plan.table.tasks == request.table.tasks:
         atomic.write_json(index, {**known, key: path.name})
@@ -154,9 +165,11 @@ def request_key(request: Request) -> str:
 
 
 def plan_files(folder: Path) -> dict[Path, str]:
-    """The plan files in a folder, the newest last, and the table that each is of."""
-    found = sorted(folder.glob("*-*.json"), key=lambda path: path.stat().st_mtime)
-    return {path: path.stem.rpartition("-")[0] for path in found}
+    """The plan files in a folder, or in the archive beside it, the newest last, and the table that each is of."""
+    made = {path: path.stat().st_mtime for path in folder.glob("*-*.json")}
+    if (archive := Archive.at(folder.parent)) is not None:
+        made = {**{folder / name: when for name, when in archive.plans.items()}, **made}
+    return {path: path.stem.rpartition("-")[0] for path in sorted(made, key=lambda path: made[path])}
 
 
 def newest_plan(folder: Path, table: str) -> Plan | None:
@@ -184,13 +197,15 @@ def plan_with(plans: Iterable[Plan], cells: Collection[tuple[str, str]]) -> Plan
 
 
 def load_plan(path: Path) -> Plan:
-    """Read a plan.
+    """Read a plan, and check it against the hash in its name, if that is how it is named.
 
     Raises:
-        UserError: there is no such file, or it is not a plan.
+        UserError: there is no such file, it is not a plan, or not as it was frozen.
     """
     try:
-        return Plan.model_validate_json(path.read_bytes())
+        data = _plan_bytes(path)
+        body = seal.opened(data, path.name)
+        plan = Plan.model_validate_json(body or _unsealed(data))
     except OSError:
         have = sorted(other.name for other in plan_files(path.parent))
         raise UserError(unknown(f"plan in {path.parent.name}", path.name, have)) from None
@@ -198,6 +213,31 @@ def load_plan(path: Path) -> Plan:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise UserError(f"{path.name} is not a plan: {where or 'content'}: {first['msg']}; make it anew") from None
+    named = NAMED.fullmatch(path.name)
+    same = body is not None or named is None or atomic.digest(json.loads(_unsealed(data)), 12) == named[2]
+    if named and not (same and named[1] == plan.table.name):
+        raise UserError(f"the plan {path.name} is not as it was frozen; make it anew")
+    return plan
+
+
+def _plan_bytes(path: Path) -> bytes:
+    """The bytes of a plan file, or of the archive's plan of that name.
+
+    Raises:
+        OSError: neither is there.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        archive = Archive.at(path.parent.parent) if path.parent.name == "plans" else None
+        if archive is None or (data := archive.plan(path.name)) is None:
+            raise
+        return data
+
+
+def _unsealed(data: bytes) -> bytes:
+    """The bytes of a plan without a seal."""
+    return seal.SEAL.sub(b"{", data, count=1)
 
 
 def make_plan(request: Request) -> Plan:

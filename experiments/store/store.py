@@ -2,9 +2,10 @@
 
     <results_dir>/runs/<id>/  spec.json  progress.json  metrics.jsonl  checkpoint.ckpt  deaths.jsonl  log
                               lease.N  record.json
+    <results_dir>/archive/    the same runs packed (store/archive.py), read-only
 
 `record.json` is written last, at once and once: where it is, the run is over. `lease.N` is there while a process
-works on the run.
+works on the run. A run's folder wins over the archive. Every record is checked against its hash whenever it is read.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ import contextlib
 import errno
 import json
 import os
-import re
+import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +24,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from experiments.errors import UserError
 from experiments.store import atomic_files as atomic
-from experiments.store import lease
+from experiments.store import graph_file, lease, seal
+from experiments.store.archive import Archive
 from experiments.store.records import Record, RunSpec
 
 State = Literal["planned", "running", "done", "failed", "stale"]
@@ -37,6 +39,7 @@ COSMETIC_TRAINER = frozenset(
 # The folder cannot take more: nobody's fault but the disk's, so no run fails for it.
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
 PROBE_BYTES = 1 << 16
+FAULTS_SAID = 5  # of a damaged archive
 
 
 class Lost(Exception):
@@ -79,6 +82,7 @@ class Store:
         """`write` False is for looking only: the folder may then be one that cannot be written."""
         self.root = Path(results_dir).expanduser().absolute()
         self.corrupt: list[str] = []
+        self.archive = Archive.at(self.root)
         self._write = write
         self._leases: dict[str, lease.Lease] = {}
         if write:
@@ -104,33 +108,51 @@ class Store:
         return self.root / "runs" / run
 
     def ids(self) -> list[str]:
-        """All runs that have a folder."""
+        """All runs that have a folder or are in the archive."""
         folder = self.root / "runs"
-        return sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+        found = {path.name for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else set()
+        return sorted(found | set(self.archive.ids if self.archive else ()))
 
     # records
 
+    def raw(self, run: str) -> bytes | None:
+        """The bytes of a run's record as they lie in its folder, else as the archive gives them; None = no record.
+
+        Raises:
+            ValueError: the archive has the run, but not whole.
+        """
+        try:
+            return (self.folder(run) / "record.json").read_bytes()
+        except FileNotFoundError:
+            return self.archive.record(run) if self.archive is not None and self._archived(run) else None
+
+    def _archived(self, run: str) -> bool:
+        """Whether the archive speaks for the run: nobody has retired what it has."""
+        return self.archive is not None and run in self.archive and not any(self.folder(run).glob("record.retired-*"))
+
     def record(self, run: str) -> Record | None:
         """The record of a run or None; a corrupt one is set aside and named in `self.corrupt`."""
-        path = self.folder(run) / "record.json"
         try:
-            found = Record.model_validate_json(path.read_bytes())
+            data = self.raw(run)
+            if data is None:
+                return None
+            found = Record.model_validate_json(seal.record_in(data))
             if found.id != run:
                 raise ValueError(f"it is the record of {found.id}")
-        except FileNotFoundError:
-            return None
         except (ValidationError, ValueError) as error:
-            reason = _reason(error)
-            if not self._write:
-                self.corrupt.append(f"corrupt record of run {run} ({reason})")
-                return None
-            aside = atomic.set_aside(path)
-            self.corrupt.append(
-                f"corrupt record of run {run} ({reason}); set aside as {aside.name}, nothing is lost: "
-                "the same command again redoes the run"
-            )
+            self._set_aside(run, _reason(error))
             return None
         return found
+
+    def _set_aside(self, run: str, reason: str) -> None:
+        path, line = self.folder(run) / "record.json", f"corrupt record of run {run} ({reason})"
+        if self._write:
+            try:
+                line += f"; set aside as {atomic.set_aside(path).name}, nothing is lost: "
+            except FileNotFoundError:
+                line += "; it is in the archive, which stays as it is: "
+            line += "the same command again redoes the run"
+        self.corrupt.append(line)
 
     def records(self, runs: Iterable[str]) -> dict[str, Record]:
         """The records there are, by run."""
@@ -138,7 +160,9 @@ class Store:
         return {run: record for run, record in found if record is not None}
 
     def require_sound(self) -> None:
-        """Raise UserError if a corrupt record was met."""
+        """Raise UserError if a corrupt record was met, or the archive is damaged."""
+        if self.archive is not None and (faults := list(self.archive.faults())):
+            raise UserError("; ".join([*faults, *self.corrupt][:FAULTS_SAID]) + "; take the archive anew")
         if self.corrupt:
             raise UserError("; ".join(self.corrupt))
 
@@ -150,8 +174,7 @@ class Store:
         """
         self._require_lease(record.id)
         folder = self.folder(record.id)
-        text = record.sealed().model_dump_json(indent=1) + "\n"
-        if not atomic.create_bytes(folder / "record.json", text.encode()):
+        if not atomic.create_bytes(folder / "record.json", seal.record_line(record)):
             return False
         keep = bool(record.spec.config.get("trainer", {}).get("keep_checkpoint"))
         for path in [] if keep else folder.glob("checkpoint.ckpt*"):
@@ -160,7 +183,12 @@ class Store:
         return True
 
     def retire(self, run: str) -> None:
-        """Set the record of a failed run aside, and the count of its deaths, so that it may run again."""
+        """Set the record of a failed run aside, and the count of its deaths, so that it may run again.
+
+        Of a run that only the archive has, the record is copied: what is retired beside a run wins over the archive.
+        """
+        if not (self.folder(run) / "record.json").exists() and (data := self.raw(run)) is not None:
+            atomic.write_bytes(self.folder(run) / "record.json", data)
         for name in ("record.json", "deaths.jsonl"):
             path = self.folder(run) / name
             if path.exists():
@@ -192,7 +220,7 @@ class Store:
             return None
 
     def state(self, run: str) -> State:
-        """planned | running | done | failed | stale, cheaply: of a record only the head is read."""
+        """planned | running | done | failed | stale, cheaply: a record is checked, not parsed."""
         status = self.status(run)
         if status is not None:
             return "done" if status == "done" else "failed"
@@ -202,15 +230,68 @@ class Store:
         return "running" if held.alive() else "stale"
 
     def status(self, run: str) -> str | None:
-        """What the record says the run ended as; None = there is no record, or none that can be read."""
+        """What the record says the run ended as; None = there is no record, or none that fits its hash."""
         try:
-            with open(self.folder(run) / "record.json", "rb") as file:
-                head = file.read(160)
-                if found := HEAD.match(head):
-                    return found[1].decode()
-                return str(json.loads(head + file.read())["status"])
+            if (data := self.raw(run)) is None:
+                return None
+            return seal.status_in(seal.record_in(data))
         except (OSError, ValueError, KeyError, TypeError):
             return None
+
+    # what lies beside the record
+
+    def log(self, run: str) -> bytes:
+        """metrics.jsonl of a run; empty if there is none.
+
+        One that is not what the record sealed is set aside, with a line, and no longer there.
+        """
+        path, record = self.folder(run) / "metrics.jsonl", self.folder(run) / "record.json"
+        if self.archive is not None and not record.exists() and self._archived(run):
+            return self._of_archive(run, self.archive.log)
+        try:
+            data = path.read_bytes()
+            sealed = seal.log_hash_in(record.read_bytes()) if record.exists() else ""
+        except OSError:
+            return b""
+        if sealed and seal.short_hash(data) != sealed:
+            aside = f"; set aside as {atomic.set_aside(path).name}" if self._write else ""
+            print(f"metrics.jsonl of run {run} is not what its record sealed{aside}: no curve of it", file=sys.stderr)
+            return b""
+        return data
+
+    def log_faults(self, run: str, record: bytes) -> Iterator[str]:
+        """What is wrong with the log of a run that has this record: gone it may be, but not another one."""
+        path, sealed = self.folder(run) / "metrics.jsonl", seal.log_hash_in(record)
+        try:
+            if (self.folder(run) / "record.json").exists():
+                data = path.read_bytes() if path.exists() else b""
+            else:
+                data = self.archive.log(run) if self.archive is not None else b""
+        except (OSError, ValueError) as error:
+            yield str(error)
+            return
+        if data and sealed and seal.short_hash(data) != sealed:
+            yield "metrics.jsonl is not what the record sealed"
+
+    def graph(self, run: str) -> graph_file.Sample | None:
+        """The graph over a sample that the run kept; None if it kept none that can be read."""
+        if self.archive is not None and not (self.folder(run) / "record.json").exists() and self._archived(run):
+            return graph_file.parse(self._of_archive(run, self.archive.graph))
+        return graph_file.read_graph(self.folder(run))
+
+    def _of_archive(self, run: str, read: Callable[[str], bytes]) -> bytes:
+        try:
+            return read(run)
+        except ValueError as error:
+            print(f"archive: {error}: it is left out", file=sys.stderr)
+            return b""
+
+    def export(self, name: str) -> str | None:
+        """An exported text, from exports/ or else from the archive; None = not written yet."""
+        try:
+            return (self.root / "exports" / name).read_text()
+        except FileNotFoundError:
+            return self.archive.export(name) if self.archive is not None else None
 
     # leases and deaths
 
@@ -266,10 +347,6 @@ class Store:
                 count = 1 if int(found["step"]) > furthest else count + 1
                 furthest, cause = max(furthest, int(found["step"])), str(found["cause"]) or cause
         return count, cause
-
-
-# The head of a record as it is written.
-HEAD = re.compile(rb'\{\s*"schema_version": \d+,\s*"id": "[^"]*",\s*"status": "(done|failed|diverged)"')
 
 
 def no_space(error: BaseException | None) -> OSError | None:
