@@ -1,6 +1,6 @@
 """FLOPs and hours of all records below a folder.
 
-python -m experiments spent results_dir=results/reference
+python -m experiments spent results_dir=results
 """
 
 from __future__ import annotations

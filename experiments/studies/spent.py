@@ -65,7 +65,7 @@ def spent(root: Path) -> dict[str, Spent]:
         if mine.runs:
             found[str(folder.relative_to(root))] = mine
     if not found:
-        raise UserError(f"no records below {root}; name a results folder, e.g. results_dir=results/reference")
+        raise UserError(f"no records below {root}; name a results folder, e.g. results_dir=results")
     found["all, each run once"] = Spent()
     for record in once.values():
         found["all, each run once"].add(record)
