@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from experiments.errors import NoData, UserError, unknown
 from experiments.planning.hydra_config import (
@@ -39,9 +38,9 @@ from experiments.planning.settings import (
     section,
 )
 from experiments.store import atomic_files as atomic
-from experiments.store import seal
-from experiments.store.archive import Archive
+from experiments.store import plan_file
 from experiments.store.provenance import source_fingerprint
+from experiments.store.reader import reason
 from experiments.store.records import RunSpec
 from experiments.store.store import Store
 
@@ -55,7 +54,6 @@ PER_RUN = {
     "task": "table.tasks=[NAME,...]",
     "seed": "table.seeds=[0,...]",
 }
-NAMED = re.compile(r"(.+)-([0-9a-f]{12})\.json")  # of a plan file: table, hash
 PER_RUN["budget"] = "table.budget=NAME"
 
 
@@ -76,9 +74,7 @@ class Plan(BaseModel):
 
     def frozen(self) -> tuple[str, bytes]:
         """The name of the plan's file, which ends in the hash of its content, and its line, sealed under that name."""
-        values = self.model_dump(mode="json")
-        name = f"{self.table.name}-{atomic.digest(values, 12)}.json"
-        return name, seal.line_of(values, seal.seal_of(values, name))
+        return plan_file.frozen(self.table.name, self.model_dump(mode="json"))
 
     def unique(self) -> list[RunSpec]:
         """Each run once."""
@@ -166,10 +162,7 @@ def request_key(request: Request) -> str:
 
 def plan_files(folder: Path) -> dict[Path, str]:
     """The plan files in a folder, or in the archive beside it, the newest last, and the table that each is of."""
-    made = {path: path.stat().st_mtime for path in folder.glob("*-*.json")}
-    if (archive := Archive.at(folder.parent)) is not None:
-        made = {**{folder / name: when for name, when in archive.plans.items()}, **made}
-    return {path: path.stem.rpartition("-")[0] for path in sorted(made, key=lambda path: made[path])}
+    return {path: path.stem.rpartition("-")[0] for path in plan_file.times(folder)}
 
 
 def newest_plan(folder: Path, table: str) -> Plan | None:
@@ -203,41 +196,17 @@ def load_plan(path: Path) -> Plan:
         UserError: there is no such file, it is not a plan, or not as it was frozen.
     """
     try:
-        data = _plan_bytes(path)
-        body = seal.opened(data, path.name)
-        plan = Plan.model_validate_json(body or _unsealed(data))
+        body, as_frozen = plan_file.read(path)
+        plan = Plan.model_validate_json(body)
     except OSError:
         have = sorted(other.name for other in plan_files(path.parent))
         raise UserError(unknown(f"plan in {path.parent.name}", path.name, have)) from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{path.name} is not a plan: {where or 'content'}: {first['msg']}; make it anew") from None
-    named = NAMED.fullmatch(path.name)
-    same = body is not None or named is None or atomic.digest(json.loads(_unsealed(data)), 12) == named[2]
-    if named and not (same and named[1] == plan.table.name):
+    except ValueError as error:
+        raise UserError(f"{path.name} is not a plan: {reason(error)}; make it anew") from None
+    named = plan_file.NAMED.fullmatch(path.name)
+    if not as_frozen or (named and named[1] != plan.table.name):
         raise UserError(f"the plan {path.name} is not as it was frozen; make it anew")
     return plan
-
-
-def _plan_bytes(path: Path) -> bytes:
-    """The bytes of a plan file, or of the archive's plan of that name.
-
-    Raises:
-        OSError: neither is there.
-    """
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        archive = Archive.at(path.parent.parent) if path.parent.name == "plans" else None
-        if archive is None or (data := archive.plan(path.name)) is None:
-            raise
-        return data
-
-
-def _unsealed(data: bytes) -> bytes:
-    """The bytes of a plan without a seal."""
-    return seal.SEAL.sub(b"{", data, count=1)
 
 
 def make_plan(request: Request) -> Plan:

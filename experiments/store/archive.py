@@ -63,7 +63,8 @@ class Archive:
     @classmethod
     def at(cls, root: Path) -> Archive | None:
         """The archive of a results folder; None if it has none."""
-        folder = next((path for path in (root / NAME, root / OLD) if path.is_dir()), None)
+        sure = (INDEX, "records.jsonl")  # any folder may be called archive
+        folder = next((p for p in (root / NAME, root / OLD) if any((p / file).exists() for file in sure)), None)
         return None if folder is None else cls(folder)
 
     def faults(self) -> Iterator[str]:
@@ -80,6 +81,11 @@ class Archive:
             for number, line in enumerate(self._bytes(name).splitlines(), start=1):
                 if _parsed(line) is None:
                     yield f"line {number} of {self.folder.name}/{name} cannot be read"
+
+    @functools.cached_property
+    def damage(self) -> list[str]:
+        """The faults as they were when it was first asked for."""
+        return list(self.faults())
 
     # records
 

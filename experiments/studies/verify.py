@@ -20,12 +20,14 @@ from experiments.studies.evidence import differences, evidence
 
 def verify(plan: Plan, store: Store) -> int:
     """Print what is wrong with a plan's records and table, and what was checked; 1 if anything is wrong."""
-    return _said([*_archive_faults(store), *plan_faults(plan, store)])
+    wrong = list(_archive_faults(store))
+    return _said([*wrong, *plan_faults(plan, store, derive=not wrong)])
 
 
 def verify_all(store: Store) -> int:
     """The same of every record and every plan of a results folder, the archive included."""
     wrong, planned = list(_archive_faults(store)), set()
+    whole = not wrong
     for path in plan_files(store.root / "plans"):
         try:
             plan = load_plan(path)
@@ -33,7 +35,7 @@ def verify_all(store: Store) -> int:
             wrong.append(f"plan {path.name}: {error}")
             continue
         print(f"plan {path.name}: ", end="")
-        wrong += [f"plan {path.name}: {fault}" for fault in plan_faults(plan, store)]
+        wrong += [f"plan {path.name}: {fault}" for fault in plan_faults(plan, store, derive=whole)]
         planned |= {spec.id for spec in plan.runs}
     others = [run for run in store.ids() if run not in planned]
     found = [(run, fault) for run in others for fault in record_faults(run, store)]
@@ -54,8 +56,11 @@ def _archive_faults(store: Store) -> Iterator[str]:
         print(f"archive: the sha256 of {len(store.archive.files)} files taken again")
 
 
-def plan_faults(plan: Plan, store: Store) -> Iterator[str]:
-    """What is wrong with the records of a plan; if nothing is, with what they give. Says what was checked."""
+def plan_faults(plan: Plan, store: Store, *, derive: bool = True) -> Iterator[str]:
+    """What is wrong with the records of a plan; if nothing is, with what they give. Says what was checked.
+
+    `derive` False: the archive is damaged, so nothing is derived from it.
+    """
     specs, sound, checked = plan.unique(), True, 0
     for spec in specs:
         checked += _there(spec.id, store)
@@ -63,7 +68,7 @@ def plan_faults(plan: Plan, store: Store) -> Iterator[str]:
             sound = False
             yield f"run {spec.id} ({spec.model}, {spec.task}, seed {spec.seed}): {fault}"
     print(f"{checked} records of {len(specs)} runs hashed again; {len(specs) - checked} runs have none")
-    if sound and checked:
+    if sound and checked and derive:
         yield from table_faults(plan, store)
         yield from _evidence_faults(plan, store)
 

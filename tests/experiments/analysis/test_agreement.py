@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from itertools import combinations
 from math import comb
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +12,6 @@ from scipy import stats as scipy_stats
 from benchmarks.agreement import OTHER_PROCESSOR, TWELVE, WORLDS, alarms, means_against, records, splits
 from experiments.analysis.agreement import agreement, choices, fisher
 
-ROOT = Path(__file__).resolve().parents[3]
 Values = dict[str, dict[int, float]]
 
 
