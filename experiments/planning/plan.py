@@ -142,9 +142,7 @@ def plan_for(request: Request, store: Store) -> tuple[Plan, Path]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError):
         known = known if isinstance(known, dict) else {}
     plan = make_plan(request)
-    name, line = plan.frozen()
-    path = store.root / "plans" / name
-    atomic.write_bytes(path, line)
+    path = plan_file.write(store.root / "plans", *plan.frozen())
     # Foreign code may change, and absent data may arrive, without the key noticing.
     if not request.base.get("allow_targets") and plan.table.tasks == request.table.tasks:
         atomic.write_json(index, {**known, key: path.name})
@@ -203,8 +201,7 @@ def load_plan(path: Path) -> Plan:
         raise UserError(unknown(f"plan in {path.parent.name}", path.name, have)) from None
     except ValueError as error:
         raise UserError(f"{path.name} is not a plan: {reason(error)}; make it anew") from None
-    named = plan_file.NAMED.fullmatch(path.name)
-    if not as_frozen or (named and named[1] != plan.table.name):
+    if not as_frozen:
         raise UserError(f"the plan {path.name} is not as it was frozen; make it anew")
     return plan
 

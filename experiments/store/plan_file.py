@@ -20,6 +20,12 @@ def frozen(table: str, values: dict[str, Any]) -> tuple[str, bytes]:
     return name, seal.line_of(values, seal.seal_of(values, name))
 
 
+def write(folder: Path, name: str, line: bytes) -> Path:
+    """Put a plan into its folder; its path."""
+    atomic.write_bytes(folder / name, line)
+    return folder / name
+
+
 def times(folder: Path) -> dict[Path, float]:
     """The plan files in a folder or in the archive beside it, and when each was made; the newest last."""
     made = {path: path.stat().st_mtime for path in folder.glob("*-*.json")}
@@ -33,13 +39,19 @@ def read(path: Path) -> tuple[bytes, bool]:
 
     Raises:
         OSError: there is no such file.
-        ValueError: it is no JSON, or the archive has it but not whole.
+        ValueError: it is no plan, or the archive has it but not whole.
     """
     data = _bytes(path)
     if (body := seal.opened(data, path.name)) is not None:
         return body, True
     body, named = seal.SEAL.sub(b"{", data, count=1), NAMED.fullmatch(path.name)
-    return body, named is None or atomic.digest(json.loads(body), 12) == named[2]
+    if named is None:
+        return body, True
+    try:
+        values = json.loads(body)
+        return body, frozen(str(values["table"]["name"]), values)[0] == path.name
+    except (KeyError, TypeError):
+        raise ValueError("it names no table") from None
 
 
 def _bytes(path: Path) -> bytes:

@@ -15,9 +15,22 @@ from experiments.errors import UserError
 from experiments.store import atomic_files as atomic
 from experiments.store import graph_file, seal
 from experiments.store.archive import Archive
-from experiments.store.records import Record
+from experiments.store.records import Record, RunSpec
 
 FAULTS_SAID = 5  # of a damaged archive
+
+
+def read_spec(folder: Path) -> RunSpec:
+    """The spec in the folder of a run, as it was written there.
+
+    Raises:
+        OSError: there is none.
+        ValueError: it was changed, or is that of another run.
+    """
+    body = seal.opened((folder / "spec.json").read_bytes(), folder.name)
+    if body is None:
+        raise ValueError(f"spec.json of run {folder.name} is not as it was written; the same command again writes it")
+    return RunSpec.model_validate_json(body)
 
 
 class Reader:

@@ -129,8 +129,10 @@ class Store(Reader):
     # specs and progress
 
     def write_spec(self, spec: RunSpec) -> None:
-        """Put the spec beside what the run will write."""
-        atomic.write_text(self.folder(spec.id) / "spec.json", spec.model_dump_json(indent=1) + "\n")
+        """Put the spec beside what the run will write, sealed under the run's name."""
+        values = spec.model_dump(mode="json")
+        line = seal.line_of(values, seal.seal_of(values, spec.id))
+        atomic.write_bytes(self.folder(spec.id) / "spec.json", line)
 
     def beat(self, run: str, progress: Progress) -> None:
         """Write the progress. It may be lost in a power cut, so it is not synced.

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from experiments.planning.settings import TrainerSettings
+from experiments.store.reader import read_spec
 from experiments.store.records import RunSpec
 from experiments.training.context import Diverged, TrainingEnded
 from experiments.training.distributed import STOPPING, Place
@@ -49,7 +50,7 @@ def entry(words: list[str]) -> int:
     for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)  # rank 0 decides when to stop
     folder, rank = Path(words[0]), int(words[1])
-    spec = RunSpec.model_validate_json((folder / "spec.json").read_bytes())
+    spec = read_spec(folder)
     peer = Peer(spec, folder)
     devices, nodes = peer.settings.devices, peer.settings.nodes
     address, port = words[2].rsplit(":", 1)

