@@ -1,6 +1,6 @@
 """How often new seeds are wrongly said to deviate from a reference, and how often a deviation is found.
 
-    python -m benchmarks.agreement [worlds=400] [reference=results/reference/quick_twelve_seeds]
+    python -m benchmarks.agreement [worlds=400] [reference=tests/data/quick_twelve_seeds/values.csv]
 
 First on worlds that we make: twelve cells, ten seeds in the reference, 2, 3 or 5 new ones; `normal` and `heavy`
 (Student's t with 3 degrees, shared in part by the cells, as seeds share their data), `half learn` and `most learn`
@@ -11,7 +11,6 @@ intervals by form.
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,10 +18,12 @@ from itertools import combinations, islice
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from experiments.analysis.agreement import Agreement, Cells, Floats, agreement
 from experiments.analysis.clustered_items import paired_by_form
 
+TWELVE = Path(__file__).resolve().parent.parent / "tests" / "data" / "quick_twelve_seeds" / "values.csv"
 CELLS, SEEDS, SD, SCALE = 12, 10, 0.03, 0.75
 World = Callable[[np.random.Generator, int], Floats]
 
@@ -83,17 +84,19 @@ def alarms(world: World, new: int, worlds: int, shift: float = 0.0, seed: int = 
     return float(found[0]) / worlds, float(found[1]) / worlds
 
 
-def records(folder: Path) -> tuple[Cells, dict[str, float], dict[str, tuple[float, float]]]:
-    """The cells of a committed table on test/id, the distance of chance from perfection, and the possible values."""
+def records(path: Path) -> tuple[Cells, dict[str, float], dict[str, tuple[float, float]]]:
+    """The cells of a table by seed, the distance of chance from perfection, and the possible values.
+
+    Args:
+        path: CSV with task, model, seed, value (primary metric, test/id), chance, higher_is_better.
+    """
     cells: dict[str, dict[int, float]] = {}
     scales, ends = {}, {}
-    for path in sorted(folder.glob("runs/*/record.json")):
-        record = json.loads(path.read_text())
-        spec, info = record["spec"], record["spec"]["task_info"]
-        name, chance = f"{spec['task']} {spec['model']}", info["chance"]["test/id"]
-        cells.setdefault(name, {})[spec["seed"]] = record["metrics"]["test/id"][info["metric"]]
-        scales[name] = 1 - chance if info["higher_is_better"] else chance
-        ends[name] = (0.0, 1.0) if info["higher_is_better"] else (0.0, np.inf)
+    for row in pd.read_csv(path).to_dict("records"):
+        name, chance, higher = f"{row['task']} {row['model']}", row["chance"], row["higher_is_better"]
+        cells.setdefault(name, {})[row["seed"]] = row["value"]
+        scales[name] = 1 - chance if higher else chance
+        ends[name] = (0.0, 1.0) if higher else (0.0, np.inf)
     return cells, scales, ends
 
 
@@ -156,7 +159,7 @@ def main(words: Sequence[str]) -> None:
         for new in (2, 3, 5):
             false, some, much = (alarms(world, new, worlds, -by)[side] for by, side in ((0, 0), (0.1, 1), (0.4, 1)))
             print(f"| {name} | {new} | {false:.3f} | {some:.3f} | {much:.3f} |", flush=True)
-    cells, scales, ends = records(Path(given.get("reference", "results/reference/quick_twelve_seeds")))
+    cells, scales, ends = records(Path(given.get("reference", str(TWELVE))))
     print("\n| seeds left out | choices | alarms |\n| ---: | ---: | ---: |")
     for new in (2, 3, 4, 5):
         agreed = [agreement(*pair, scales, ends=ends).agrees for pair in islice(splits(cells, new), 500)]

@@ -25,6 +25,7 @@ from toy import make_record, make_spec
 from experiments.planning.plan import Plan
 from experiments.planning.settings import TableSettings
 from experiments.store import atomic_files as atomic
+from experiments.store import seal
 from experiments.store.store import Store
 
 MODELS, TASKS = 10, 10
@@ -44,17 +45,17 @@ def fill(root: Path, records: int, items: int) -> Path:
                 mean = sum(values) / items
                 splits = ("test/id", "test/ood_near", "test/ood_far")
                 changes = {"items": {s: values for s in splits}, "metrics": {s: {"accuracy": mean} for s in splits}}
-                record = make_record(spec, mean, **changes).sealed()
+                record = make_record(spec, mean, **changes)
                 path = store.folder(spec.id) / "record.json"
                 path.parent.mkdir()
-                path.write_text(record.model_dump_json(indent=1) + "\n")
+                path.write_bytes(seal.record_line(record))
                 runs.append(spec)
     names = {"models": [f"model{m}" for m in range(MODELS)], "tasks": [f"task{t}" for t in range(TASKS)]}
     table = TableSettings(name="many", seeds=list(range(seeds)), budget="toy", **names)
     plan = Plan(table=table, code_fingerprint="code", runs=runs)
-    path = store.root / "plans" / plan.file_name
-    atomic.write_text(path, plan.model_dump_json())
-    return path
+    name, line = plan.frozen()
+    atomic.write_bytes(store.root / "plans" / name, line)
+    return store.root / "plans" / name
 
 
 def measured(*words: str) -> tuple[float, float, float]:
@@ -77,10 +78,10 @@ def main() -> None:
         path = fill(Path(folder), asked.records, asked.items)
         print(f"{asked.records} records, plan file {path.stat().st_size / 2**20:.0f} MiB")
         verbs = {
-            "plan": ["experiments.commands.ledger", "plan", f"plan={path}", "--no-measure"],
-            "status": ["experiments.commands.ledger", "status", f"plan={path}"],
-            "table": ["experiments.commands.ledger", "run", f"plan={path}"],
-            "verify": ["experiments.commands.ledger", "verify", f"plan={path}"],
+            "plan": ["experiments", "plan", f"plan={path}", "--no-measure"],
+            "status": ["experiments", "status", f"plan={path}"],
+            "table": ["experiments", "reproduce", f"plan={path}"],
+            "verify": ["experiments", "verify", f"plan={path}"],
         }
         print("verb      wall s    CPU s  peak MiB")
         for verb, words in verbs.items():

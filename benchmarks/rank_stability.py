@@ -99,7 +99,7 @@ def read(folders: Sequence[Path]) -> dict[str, Means]:
     for folder in folders:
         records = found_in(folder)
         if not records:
-            raise UserError(f"{folder} holds no records: name results folders, with runs/ in them")
+            raise UserError(f"{folder} holds no records: name results folders, with runs/ or an archive in them")
         for record in records:
             if record.spec.id in seen:
                 raise UserError(f"run {record.spec.id} is in {seen[record.spec.id]} and in {folder}: use other seeds")
@@ -110,8 +110,8 @@ def read(folders: Sequence[Path]) -> dict[str, Means]:
 
 def found_in(folder: Path) -> list[Record]:
     """The records of a results folder."""
-    runs = sorted(path.parent.name for path in folder.glob("runs/*/record.json"))
-    return list(Store(folder, write=False).records(runs).values()) if runs else []
+    store = Store(folder, write=False)
+    return list(store.records(store.ids()).values())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -17,7 +17,7 @@ import pandas as pd
 from experiments.analysis.frames import Runs
 from experiments.analysis.run_details import flops_of_step, log_lines
 from experiments.analysis.significance import summary
-from experiments.store.graph_file import Sample, read_graph
+from experiments.store.graph_file import Sample
 from experiments.store.records import DepthPoint, Record, RunSpec
 from experiments.store.store import Store
 
@@ -143,7 +143,7 @@ def samples(runs: Runs, store: Store) -> dict[tuple[str, str], Sample]:
     """(model, task) -> the graph over a sample that the first run that has one kept."""
     found: dict[tuple[str, str], Sample] = {}
     for spec, _record in _first(runs):
-        if (spec.model, spec.task) not in found and (sample := read_graph(store.folder(spec.id))) is not None:
+        if (spec.model, spec.task) not in found and (sample := store.graph(spec.id)) is not None:
             found[(spec.model, spec.task)] = sample
     return found
 

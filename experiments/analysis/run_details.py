@@ -22,11 +22,7 @@ EXPONENT_FROM = 2048  # growth is fitted from here on: below, the terms that do 
 
 def log_lines(store: Store, run: str, wanted: bytes = b"") -> Iterator[dict[str, float]]:
     """The lines of a run's metrics.jsonl that contain `wanted`; a torn last line is left out."""
-    try:
-        lines = (store.folder(run) / "metrics.jsonl").read_bytes().splitlines()
-    except OSError:
-        return
-    for line in lines:
+    for line in store.log(run).splitlines():
         if wanted in line:
             try:
                 yield json.loads(line)

@@ -1,7 +1,7 @@
 """Add up the FLOPs and hours of all records below a folder.
 
 python -m experiments spent
-python -m experiments spent --results-dir results/reference
+python -m experiments spent --results-dir results
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
-"""Hash every record of a plan again, derive every identity and the table again.
+"""Hash every record again, derive every identity and every figure again.
 
     python -m experiments verify table=quick
     python -m experiments verify plan=results/plans/quick-0123456789ab.json
+    python -m experiments verify --results-dir results/reference/mine
 
-Changes nothing. Exits with 1 if anything is not sound.
+Changes nothing. Without a table or a plan, every record and every plan of the results folder is verified, those of its
+archive, too. Exits with 1 if anything is not sound.
 """
 
 from __future__ import annotations
@@ -19,7 +21,15 @@ def add_arguments(parser: Parser) -> None:
 
 def run(given: Given) -> int:
     """Print what is wrong and what was checked; 1 if anything is wrong."""
-    from experiments.studies.named_plan import named_plan
-    from experiments.studies.verify import verify
+    from experiments.errors import UserError
+    from experiments.store.store import Store
+    from experiments.studies.named_plan import named_plan, results_dir
+    from experiments.studies.verify import verify, verify_all
 
-    return verify(*named_plan(given.overrides))
+    if [word for word in given.overrides if not word.startswith("results_dir=")]:
+        plan, _, store = named_plan(given.overrides)
+        return verify(plan, store)
+    root = results_dir(given.overrides)
+    if not root.is_dir():
+        raise UserError(f"there is no folder {root}")
+    return verify_all(Store(root, write=False))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from experiments.errors import NoData, UserError, unknown
 from experiments.planning.hydra_config import (
@@ -41,7 +41,9 @@ from experiments.planning.settings import (
     section,
 )
 from experiments.store import atomic_files as atomic
+from experiments.store import plan_file
 from experiments.store.provenance import source_fingerprint
+from experiments.store.reader import reason
 from experiments.store.records import RunSpec
 from experiments.store.store import Store
 
@@ -71,7 +73,11 @@ class Plan(BaseModel):
     @property
     def file_name(self) -> str:
         """<table>-<hash of the content>.json"""
-        return f"{self.table.name}-{atomic.digest(self.model_dump(mode='json'), 12)}.json"
+        return self.frozen()[0]
+
+    def frozen(self) -> tuple[str, bytes]:
+        """The name of the plan's file, which ends in the hash of its content, and its line, sealed under that name."""
+        return plan_file.frozen(self.table.name, self.model_dump(mode="json"))
 
     def unique(self) -> list[RunSpec]:
         """Each run once."""
@@ -145,8 +151,7 @@ def plan_for(request: Request, store: Store) -> tuple[Plan, Path]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError):
         known = known if isinstance(known, dict) else {}
     plan = make_plan(request)
-    path = store.root / "plans" / plan.file_name
-    atomic.write_text(path, plan.model_dump_json(indent=1) + "\n")
+    path = plan_file.write(store.root / "plans", *plan.frozen())
     # Foreign code may change, and absent data may arrive, without the key noticing.
     if not request.base.get("allow_targets") and plan.table.tasks == request.table.tasks:
         atomic.write_json(index, {**known, key: path.name})
@@ -165,9 +170,8 @@ def request_key(request: Request) -> str:
 
 
 def plan_files(folder: Path) -> dict[Path, str]:
-    """The plan files in a folder, the newest last, and the table that each is of."""
-    found = sorted(folder.glob("*-*.json"), key=lambda path: path.stat().st_mtime)
-    return {path: path.stem.rpartition("-")[0] for path in found}
+    """The plan files in a folder, or in the archive beside it, the newest last, and the table that each is of."""
+    return {path: path.stem.rpartition("-")[0] for path in plan_file.times(folder)}
 
 
 def newest_plan(folder: Path, table: str) -> Plan | None:
@@ -195,20 +199,22 @@ def plan_with(plans: Iterable[Plan], cells: Collection[tuple[str, str]]) -> Plan
 
 
 def load_plan(path: Path) -> Plan:
-    """Read a plan.
+    """Read a plan, and check it against the hash in its name, if that is how it is named.
 
     Raises:
-        UserError: there is no such file, or it is not a plan.
+        UserError: there is no such file, it is not a plan, or not as it was frozen.
     """
     try:
-        return Plan.model_validate_json(path.read_bytes())
+        body, as_frozen = plan_file.read(path)
+        plan = Plan.model_validate_json(body)
     except OSError:
         have = sorted(other.name for other in plan_files(path.parent))
         raise UserError(unknown(f"plan in {path.parent.name}", path.name, have)) from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{path.name} is not a plan: {where or 'content'}: {first['msg']}; make it anew") from None
+    except ValueError as error:
+        raise UserError(f"{path.name} is not a plan: {reason(error)}; make it anew") from None
+    if not as_frozen:
+        raise UserError(f"the plan {path.name} is not as it was frozen; make it anew")
+    return plan
 
 
 def make_plan(request: Request) -> Plan:

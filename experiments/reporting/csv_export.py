@@ -101,7 +101,7 @@ def run_row(record: Record) -> dict[str, Any]:
         "flops_eval": cost.flops_eval,
         "helps": helps(spec.sizes),
         "data_fingerprint": spec.data_fingerprint,
-        **origin.model_dump(exclude={"versions"}),
+        **origin.model_dump(exclude={"versions", "attempt_threads"}),
         "python": origin.versions.get("python"),
         "torch": origin.versions.get("torch"),
         **measured.model_dump(),

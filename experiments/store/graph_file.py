@@ -36,8 +36,16 @@ def write_graph(folder: Path, sample: dict[str, Any]) -> None:
 def read_graph(folder: Path) -> Sample | None:
     """What `write_graph` wrote; None if there is nothing that can be read."""
     try:
-        found = json.loads((folder / FILE).read_bytes())
+        return parse((folder / FILE).read_bytes())
+    except OSError:
+        return None
+
+
+def parse(data: bytes) -> Sample | None:
+    """The sample in the bytes of a graph file; None if they hold none."""
+    try:
+        found = json.loads(data)
         steps = [[(int(i), int(j), float(weight)) for i, j, weight in edges] for edges in found["steps"]]
         return Sample(str(found["split"]), int(found["item"]), [str(word) for word in found["words"]], steps)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return None

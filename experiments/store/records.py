@@ -118,7 +118,12 @@ class Provenance(Strict):
     versions: dict[str, str] = Field(description="Versions of Python and of the packages that matter.")
     cpu: str = Field(description="Model of the processor.")
     cores: int = Field(description="Logical cores.")
-    threads: int = Field(description="Threads torch used.")
+    threads: int = Field(description="Threads torch used, in the last attempt.")
+    attempt_threads: list[int] = Field(
+        default=[],
+        exclude_if=lambda value: not value,
+        description="The different thread counts of all attempts, in their order; absent if they were the same.",
+    )
     accelerator: str = Field(description="Name of the accelerator; 'cpu' if none was used.")
 
 
@@ -170,6 +175,11 @@ class Record(Strict):
     provenance: Provenance = Field(description="Sources, versions, hardware.")
     measured: Measured = Field(description="Wall-clock figures.")
     error: ErrorInfo | None = Field(default=None, description="Set unless the run is done.")
+    log_hash: str = Field(
+        default="",
+        exclude_if=lambda value: not value,  # records of before it was taken keep their hashes
+        description="Hash of metrics.jsonl as the run wrote it; absent if it logged nothing.",
+    )
     result_hash: str = Field(
         default="", description="Hash of all that the same config and seed must give again, bit for bit."
     )
@@ -183,7 +193,7 @@ class Record(Strict):
 
 
 # What the clock, the machine or the sources' own history decide.
-CIRCUMSTANCES = {"provenance", "measured", "error", "result_hash", "content_hash"}
+CIRCUMSTANCES = {"provenance", "measured", "error", "log_hash", "result_hash", "content_hash"}
 
 
 def result_hash(values: dict[str, Any]) -> str:

@@ -2,9 +2,10 @@
 
     <results_dir>/runs/<id>/  spec.json  progress.json  metrics.jsonl  checkpoint.ckpt  deaths.jsonl  log
                               lease.N  refused  record.json
+    <results_dir>/archive/    the same runs packed (store/archive.py), read-only
 
 `record.json` is written last, at once and once: where it is, the run is over. `lease.N` is there while a process
-works on the run.
+works on the run. A run's folder wins over the archive. Every record is checked against its hash whenever it is read.
 """
 
 from __future__ import annotations
@@ -13,9 +14,8 @@ import contextlib
 import errno
 import json
 import os
-import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -23,7 +23,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from experiments.errors import UserError
 from experiments.store import atomic_files as atomic
-from experiments.store import lease
+from experiments.store import lease, seal
+from experiments.store.reader import Reader
 from experiments.store.records import Record, RunSpec
 
 State = Literal["planned", "running", "done", "failed", "stale"]
@@ -49,7 +50,7 @@ class Progress(BaseModel):
     time: float
 
 
-class Store:
+class Store(Reader):
     """The runs under one results folder.
 
     Raises:
@@ -58,9 +59,7 @@ class Store:
 
     def __init__(self, results_dir: str | Path, *, write: bool = True) -> None:
         """`write` False is for looking only: the folder may then be one that cannot be written."""
-        self.root = Path(results_dir).expanduser().absolute()
-        self.corrupt: list[str] = []
-        self._write = write
+        super().__init__(results_dir, write=write)
         self._leases: dict[str, lease.Lease] = {}
         if write:
             self.require_space()
@@ -80,49 +79,6 @@ class Store:
                 "again, which goes on from there, or choose another with results_dir=FOLDER"
             ) from None
 
-    def folder(self, run: str) -> Path:
-        """The folder of a run."""
-        return self.root / "runs" / run
-
-    def ids(self) -> list[str]:
-        """All runs that have a folder."""
-        folder = self.root / "runs"
-        return sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
-
-    # records
-
-    def record(self, run: str) -> Record | None:
-        """The record of a run or None; a corrupt one is set aside and named in `self.corrupt`."""
-        path = self.folder(run) / "record.json"
-        try:
-            found = Record.model_validate_json(path.read_bytes())
-            if found.id != run:
-                raise ValueError(f"it is the record of {found.id}")
-        except FileNotFoundError:
-            return None
-        except (ValidationError, ValueError) as error:
-            reason = _reason(error)
-            if not self._write:
-                self.corrupt.append(f"corrupt record of run {run} ({reason})")
-                return None
-            aside = atomic.set_aside(path)
-            self.corrupt.append(
-                f"corrupt record of run {run} ({reason}); set aside as {aside.name}, nothing is lost: "
-                "the same command again redoes the run"
-            )
-            return None
-        return found
-
-    def records(self, runs: Iterable[str]) -> dict[str, Record]:
-        """The records there are, by run."""
-        found = ((run, self.record(run)) for run in runs)
-        return {run: record for run, record in found if record is not None}
-
-    def require_sound(self) -> None:
-        """Raise UserError if a corrupt record was met."""
-        if self.corrupt:
-            raise UserError("; ".join(self.corrupt))
-
     def write_record(self, record: Record) -> bool:
         """Write the record and drop what only an unfinished run needs; False if the run has a record already.
 
@@ -131,8 +87,7 @@ class Store:
         """
         self._require_lease(record.id)
         folder = self.folder(record.id)
-        text = record.sealed().model_dump_json(indent=1) + "\n"
-        if not atomic.create_bytes(folder / "record.json", text.encode()):
+        if not atomic.create_bytes(folder / "record.json", seal.record_line(record)):
             return False
         keep = bool(record.spec.config.get("trainer", {}).get("keep_checkpoint"))
         for path in [] if keep else folder.glob("checkpoint.ckpt*"):
@@ -141,7 +96,12 @@ class Store:
         return True
 
     def retire(self, run: str) -> None:
-        """Set the record of a failed run aside, and the count of its deaths, so that it may run again."""
+        """Set the record of a failed run aside, and the count of its deaths, so that it may run again.
+
+        Of a run that only the archive has, the record is copied: what is retired beside a run wins over the archive.
+        """
+        if not (self.folder(run) / "record.json").exists() and (data := self.raw(run)) is not None:
+            atomic.write_bytes(self.folder(run) / "record.json", data)
         for name in ("record.json", "deaths.jsonl"):
             path = self.folder(run) / name
             if path.exists():
@@ -165,8 +125,10 @@ class Store:
     # specs and progress
 
     def write_spec(self, spec: RunSpec) -> None:
-        """Put the spec beside what the run will write."""
-        atomic.write_text(self.folder(spec.id) / "spec.json", spec.model_dump_json(indent=1) + "\n")
+        """Put the spec beside what the run will write, sealed under the run's name."""
+        values = spec.model_dump(mode="json")
+        line = seal.line_of(values, seal.seal_of(values, spec.id))
+        atomic.write_bytes(self.folder(spec.id) / "spec.json", line)
 
     def beat(self, run: str, progress: Progress) -> None:
         """Write the progress. It may be lost in a power cut, so it is not synced.
@@ -188,7 +150,7 @@ class Store:
             return None
 
     def state(self, run: str) -> State:
-        """planned | running | done | failed | stale, cheaply: of a record only the head is read."""
+        """planned | running | done | failed | stale, cheaply: a record is checked, not parsed."""
         status = self.status(run)
         if status is not None:
             return "done" if status == "done" else "failed"
@@ -196,17 +158,6 @@ class Store:
         if held is None:
             return "planned"
         return "running" if held.alive() else "stale"
-
-    def status(self, run: str) -> str | None:
-        """What the record says the run ended as; None = there is no record, or none that can be read."""
-        try:
-            with open(self.folder(run) / "record.json", "rb") as file:
-                head = file.read(160)
-                if found := HEAD.match(head):
-                    return found[1].decode()
-                return str(json.loads(head + file.read())["status"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
 
     # leases and deaths
 
@@ -264,10 +215,6 @@ class Store:
         return count, cause
 
 
-# The head of a record as it is written.
-HEAD = re.compile(rb'\{\s*"schema_version": \d+,\s*"id": "[^"]*",\s*"status": "(done|failed|diverged)"')
-
-
 def no_space(error: BaseException | None) -> OSError | None:
     """The full or read-only disk behind an error, if that is what it is."""
     seen: set[int] = set()
@@ -277,11 +224,3 @@ def no_space(error: BaseException | None) -> OSError | None:
         seen.add(id(error))
         error = error.__cause__ or error.__context__
     return None
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        return f"{where}: {first['msg']}" if where else first["msg"]
-    return str(error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -76,11 +75,10 @@ def _changed(path: Path) -> float:
 
 def reason(spec: RunSpec, store: Store) -> str:
     """The error of a failed run, as far as its record can be read."""
-    try:
-        record = json.loads((store.folder(spec.id) / "record.json").read_bytes())
-        return f"{record['status']}: {record['error']['message']}"
-    except (OSError, ValueError, KeyError, TypeError):
+    record = store.record(spec.id)
+    if record is None or record.error is None:
         return "its record cannot be read"
+    return f"{record.status}: {record.error.message}"
 
 
 def headline(name: str, rows: list[Row]) -> str:

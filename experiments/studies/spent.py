@@ -8,6 +8,7 @@ from pathlib import Path
 
 from experiments.errors import UserError
 from experiments.reporting.screen import show_rows
+from experiments.store.archive import INDEX, NAME
 from experiments.store.records import Record
 from experiments.store.store import Store
 
@@ -42,8 +43,9 @@ class Spent:
 
 
 def folders(root: Path) -> Iterator[Path]:
-    """The results folders at and below `root`: those that hold runs/."""
-    yield from sorted(path.parent for path in [root / "runs", *root.glob("**/runs")] if path.is_dir())
+    """The results folders at and below `root`: those that hold runs/ or an archive."""
+    packed = (path.parent for path in root.glob(f"**/{NAME}/{INDEX}"))
+    yield from sorted({path.parent for path in [*root.glob("**/runs"), *packed] if path.is_dir()})
 
 
 def spent(root: Path) -> dict[str, Spent]:
@@ -63,7 +65,7 @@ def spent(root: Path) -> dict[str, Spent]:
         if mine.runs:
             found[str(folder.relative_to(root))] = mine
     if not found:
-        raise UserError(f"no records below {root}; name a results folder, e.g. results_dir=results/reference")
+        raise UserError(f"no records below {root}; name a results folder, e.g. results_dir=results")
     found["all, each run once"] = Spent()
     for record in once.values():
         found["all, each run once"].add(record)

@@ -8,44 +8,53 @@ from pathlib import Path
 from typing import Any
 
 from experiments.analysis.trials import RANKING, TRIALS, ranking, trial_files
-from experiments.planning.plan import Plan
+from experiments.errors import UserError
+from experiments.planning.plan import Plan, load_plan, plan_files
 from experiments.reporting.csv_export import to_csv
 from experiments.reporting.table import build
-from experiments.store import atomic_files as atomic
+from experiments.store import seal
 from experiments.store.identity import identity
-from experiments.store.records import COUNTED, IDENTITY_VERSION, RunSpec, content_hash, result_hash
+from experiments.store.records import COUNTED, IDENTITY_VERSION, RunSpec, result_hash
 from experiments.store.store import Store
+from experiments.studies.evidence import differences, evidence
 
 
-def verify(plan: Plan, path: Path, store: Store) -> int:
-    """Print what is wrong, and what was checked; 1 if anything is wrong. Nothing is changed.
+def verify(plan: Plan, store: Store) -> int:
+    """Print what is wrong with a plan's records and table, and what was checked; 1 if anything is wrong."""
+    wrong = list(_archive_faults(store))
+    return _said([*wrong, *plan_faults(plan, store, derive=not wrong)])
 
-    Raises:
-        UserError: a record cannot be read, so that no table can be made.
-    """
-    wrong = [*frozen_as_named(plan, path), *misnamed(plan)]
-    checked = 0
-    for spec in plan.unique():
-        found = list(record_faults(spec, store))
-        checked += store.status(spec.id) is not None
-        wrong += [f"run {spec.id} ({spec.model}, {spec.task}, seed {spec.seed}): {fault}" for fault in found]
+
+def verify_all(store: Store) -> int:
+    """The same of every record and every plan of a results folder, the archive included."""
+    wrong, planned = list(_archive_faults(store)), set()
+    whole = not wrong
+    for path in plan_files(store.root / "plans"):
+        try:
+            plan = load_plan(path)
+        except (UserError, ValueError) as error:
+            wrong.append(f"plan {path.name}: {error}")
+            continue
+        print(f"plan {path.name}: ", end="")
+        wrong += [f"plan {path.name}: {fault}" for fault in plan_faults(plan, store, derive=whole)]
+        planned |= {spec.id for spec in plan.runs}
+    others = [run for run in store.ids() if run not in planned]
+    found = [(run, fault) for run in others for fault in record_faults(run, store)]
+    print(f"{sum(_there(run, store) for run in others)} records of runs that no plan has hashed again")
+    return _said([*wrong, *(f"run {run}: {fault}" for run, fault in found)])
+
+
+def _said(wrong: list[str]) -> int:
     for fault in wrong:
         print(fault)
-    total = len(plan.unique())
-    print(f"{checked} records of {total} runs hashed again; {total - checked} runs have none")
-    if not wrong and checked:
-        wrong = list(table_faults(plan, store))
-        for fault in wrong:
-            print(fault)
     print("sound" if not wrong else f"{len(wrong)} faults")
     return 1 if wrong else 0
 
 
-def frozen_as_named(plan: Plan, path: Path) -> Iterator[str]:
-    """The name of a plan file ends in the hash of its content as it was written: fields may have come since."""
-    name = f"{plan.table.name}-{atomic.digest(json.loads(path.read_bytes()), 12)}.json"
-    if name != path.name:
-        yield f"the plan {path.name} is not as it was frozen: its content is that of {name}"
+def _archive_faults(store: Store) -> Iterator[str]:
+    if store.archive is not None:
+        yield from store.archive.faults()
+        print(f"archive: the sha256 of {len(store.archive.files)} files taken again")
 
 
 def misnamed(plan: Plan) -> Iterator[str]:
@@ -55,21 +64,51 @@ def misnamed(plan: Plan) -> Iterator[str]:
             yield f"run {spec.id} ({spec.model}, {spec.task}, seed {spec.seed}): its spec is that of {name}"
 
 
-def record_faults(spec: RunSpec, store: Store) -> Iterator[str]:
-    """What is wrong with the record of a run."""
+def plan_faults(plan: Plan, store: Store, *, derive: bool = True) -> Iterator[str]:
+    """What is wrong with the records of a plan; if nothing is, with what they give. Says what was checked.
+
+    `derive` False: the archive is damaged, so nothing is derived from it.
+    """
+    names = list(misnamed(plan))
+    yield from names
+    specs, sound, checked = plan.unique(), not names, 0
+    for spec in specs:
+        checked += _there(spec.id, store)
+        for fault in record_faults(spec.id, store, spec):
+            sound = False
+            yield f"run {spec.id} ({spec.model}, {spec.task}, seed {spec.seed}): {fault}"
+    print(f"{checked} records of {len(specs)} runs hashed again; {len(specs) - checked} runs have none")
+    if sound and checked and derive:
+        yield from table_faults(plan, store)
+        yield from _evidence_faults(plan, store)
+
+
+def _there(run: str, store: Store) -> bool:
     try:
-        values = json.loads((store.folder(spec.id) / "record.json").read_bytes())
-    except FileNotFoundError:
-        return
-    except (OSError, ValueError) as error:
+        return store.raw(run) is not None
+    except ValueError:
+        return True
+
+
+def record_faults(run: str, store: Store, spec: RunSpec | None = None) -> Iterator[str]:
+    """What is wrong with the record of a run and what lies beside it; and whether it ran `spec`."""
+    try:
+        if (data := store.raw(run)) is None:
+            return
+        values = json.loads(data)
+        values.pop("seal", None)
+    except (OSError, ValueError, AttributeError) as error:
         yield f"the record cannot be read ({error})"
         return
     if not isinstance(values, dict) or not isinstance(values.get("spec"), dict):
         yield "the record is not one"
         return
-    yield from _hash_faults(values)
-    if values.get("id") != spec.id:
+    yield from _hash_faults(data, values)
+    yield from store.log_faults(run, data)
+    if values.get("id") != run:
         yield f"the record is that of run {values.get('id')}"
+    if spec is None:
+        return
     planned, cost = spec.model_dump(mode="json"), values["spec"].get("cost")
     if isinstance(cost, dict):  # counted when the run is made
         planned["cost"] |= {key: cost.get(key) for key in COUNTED if planned["cost"][key] is None}
@@ -91,46 +130,55 @@ def _less_notes(value: Any) -> Any:
 MATTERS = ("id", "seed", "sizes", "steps", "data_fingerprint", "task_info", "budget", "cost")
 
 
-def _hash_faults(values: dict[str, Any]) -> Iterator[str]:
-    if not values.get("content_hash"):
-        yield "the record has no hash"
-        return
-    if content_hash(values) != values["content_hash"]:
-        yield "the content of the record does not fit its hash"
-    elif result_hash(values) != values.get("result_hash"):
-        yield "the result of the record does not fit its hash"
+def _hash_faults(data: bytes, values: dict[str, Any]) -> Iterator[str]:
+    try:
+        seal.record_in(data)
+    except ValueError as error:
+        yield f"of the record: {error}"
+    else:
+        if result_hash(values) != values.get("result_hash"):
+            yield "the result of the record does not fit its hash"
 
 
 def table_faults(plan: Plan, store: Store) -> Iterator[str]:
     """What differs between the exports and what the records give now; says what agrees."""
-    for path, text in derived(plan, store):
-        if not path.exists():
-            print(f"{path.name}: not written yet")
-        elif path.read_text() == text:
-            print(f"{path.name}: derived again, the same")
+    for name, text in derived(plan, store):
+        found = store.export(name)
+        if found is None:
+            print(f"{name}: not written yet")
+        elif found == text:
+            print(f"{name}: derived again, the same")
         else:
-            yield f"{path.name} is not what the records give; the same table or sweep again writes it anew"
+            yield f"{name} is not what the records give; the same table or sweep again writes it anew"
 
 
-def derived(plan: Plan, store: Store) -> Iterator[tuple[Path, str]]:
+def _evidence_faults(plan: Plan, store: Store) -> Iterator[str]:
+    """What differs between the cells, item intervals and curves that were packed and those that the records give."""
+    before = store.archive.derived(Path(plan.file_name).stem) if store.archive is not None else {}
+    now = evidence(plan, store) if before else {}
+    for name, text in before.items():
+        wrong = list(differences(text, now.get(name, "")))
+        yield from (f"{plan.table.name}: {name}: {fault}" for fault in wrong)
+        if not wrong:
+            print(f"{name}: {text.count(chr(10)) - 1} rows derived again, the same")
+
+
+def derived(plan: Plan, store: Store) -> Iterator[tuple[str, str]]:
     """The exports of the plan that do not depend on the clock, made from the records."""
-    folder = store.root / "exports"
-    if keys := _tuned(folder / f"{plan.table.name}.csv"):
+    name = plan.table.name
+    if keys := _tuned(store.export(f"{name}.csv") or ""):
         records = store.records(spec.id for spec in plan.unique())
         for suffix, (columns, rows) in trial_files(plan, records, keys).items():
-            yield folder / f"{plan.table.name}{suffix}.csv", to_csv(columns, rows)
+            yield f"{name}{suffix}.csv", to_csv(columns, rows)
         return
-    if plan.table.name.startswith("sweep-"):
-        yield (
-            folder / f"{plan.table.name}.csv",
-            to_csv(RANKING, ranking(plan, store.records(spec.id for spec in plan.unique()))),
-        )
+    if name.startswith("sweep-"):
+        rows = ranking(plan, store.records(spec.id for spec in plan.unique()))
+        yield f"{name}.csv", to_csv(RANKING, rows)
         return
-    report = build(plan, store)
-    yield folder / f"{plan.table.name}.csv", report.cells.to_csv(index=False, lineterminator="\n")
+    yield f"{name}.csv", build(plan, store).cells.to_csv(index=False, lineterminator="\n")
 
 
-def _tuned(path: Path) -> list[str]:
+def _tuned(text: str) -> list[str]:
     """The keys that a tuning searched, from the head of its trials; empty if the file is of no tuning."""
-    head = path.read_text().partition("\n")[0].split(",") if path.exists() else []
+    head = text.partition("\n")[0].split(",")
     return head[len(TRIALS) :] if head[: len(TRIALS)] == TRIALS else []

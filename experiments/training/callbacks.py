@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 
 from experiments.planning.settings import TrainerSettings
-from experiments.store.records import RunSpec
-from experiments.training.checkpoint import restore_rng, rng_state
-from experiments.training.context import Diverged
+from experiments.store.records import CostInfo, RunSpec
+from experiments.training.checkpoint import LOG, restore_rng, rng_state
+from experiments.training.context import Diverged, Effort
 from experiments.training.distributed import ALONE, Place, agree
 from experiments.training.evaluate import Evaluator
 from experiments.training.loader import StepLoader
@@ -42,6 +42,7 @@ class Account(L.Callback):
         self._start = 0.0
         self.seconds = 0.0
         self.step = 0
+        self.threads = [torch.get_num_threads()]  # the different counts of all attempts, this one's last
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
@@ -71,12 +72,23 @@ class Account(L.Callback):
         return {key: value for key, value in values.items() if math.isfinite(value)}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"seconds": self.seconds, "step": self.step}
+        return {"seconds": self.seconds, "step": self.step, "threads": self.threads}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.seconds, self.step = float(state_dict["seconds"]), int(state_dict["step"])
         self._loader.trained = self.step
-        self._log.rewind(self.step)
+        before = [int(count) for count in state_dict["threads"]]
+        self.threads = [count for count in before if count not in self.threads] + self.threads
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint[LOG] = self._log.state()
+
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        self._log.rewind(int(checkpoint["global_step"]), int(checkpoint[LOG]["bytes"]))
+
+    def effort(self, cost: CostInfo, accelerator: str) -> Effort:
+        """What training has taken so far."""
+        return Effort(cost, self.step, self.seconds, accelerator, tuple(self.threads), self._log.hash)
 
 
 class Selector(L.Callback):

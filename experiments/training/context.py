@@ -54,12 +54,16 @@ class Effort:
         steps_done: optimiser steps, those before a resume included.
         seconds: spent in training steps, those before a resume included.
         accelerator: the device's name; `cpu` until training has begun.
+        threads: the different thread counts of all attempts, in their order; empty until training has begun.
+        log_hash: of metrics.jsonl; empty if nothing was logged.
     """
 
     cost: CostInfo | None = None
     steps_done: int = 0
     seconds: float = 0.0
     accelerator: str = "cpu"
+    threads: tuple[int, ...] = ()
+    log_hash: str = ""
 
 
 class TrainingEnded(Exception):

@@ -110,7 +110,7 @@ def train(context: RunContext, place: Place, checkpoint: Path | None) -> Trained
     context.beat("train", 0, None)
 
     def effort() -> Effort:
-        return Effort(spec.cost, account.step, account.seconds, _accelerator(trainer))
+        return account.effort(spec.cost, _accelerator(trainer))
 
     try:
         trainer.fit(module, loader, ckpt_path=checkpoint, weights_only=True)
@@ -188,7 +188,7 @@ def make_trainer(context: RunContext, callbacks: list[L.Callback], place: Place)
 
 def resume_from(path: Path) -> Path | None:
     """The newest sound checkpoint; says what it found."""
-    found, lines = newest(path)
+    found, lines = newest(path, path.with_name("metrics.jsonl"))
     for line in lines:
         print(line, flush=True)
     if found is not None:

@@ -8,6 +8,7 @@ written at its end (W&B's offline file loses its last 32 KiB when the process is
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -202,25 +203,33 @@ class MetricsLog:
     def __init__(self, path: Path | None, mirror: Mirror) -> None:
         """`path` None is the log of a rank that logs nothing."""
         self._path, self._mirror = path, mirror
+        self._size, self._hash = 0, hashlib.sha256()
 
-    def rewind(self, step: int) -> None:
-        """Drop the lines after `step`: a resumed run writes them again."""
-        if self._path is not None and self._path.exists():
-            kept = [line for line in self._path.read_text().splitlines() if _step(line) <= step]
-            atomic.write_text(self._path, "".join(f"{line}\n" for line in kept))
+    def rewind(self, step: int, size: int = 0) -> None:
+        """Keep the first `size` bytes, those of the steps up to `step`: a resumed run writes the others again."""
+        if self._path is not None:
+            kept = self._path.read_bytes()[:size] if self._path.exists() else b""
+            self._size, self._hash = len(kept), hashlib.sha256(kept)
+            if self._path.exists():
+                atomic.write_bytes(self._path, kept)
         self._mirror.rewind(step)
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Append a line and hand it to the mirror."""
         if self._path is None:
             return
-        with open(self._path, "a") as file:
-            file.write(json.dumps({"step": step, **metrics}) + "\n")
+        line = json.dumps({"step": step, **metrics}).encode() + b"\n"
+        with open(self._path, "ab") as file:
+            file.write(line)
+        self._size += len(line)
+        self._hash.update(line)
         self._mirror.log(metrics, step)
 
+    def state(self) -> dict[str, Any]:
+        """How much this log has, and its sha256: what a checkpoint keeps of it."""
+        return {"bytes": self._size, "sha256": self._hash.hexdigest()}
 
-def _step(line: str) -> float:
-    try:
-        return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return float("inf")
+    @property
+    def hash(self) -> str:
+        """What the record seals: the head of the sha256; empty if nothing was logged."""
+        return self._hash.hexdigest()[:16] if self._size else ""

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from experiments.planning.settings import TrainerSettings
 from experiments.start import start
+from experiments.store.reader import read_spec
 from experiments.store.records import RunSpec
 from experiments.training.context import Diverged, TrainingEnded
 from experiments.training.distributed import STOPPING, Place
@@ -50,7 +51,7 @@ def entry(words: list[str]) -> int:
     for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)  # rank 0 decides when to stop
     folder, rank = Path(words[0]), int(words[1])
-    spec = RunSpec.model_validate_json((folder / "spec.json").read_bytes())
+    spec = read_spec(folder)
     peer = Peer(spec, folder)
     devices, nodes = peer.settings.devices, peer.settings.nodes
     address, port = words[2].rsplit(":", 1)

@@ -222,9 +222,15 @@ class Run:
             metrics={split: outcome.metrics for split, outcome in outcomes.items()},
             items={split: outcome.items for split, outcome in outcomes.items()},
             item_weights={s: o.weights for s, o in outcomes.items() if o.weights is not None},
-            provenance=self.provenance.model_copy(update={"accelerator": effort.accelerator}),
+            provenance=self.provenance.model_copy(
+                update={
+                    "accelerator": effort.accelerator,
+                    "attempt_threads": list(effort.threads) if len(effort.threads) > 1 else [],
+                }
+            ),
             measured=measured,
             error=error,
+            log_hash=effort.log_hash,
         )
 
     def _first_start(self) -> str:

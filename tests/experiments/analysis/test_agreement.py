@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from itertools import combinations
 from math import comb
-from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from benchmarks.agreement import OTHER_PROCESSOR, WORLDS, alarms, means_against, records, splits
+from benchmarks.agreement import OTHER_PROCESSOR, TWELVE, WORLDS, alarms, means_against, records, splits
 from experiments.analysis.agreement import agreement, choices, fisher
 
-ROOT = Path(__file__).resolve().parents[3]
 Values = dict[str, dict[int, float]]
 
 
@@ -116,7 +114,7 @@ def test_false_alarms_are_rare(name: str) -> None:
 
 
 def test_seeds_left_out_of_the_committed_table() -> None:
-    cells, scales, ends = records(ROOT / "results" / "reference" / "quick_twelve_seeds")
+    cells, scales, ends = records(TWELVE)
     assert len(cells) == 12 and all(len(values) == 12 for values in cells.values())
     agreed = [agreement(*pair, scales, ends=ends).agrees for pair in splits(cells, 2)]
     assert len(agreed) == 66 and agreed.count(False) <= 0.05 * 66

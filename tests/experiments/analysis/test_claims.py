@@ -94,7 +94,7 @@ def test_a_change_to_several_splits_is_a_comparison_each(store: Store, tmp_path:
         fall = 0.0 if record.spec.model == "b" else 0.01 * record.spec.seed
         noisy = {"accuracy": record.metrics["test/id"]["accuracy"] - fall}
         changed = record.model_copy(update={"metrics": {**record.metrics, "probe/noise40": noisy}})
-        atomic.write_text(store.folder(run) / "record.json", changed.model_dump_json())
+        atomic.write_text(store.folder(run) / "record.json", changed.sealed().model_dump_json())
     found = judge("X", claim, store, tmp_path)
     # Ahead by 0.15 on test/ood, behind by 0, .01, .. .04 under noise: the harder one decides.
     assert (found.verdict, found.hardest) == ("refuted", "chain probe/noise40, over b")

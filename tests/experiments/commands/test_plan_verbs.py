@@ -158,7 +158,7 @@ def test_verify_finds_what_was_changed(store: Store, capsys: pytest.CaptureFixtu
     good = path.read_text()
     for old, new, fault in (
         ("0.5", "0.6", "does not fit its hash"),
-        (f'"id": "{specs[0].id}"', '"id": "0"', "does not fit its hash"),
+        (f'"id":"{specs[0].id}"', '"id":"0"', "does not fit its hash"),
         ("{", "", "cannot be read"),
     ):
         path.write_text(good.replace(old, new, 1))

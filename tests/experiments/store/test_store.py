@@ -73,7 +73,7 @@ def test_a_corrupt_record_is_set_aside_and_the_run_is_missing(store: Store, text
 
 def test_the_record_of_another_run_is_corrupt(store: Store) -> None:
     one, other = make_spec(seed=0), make_spec(seed=1)
-    atomic.write_text(store.folder(one.id) / "record.json", make_record(other).model_dump_json())
+    atomic.write_text(store.folder(one.id) / "record.json", make_record(other).sealed().model_dump_json())
     assert store.record(one.id) is None
     assert other.id in store.corrupt[0]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 import struct
@@ -122,9 +123,15 @@ def test_csv_has_the_union_of_all_keys(tmp_path: Path) -> None:
 
 def test_rewind_drops_later_and_half_written_lines(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    path.write_text('{"step": 1}\n{"step": 5}\n{"step": 3}\n{"st')
-    MetricsLog(path, Mirror()).rewind(3)
+    path.write_text('{"step": 1}\n{"step": 3}\n{"step": 5}\n{"st')
+    log = MetricsLog(path, Mirror())
+    log.rewind(3, 24)
     assert path.read_text() == '{"step": 1}\n{"step": 3}\n'
+    log.log({"x": 0.5}, 4)
+    whole = path.read_bytes()
+    assert log.state() == {"bytes": len(whole), "sha256": hashlib.sha256(whole).hexdigest()}
+    log.rewind(0)
+    assert path.read_bytes() == b"" and log.hash == ""
 
 
 def wandb_records(path: Path) -> Iterator[Any]:

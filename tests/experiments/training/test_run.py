@@ -80,7 +80,9 @@ def test_the_record_names_no_path_and_no_host(store: Store) -> None:
     spec = make_spec(steps=1)
     broken = spec.model_copy(update={"sizes": {**spec.sizes, "d_model": 15}})
     assert execute(broken, store) == "failed"
-    text = (store.folder(spec.id) / "record.json").read_text()
+    found = store.record(spec.id)
+    assert found is not None
+    text = found.model_dump_json()
     for secret in (str(Path.cwd()), str(Path.home()), os.uname().nodename, str(store.root)):
         assert f'"{secret}"' not in text and f"{secret}/" not in text
     record = Record.model_validate_json(text)

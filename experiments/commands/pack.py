@@ -1,0 +1,44 @@
+"""Pack the finished runs of a results folder into its archive: few files, read like the runs themselves.
+
+    python -m experiments pack
+    python -m experiments pack --results-dir results/mine --to results/reference/mine
+
+The archive goes beside the runs, or into another results folder; what an archive there has stays in it. Runs, plans and
+exports are left where they are. `unpack` is the way back.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from experiments.commands.parser import Given, Parser
+
+
+def add_arguments(parser: Parser) -> None:
+    """What the verb takes."""
+    parser.option("--to", "Results folder of the archive (default: the one that is packed).", metavar="FOLDER")
+    parser.results_dir()
+
+
+def run(given: Given) -> int:
+    """Pack, and print what it took and takes."""
+    from experiments.store.store import Store
+    from experiments.studies.archiving import pack_folder
+
+    root, to = folders(given)
+    return pack_folder(Store(root, write=False), to)
+
+
+def folders(given: Given) -> tuple[Path, Path]:
+    """The results folder, and the one that `--to` names; without it the same.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    from experiments.errors import UserError
+    from experiments.studies.named_plan import results_dir
+
+    root = results_dir(given.overrides)
+    if not root.is_dir():
+        raise UserError(f"there is no folder {root}")
+    return root, Path(given.to).expanduser().absolute() if given.to else root

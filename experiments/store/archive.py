@@ -1,0 +1,242 @@
+"""The compact form of a results folder, read-only: records as text, what is long in parquet, everything stored once.
+
+    <results_dir>/archive/  archive.json     the sha256 of every other file
+                            records.jsonl    a line per record, without its spec, item scores and weights; by id
+                            specs.jsonl      a line per different spec; records and plans name it by the line's hash
+                            plans.jsonl      a line per plan
+                            items.parquet    item scores and weights: a row per run and split
+                            steps.parquet    metrics.jsonl: a row per run, line and key
+                            graphs.parquet   graph.json
+                            derived/         per plan: cells, item intervals, curves, as the records gave them
+                            exports/         as they were
+
+Nothing is lost: a record comes back with the bytes that its content hash was taken of, and is checked against it when
+it is read; so are logs and graphs. `store/pack.py` writes the folder. It is replaced by renames (`archive` goes to
+`archive.old`, the new one comes), so where `archive` is missing, `archive.old` is what there is.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.errors import UserError
+from experiments.store import seal
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+NAME, OLD, INDEX = "archive", "archive.old", "archive.json"
+SCHEMA = 1
+COUNTS = ("counted_forward", "counted_train")  # of a spec's cost: counted by the run, so they differ from the plan's
+LONG = ("items", "item_weights")  # fields of a record that lie in items.parquet
+Line = dict[str, Any]
+
+
+class Archive:
+    """An archive as it lies on the disk. Files are read when they are asked for.
+
+    Attributes:
+        folder: where it lies.
+        files: the sha256 of each of its files, by name.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Read the list of files.
+
+        Raises:
+            UserError: it cannot be read, or is of another schema.
+        """
+        self.folder = folder
+        try:
+            index = json.loads((folder / INDEX).read_bytes())
+            self.files: dict[str, str] = {str(name): str(total) for name, total in index["files"].items()}
+            if index["schema_version"] != SCHEMA:
+                raise UserError(f"{folder} has schema {index['schema_version']}, this is {SCHEMA}: take newer sources")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{folder / INDEX} cannot be read ({error}); take the archive anew") from None
+
+    @classmethod
+    def at(cls, root: Path) -> Archive | None:
+        """The archive of a results folder; None if it has none."""
+        sure = (INDEX, "records.jsonl")  # any folder may be called archive
+        folder = next((p for p in (root / NAME, root / OLD) if any((p / file).exists() for file in sure)), None)
+        return None if folder is None else cls(folder)
+
+    def faults(self) -> Iterator[str]:
+        """Which files are not what was packed, and which lines cannot be read."""
+        for name, total in self.files.items():
+            try:
+                same = hashlib.sha256((self.folder / name).read_bytes()).hexdigest() == total
+            except OSError as error:
+                yield f"{self.folder.name}/{name} cannot be read ({error.strerror})"
+                continue
+            if not same:
+                yield f"{self.folder.name}/{name} is not what was packed"
+        for name in ("records.jsonl", "specs.jsonl", "plans.jsonl"):
+            for number, line in enumerate(self._bytes(name).splitlines(), start=1):
+                if _parsed(line) is None:
+                    yield f"line {number} of {self.folder.name}/{name} cannot be read"
+
+    @functools.cached_property
+    def damage(self) -> list[str]:
+        """The faults as they were when it was first asked for."""
+        return list(self.faults())
+
+    # records
+
+    @property
+    def ids(self) -> list[str]:
+        """The runs it has."""
+        return list(self._lines)
+
+    def __contains__(self, run: str) -> bool:
+        return run in self._lines
+
+    def record(self, run: str) -> bytes:
+        """The line of a run's record, as it was sealed.
+
+        Raises:
+            ValueError: parts of it are missing, or cannot be read.
+        """
+        line = self._lines[run]
+        values = {**line["record"], "spec": self._spec(line["spec"])}
+        values |= {name: {} for name in LONG if values.get(name, {}) is None}
+        for row in self._rows("items.parquet", run):
+            values[row["field"]][row["split"]] = row["values"]
+        return seal.line_of(values, line["seal"])
+
+    def log(self, run: str) -> bytes:
+        """metrics.jsonl of a run; empty if it has none.
+
+        Raises:
+            ValueError: it is not what was packed.
+        """
+        text, now = b"", None
+        values: Line = {}
+        for row in [*self._rows("steps.parquet", run), {"line": -1, "raw": b""}]:
+            if row["line"] != now and values:
+                text, values = text + log_line(values), {}
+            now = row["line"]
+            if row["raw"] is not None:
+                text += row["raw"]
+            else:
+                values = values or {"step": row["step"]}
+                values |= {row["key"]: row["value"]} if row["key"] is not None else {}
+        return self._checked(run, "log", text)
+
+    def graph(self, run: str) -> bytes:
+        """graph.json of a run; empty if it has none.
+
+        Raises:
+            ValueError: it is not what was packed.
+        """
+        return self._checked(run, "graph", b"".join(row["data"] for row in self._rows("graphs.parquet", run)))
+
+    def _checked(self, run: str, part: str, data: bytes) -> bytes:
+        if (seal.short_hash(data) if data else None) != self._lines[run].get(part):
+            raise ValueError(f"the {part} of run {run} is not what was packed")
+        return data
+
+    # plans and exports
+
+    @property
+    def plans(self) -> dict[str, float]:
+        """The plans' file names, and when each was made."""
+        return {name: float(line["made"]) for name, line in self._plans.items()}
+
+    def plan(self, name: str) -> bytes | None:
+        """The line of a plan; None if there is none of that name.
+
+        Raises:
+            ValueError: a spec of it is missing.
+        """
+        if (line := self._plans.get(name)) is None:
+            return None
+        runs = [self._spec(each) for each in line["plan"]["runs"]]
+        return seal.line_of({**line["plan"], "runs": runs}, line["seal"])
+
+    def export(self, name: str) -> str | None:
+        """A text of exports/; None if it is not there."""
+        return self._bytes(f"exports/{name}").decode() if f"exports/{name}" in self.files else None
+
+    def derived(self, stem: str) -> dict[str, str]:
+        """What the records gave for a plan, by name: cells, intervals, curves."""
+        start = f"derived/{stem}-"
+        found = {name.removeprefix(start).removesuffix(".csv"): name for name in self.files if name.startswith(start)}
+        return {name: self._bytes(file).decode() for name, file in found.items()}
+
+    # files
+
+    def _bytes(self, name: str) -> bytes:
+        try:
+            return (self.folder / name).read_bytes()
+        except OSError:
+            return b""
+
+    @functools.cached_property
+    def _lines(self) -> dict[str, Line]:
+        lines = (line for text in self._bytes("records.jsonl").splitlines() if (line := _parsed(text)) is not None)
+        return {str(line["record"]["id"]): line for line in lines if "id" in line.get("record", {})}
+
+    @functools.cached_property
+    def _plans(self) -> dict[str, Line]:
+        lines = (line for text in self._bytes("plans.jsonl").splitlines() if (line := _parsed(text)) is not None)
+        return {str(line["name"]): line for line in lines if {"name", "made", "plan"} <= line.keys()}
+
+    @functools.cached_property
+    def _specs(self) -> dict[str, bytes]:
+        return {seal.short_hash(line): line for line in self._bytes("specs.jsonl").splitlines()}
+
+    def _spec(self, named: Any) -> Line:
+        key, *counts = [named] if isinstance(named, str) else named
+        if key not in self._specs:
+            raise ValueError(f"its spec {key} is not in the archive")
+        spec: Line = json.loads(self._specs[key])
+        if counts:
+            spec["cost"] |= dict(zip(COUNTS, counts, strict=True))
+        return spec
+
+    @functools.cache  # noqa: B019  as long as the archive lives
+    def _table(self, name: str) -> tuple[pa.Table | None, dict[str, tuple[int, int]]]:
+        """A parquet file, and where the rows of each run lie in it: (first, number). They are sorted by run."""
+        if name not in self.files:
+            return None, {}
+        import pyarrow as pa  # 0.2 s, and only where there is an archive
+        import pyarrow.compute as pc
+        import pyarrow.parquet as pq
+
+        try:
+            table = pq.read_table(self.folder / name)
+            runs = pc.run_end_encode(table["id"].cast(pa.string()).combine_chunks())
+        except (OSError, KeyError, pa.ArrowException) as error:
+            raise ValueError(f"{name} cannot be read ({type(error).__name__})") from None
+        places, first = {}, 0
+        for run, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
+            places[run] = (first, end - first)
+            first = end
+        return table, places
+
+    def _rows(self, name: str, run: str) -> list[Line]:
+        table, places = self._table(name)
+        if table is None or run not in places:
+            return []
+        rows: list[Line] = table.slice(*places[run]).to_pylist()
+        return rows
+
+
+def _parsed(line: bytes) -> Line | None:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) and isinstance(found.get("record", {}), dict) else None
+
+
+def log_line(values: Line) -> bytes:
+    """A line of metrics.jsonl."""
+    return json.dumps(values).encode() + b"\n"

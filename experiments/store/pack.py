@@ -1,0 +1,272 @@
+"""Packs a results folder into its archive (store/archive.py), and unpacks one.
+
+An archive is written beside the old one, read back and compared, and then takes its place by renames: whenever a pack
+is killed, the old archive or the new one is there, whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from experiments.errors import UserError
+from experiments.store import atomic_files as atomic
+from experiments.store import graph_file, lease, seal
+from experiments.store.archive import COUNTS, INDEX, LONG, NAME, OLD, SCHEMA, Archive, Line, log_line
+from experiments.store.store import Store
+
+
+@dataclass
+class Contents:
+    """What an archive holds: by run the lines of records, logs and graphs; by name plans (made, line), texts."""
+
+    records: dict[str, bytes] = field(default_factory=dict)
+    logs: dict[str, bytes] = field(default_factory=dict)
+    graphs: dict[str, bytes] = field(default_factory=dict)
+    plans: dict[str, tuple[float, bytes]] = field(default_factory=dict)
+    texts: dict[str, bytes] = field(default_factory=dict)
+
+    def add(self, other: Contents) -> None:
+        """Take in what `other` has; of what both have, its runs with all that belongs to them."""
+        for run in other.records:
+            self.logs.pop(run, None), self.graphs.pop(run, None)
+        self.records |= other.records
+        self.logs |= other.logs
+        self.graphs |= other.graphs
+        self.plans = {**other.plans, **self.plans}
+        self.texts |= other.texts
+
+
+def of_archive(archive: Archive | None) -> Contents:
+    """The contents of an archive.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    found = Contents()
+    if archive is None:
+        return found
+    if faults := list(archive.faults()):
+        raise UserError(f"{'; '.join(faults)}; take the archive anew")
+    found.records = {run: archive.record(run) for run in archive.ids}
+    found.logs = {run: data for run in archive.ids if (data := archive.log(run))}
+    found.graphs = {run: data for run in archive.ids if (data := archive.graph(run))}
+    for name, made in archive.plans.items():
+        found.plans[name] = (made, archive.plan(name) or b"")
+    texts = [name for name in archive.files if name.startswith(("exports/", "derived/"))]
+    found.texts = {name: (archive.folder / name).read_bytes() for name in texts}
+    return found
+
+
+def of_folder(store: Store) -> Contents:
+    """What the run folders, plans and exports of a store hold; unfinished runs are left out.
+
+    Raises:
+        UserError: a record or a plan is not what was written.
+    """
+    found = Contents()
+    for run in store.ids():
+        folder = store.folder(run)
+        if not (folder / "record.json").exists() or store.record(run) is None:
+            continue
+        values = json.loads(seal.record_in((folder / "record.json").read_bytes()))
+        found.records[run] = seal.line_of(values, seal.seal_of(values))
+        if log := store.log(run):
+            found.logs[run] = log
+        if (folder / graph_file.FILE).exists():
+            found.graphs[run] = (folder / graph_file.FILE).read_bytes()
+    store.require_sound()
+    for path in sorted((store.root / "plans").glob("*-*.json")):
+        values = json.loads(path.read_bytes())
+        values.pop("seal", None)
+        if f"-{atomic.digest(values, 12)}.json" not in path.name:
+            raise UserError(f"the plan {path.name} is not as it was frozen; make it anew, or remove it")
+        found.plans[path.name] = (path.stat().st_mtime, seal.line_of(values, seal.seal_of(values, path.name)))
+    exports = store.root / "exports"
+    for path in sorted(path for path in exports.rglob("*") if path.is_file()):
+        name = path.relative_to(exports)
+        if "wandb" not in name.parts and not any(part.startswith(".") for part in name.parts):
+            found.texts[f"exports/{name.as_posix()}"] = path.read_bytes()
+    return found
+
+
+def write_archive(contents: Contents, root: Path) -> Archive:
+    """Make `contents` the archive of the results folder `root`, in one step.
+
+    Raises:
+        UserError: another process packs there.
+        OSError: the folder cannot be written.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    mine = lease.take(root)
+    if mine is None:
+        raise UserError(f"another process packs {root}; wait for it")
+    new = root / f".{NAME}.{os.getpid()}.tmp"
+    try:
+        _write(contents, new)
+        _compare(contents, Archive(new))
+        _swap(new, root)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+        mine.release()
+    return Archive(root / NAME)
+
+
+def _swap(new: Path, root: Path) -> None:
+    """Put `new` in the place of the archive. A kill between the renames leaves `archive.old`, which is read then."""
+    now, old = root / NAME, root / OLD
+    if now.is_dir():
+        shutil.rmtree(old, ignore_errors=True)
+        os.replace(now, old)
+    os.replace(new, now)
+    atomic.fsync_folder(root)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _compare(contents: Contents, archive: Archive) -> None:
+    """Read a new archive back.
+
+    Raises:
+        AssertionError: something was lost; the old archive stays.
+    """
+    back = of_archive(archive)
+    for name in ("records", "logs", "graphs", "plans", "texts"):
+        assert getattr(back, name) == getattr(contents, name), f"{name} do not come back as they were packed"
+
+
+def _write(contents: Contents, folder: Path) -> None:
+    specs: dict[str, bytes] = {}
+    lines: list[Line] = []
+    items: list[Line] = []
+    for run, data in sorted(contents.records.items()):
+        values = json.loads(data)
+        line = {"seal": values.pop("seal")}
+        for name in (name for name in LONG if _columns(values.get(name))):
+            items += _item_rows(run, name, values[name])
+            values[name] = None  # where it stood
+        spec, values["spec"] = values["spec"], None
+        line |= {"record": values, "spec": _spec_named(spec, specs)}
+        parts = {"log": contents.logs.get(run), "graph": contents.graphs.get(run)}
+        lines.append({**line, **{name: seal.short_hash(part) for name, part in parts.items() if part}})
+    plans = []
+    for name, (made, data) in sorted(contents.plans.items()):
+        plan = json.loads(data)
+        line = {"name": name, "made": made, "seal": plan.pop("seal")}
+        plan["runs"] = [_spec_named(spec, specs) for spec in plan["runs"]]
+        plans.append({**line, "plan": plan})
+    texts = dict(contents.texts)
+    texts |= {"records.jsonl": _lines(lines), "plans.jsonl": _lines(plans)}
+    texts["specs.jsonl"] = b"".join(line + b"\n" for line in sorted(specs.values(), key=_place))
+    folder.mkdir()
+    for name, data in texts.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    _write_tables(folder, items, contents)
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    files = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
+    atomic.write_json(folder / INDEX, {"schema_version": SCHEMA, "files": files})
+    for path in [*(folder / name for name in names), folder]:
+        atomic.fsync_folder(path)
+
+
+def _lines(values: Iterable[Line]) -> bytes:
+    return b"".join(seal.compact(each) + b"\n" for each in values)
+
+
+def _spec_named(spec: Line, specs: dict[str, bytes]) -> Any:
+    """The name of a spec, which goes into `specs` without what a run counts: the name alone, or with the counts."""
+    cost = spec.get("cost")
+    counts = [cost[key] for key in COUNTS] if isinstance(cost, dict) and all(key in cost for key in COUNTS) else []
+    counted = any(count is not None for count in counts)
+    if counted:
+        spec = {**spec, "cost": {**spec["cost"], **dict.fromkeys(COUNTS)}}
+    line = seal.compact(spec)
+    key = seal.short_hash(line)
+    specs[key] = line
+    return [key, *counts] if counted else key
+
+
+def _place(line: bytes) -> tuple[str, bytes]:
+    return str(json.loads(line).get("id")), line
+
+
+def _columns(values: Any) -> bool:
+    """Whether a field of a record is what the columns of items.parquet hold: lists of floats and nulls, by split."""
+    if not isinstance(values, dict) or not values:
+        return False
+    each = (one for found in values.values() for one in (found if isinstance(found, list) else [""]))
+    return all(type(one) is float or one is None for one in each)
+
+
+def _item_rows(run: str, name: str, values: dict[str, list[float | None]]) -> Iterator[Line]:
+    for split, found in values.items():
+        yield {"id": run, "field": name, "split": split, "values": found}
+
+
+def _step_rows(run: str, log: bytes) -> Iterator[Line]:
+    """A row per key of each line; a line that would not come back from columns, byte by byte, is kept as it is."""
+    for number, text in enumerate(log.splitlines(keepends=True)):
+        row = {"id": run, "line": number, "step": None, "key": None, "value": None, "raw": None}
+        try:
+            values = json.loads(text)
+            step, rest = values["step"], {key: value for key, value in values.items() if key != "step"}
+            fits = type(step) is int and all(type(value) is float for value in rest.values())
+            fits = fits and log_line({"step": step, **rest}) == text and abs(step) < 1 << 62
+        except (ValueError, KeyError, TypeError, AttributeError):
+            fits, rest, step = False, {}, None
+        if not fits:
+            yield {**row, "raw": text}
+        else:
+            yield from ({**row, "step": step, "key": key, "value": rest.get(key)} for key in rest or [None])
+
+
+def _write_tables(folder: Path, items: list[Line], contents: Contents) -> None:
+    import pyarrow as pa  # 0.2 s, and only where something is packed
+    import pyarrow.parquet as pq
+
+    text, number = pa.dictionary(pa.int32(), pa.string()), pa.float64()
+    item = {"id": text, "field": text, "split": text, "values": pa.list_(number)}
+    step = {"id": text, "line": pa.int32(), "step": pa.int64(), "key": text, "value": number, "raw": pa.binary()}
+    steps = [row for run, log in sorted(contents.logs.items()) for row in _step_rows(run, log)]
+    graphs = [{"id": run, "data": data} for run, data in sorted(contents.graphs.items())]
+    tables = (("items", item, items), ("steps", step, steps), ("graphs", {"id": text, "data": pa.binary()}, graphs))
+    for name, types, rows in tables:
+        if rows:
+            table = pa.Table.from_pylist(rows, pa.schema(list(types.items())))
+            pq.write_table(table, folder / f"{name}.parquet", compression="zstd", compression_level=19)
+
+
+def unpack(archive: Archive, root: Path) -> int:
+    """Write the runs, plans and exports of an archive into a results folder; how many runs. What is there stays.
+
+    Raises:
+        UserError: the archive is damaged.
+    """
+    contents = of_archive(archive)
+    for run, data in contents.records.items():
+        if atomic.create_bytes(root / "runs" / run / "record.json", data):
+            _write_new(root / "runs" / run / "metrics.jsonl", contents.logs.get(run))
+            _write_new(root / "runs" / run / graph_file.FILE, contents.graphs.get(run))
+    for name, (made, data) in contents.plans.items():
+        if atomic.create_bytes(root / "plans" / name, data):
+            os.utime(root / "plans" / name, (made, made))
+    for name, data in contents.texts.items():
+        if name.startswith("exports/"):
+            _write_new(root / name, data)
+    return len(contents.records)
+
+
+def _write_new(path: Path, data: bytes | None) -> None:
+    if data is not None:
+        atomic.create_bytes(path, data)
+
+
+def size_of(paths: Iterable[Path]) -> int:
+    """Bytes of files."""
+    return sum(path.stat().st_size for path in paths if path.is_file())
