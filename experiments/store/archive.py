@@ -17,6 +17,7 @@ it is read; so are logs and graphs. `store/pack.py` writes the folder. It is rep
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -104,11 +105,12 @@ class Archive:
             ValueError: parts of it are missing, or cannot be read.
         """
         line = self._lines[run]
-        values = {**line["record"], "spec": self._spec(line["spec"])}
-        values |= {name: {} for name in LONG if values.get(name, {}) is None}
-        for row in self._rows("items.parquet", run):
-            values[row["field"]][row["split"]] = row["values"]
-        return seal.line_of(values, line["seal"])
+        with damaged(f"the record of run {run}"):
+            values = {**line["record"], "spec": self._spec(line["spec"])}
+            values |= {name: {} for name in LONG if values.get(name, {}) is None}
+            for row in self._rows("items.parquet", run):
+                values[row["field"]][row["split"]] = row["values"]
+            return seal.line_of(values, line["seal"])
 
     def log(self, run: str) -> bytes:
         """metrics.jsonl of a run; empty if it has none.
@@ -116,18 +118,8 @@ class Archive:
         Raises:
             ValueError: it is not what was packed.
         """
-        text, now = b"", None
-        values: Line = {}
-        for row in [*self._rows("steps.parquet", run), {"line": -1, "raw": b""}]:
-            if row["line"] != now and values:
-                text, values = text + log_line(values), {}
-            now = row["line"]
-            if row["raw"] is not None:
-                text += row["raw"]
-            else:
-                values = values or {"step": row["step"]}
-                values |= {row["key"]: row["value"]} if row["key"] is not None else {}
-        return self._checked(run, "log", text)
+        with damaged(f"the log of run {run}"):
+            return self._checked(run, "log", log_of(self._rows("steps.parquet", run)))
 
     def graph(self, run: str) -> bytes:
         """graph.json of a run; empty if it has none.
@@ -135,7 +127,8 @@ class Archive:
         Raises:
             ValueError: it is not what was packed.
         """
-        return self._checked(run, "graph", b"".join(row["data"] for row in self._rows("graphs.parquet", run)))
+        with damaged(f"the graph of run {run}"):
+            return self._checked(run, "graph", b"".join(row["data"] for row in self._rows("graphs.parquet", run)))
 
     def _checked(self, run: str, part: str, data: bytes) -> bytes:
         if (seal.short_hash(data) if data else None) != self._lines[run].get(part):
@@ -157,8 +150,9 @@ class Archive:
         """
         if (line := self._plans.get(name)) is None:
             return None
-        runs = [self._spec(each) for each in line["plan"]["runs"]]
-        return seal.line_of({**line["plan"], "runs": runs}, line["seal"])
+        with damaged(f"the plan {name}"):
+            runs = [self._spec(each) for each in line["plan"]["runs"]]
+            return seal.line_of({**line["plan"], "runs": runs}, line["seal"])
 
     def export(self, name: str) -> str | None:
         """A text of exports/; None if it is not there."""
@@ -227,6 +221,31 @@ class Archive:
             return []
         rows: list[Line] = table.slice(*places[run]).to_pylist()
         return rows
+
+
+@contextlib.contextmanager
+def damaged(what: str) -> Iterator[None]:
+    """Turn what a damaged file can raise into a ValueError that names `what`: its types and names are not ours."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise ValueError(f"{what} cannot be read ({type(error).__name__})") from None
+
+
+def log_of(rows: list[Line]) -> bytes:
+    """metrics.jsonl from the rows of a run: those of a line follow each other."""
+    text, now = b"", None
+    values: Line = {}
+    for row in [*rows, {"line": -1, "raw": b""}]:
+        if row["line"] != now and values:
+            text, values = text + log_line(values), {}
+        now = row["line"]
+        if row["raw"] is not None:
+            text += row["raw"]
+        else:
+            values = values or {"step": row["step"]}
+            values |= {row["key"]: row["value"]} if row["key"] is not None else {}
+    return text
 
 
 def _parsed(line: bytes) -> Line | None:
