@@ -27,8 +27,8 @@ def run(given: Given) -> int:
     from experiments.studies.verify import verify, verify_all
 
     if [word for word in given.overrides if not word.startswith("results_dir=")]:
-        plan, _, store = named_plan(given.overrides)
-        return verify(plan, store)
+        plan, path, store = named_plan(given.overrides)
+        return verify(plan, path, store)
     root = results_dir(given.overrides)
     if not root.is_dir():
         raise UserError(f"there is no folder {root}")

@@ -34,24 +34,26 @@ def times(folder: Path) -> dict[Path, float]:
     return dict(sorted(made.items(), key=lambda pair: pair[1]))
 
 
-def read(path: Path) -> tuple[bytes, bool]:
-    """The JSON of a plan, and whether it is what was frozen: by its seal, else by the hash in its name, if it has one.
+def read(path: Path) -> bytes:
+    """The JSON of a plan, checked: by its seal, else by the hash in its name, if it is named by one.
 
     Raises:
         OSError: there is no such file.
-        ValueError: it is no plan, or the archive has it but not whole.
+        ValueError: it is no plan, not as it was frozen, or the archive has it but not whole.
     """
     data = _bytes(path)
     if (body := seal.opened(data, path.name)) is not None:
-        return body, True
-    body, named = seal.SEAL.sub(b"{", data, count=1), NAMED.fullmatch(path.name)
-    if named is None:
-        return body, True
-    try:
-        values = json.loads(body)
-        return body, frozen(str(values["table"]["name"]), values)[0] == path.name
-    except (KeyError, TypeError):
-        raise ValueError("it names no table") from None
+        return body
+    body = seal.SEAL.sub(b"{", data, count=1)
+    if NAMED.fullmatch(path.name):
+        try:
+            values = json.loads(body)
+            name = frozen(str(values["table"]["name"]), values)[0]
+        except (KeyError, TypeError):
+            raise ValueError("it names no table") from None
+        if name != path.name:
+            raise ValueError("it is not as it was frozen")
+    return body
 
 
 def _bytes(path: Path) -> bytes:

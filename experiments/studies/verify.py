@@ -19,10 +19,10 @@ from experiments.store.store import Store
 from experiments.studies.evidence import differences, evidence
 
 
-def verify(plan: Plan, store: Store) -> int:
+def verify(plan: Plan, path: Path, store: Store) -> int:
     """Print what is wrong with a plan's records and table, and what was checked; 1 if anything is wrong."""
     wrong = list(_archive_faults(store))
-    return _said([*wrong, *plan_faults(plan, store, derive=not wrong)])
+    return _said([*wrong, *plan_faults(plan, path, store, derive=not wrong)])
 
 
 def verify_all(store: Store) -> int:
@@ -36,7 +36,7 @@ def verify_all(store: Store) -> int:
             wrong.append(f"plan {path.name}: {error}")
             continue
         print(f"plan {path.name}: ", end="")
-        wrong += [f"plan {path.name}: {fault}" for fault in plan_faults(plan, store, derive=whole)]
+        wrong += [f"plan {path.name}: {fault}" for fault in plan_faults(plan, path, store, derive=whole)]
         planned |= {spec.id for spec in plan.runs}
     others = [run for run in store.ids() if run not in planned]
     found = [(run, fault) for run in others for fault in record_faults(run, store)]
@@ -64,7 +64,7 @@ def misnamed(plan: Plan) -> Iterator[str]:
             yield f"run {spec.id} ({spec.model}, {spec.task}, seed {spec.seed}): its spec is that of {name}"
 
 
-def plan_faults(plan: Plan, store: Store, *, derive: bool = True) -> Iterator[str]:
+def plan_faults(plan: Plan, path: Path, store: Store, *, derive: bool = True) -> Iterator[str]:
     """What is wrong with the records of a plan; if nothing is, with what they give. Says what was checked.
 
     `derive` False: the archive is damaged, so nothing is derived from it.
@@ -80,7 +80,7 @@ def plan_faults(plan: Plan, store: Store, *, derive: bool = True) -> Iterator[st
     print(f"{checked} records of {len(specs)} runs hashed again; {len(specs) - checked} runs have none")
     if sound and checked and derive:
         yield from table_faults(plan, store)
-        yield from _evidence_faults(plan, store)
+        yield from _evidence_faults(plan, path, store)
 
 
 def _there(run: str, store: Store) -> bool:
@@ -152,9 +152,13 @@ def table_faults(plan: Plan, store: Store) -> Iterator[str]:
             yield f"{name} is not what the records give; the same table or sweep again writes it anew"
 
 
-def _evidence_faults(plan: Plan, store: Store) -> Iterator[str]:
+def _evidence_faults(plan: Plan, path: Path, store: Store) -> Iterator[str]:
     """What differs between the cells, item intervals and curves that were packed and those that the records give."""
-    before = store.archive.derived(Path(plan.file_name).stem) if store.archive is not None else {}
+    if store.archive is None or path.name not in store.archive.plans:
+        return
+    # Under the name of the file: a plan that was frozen before some field came would be named otherwise now.
+    if not (before := store.archive.derived(path.stem)):
+        yield f"{plan.table.name}: what the records gave was not packed"
     now = evidence(plan, store) if before else {}
     for name, text in before.items():
         wrong = list(differences(text, now.get(name, "")))
