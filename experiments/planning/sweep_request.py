@@ -50,7 +50,7 @@ class Tuning(Section):
     """A sweep preset that tunes: the same points of a space for every model."""
 
     overrides: list[str] = Field(default_factory=list, description="Arguments that are read first.")
-    trials: int = Field(ge=1, description="Trials per model and task, all told.")
+    trials: int = Field(ge=1, le=100_000, description="Trials per model and task, all told.")
     sampler_seed: int = Field(default=0, ge=0, description="Scrambling of the Sobol points.")
     space: dict[str, Axis] = Field(min_length=1, description="The search space, the same for every model.")
 
@@ -128,7 +128,7 @@ def _tuning(arguments: Sequence[str], preset_name: str, settings: Tuning) -> Swe
             f"sweep {preset_name} tunes {', '.join(space)} and takes no grid beside it; fix {', '.join(grid)}"
         )
     tables, trials = values_of("table", arguments), values_of("trials", arguments)
-    values = settings.model_dump() | {"space": space} | ({"trials": trials[-1]} if trials else {})
+    values = settings.model_dump() | {"space": space} | ({"trials": number(trials[-1])} if trials else {})
     settings = section(Tuning, values, f"sweep {preset_name}")
     key = [asks(given), tables, {k: a.model_dump() for k, a in settings.space.items()}, settings.sampler_seed]
     table = swept_table(sweep_name(preset_name, tables, key), axes, read_axes(given)[0], tables)
@@ -182,6 +182,11 @@ def read_axes(arguments: Sequence[str]) -> tuple[dict[str, list[str]], list[str]
         else:
             fixed[written] = str(override.input_line)
     return axes, list(fixed.values())
+
+
+def number(text: str) -> int | str:
+    """The integer that the text is, or the text, which the setting then refuses."""
+    return int(text) if text.isascii() and text.isdigit() else text
 
 
 def preset_file(name: str) -> dict[str, Any]:

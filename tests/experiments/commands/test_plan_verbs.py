@@ -30,7 +30,9 @@ BASIC = LauncherSettings(name="basic", n_jobs=2)
 
 
 def frozen_plan(store: Store, runs: list[RunSpec], name: str = "toy") -> tuple[Plan, str]:
-    settings = TableSettings(name=name, models=["toy"], tasks=["chain"], seeds=[s.seed for s in runs], budget="toy")
+    settings = TableSettings(
+        name=name, models=["toy"], tasks=["chain"], seeds=sorted({s.seed for s in runs}), budget="toy"
+    )
     plan = Plan(table=settings, code_fingerprint="code", runs=runs)
     path = store.root / "plans" / plan.file_name
     atomic.write_text(path, plan.model_dump_json())

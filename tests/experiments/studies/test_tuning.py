@@ -87,7 +87,7 @@ def test_a_sweep_that_was_killed_goes_on_and_its_total_holds(carried: list[str],
         assert mine["expected_best"].iloc[-1] == pytest.approx(best["validation"].iloc[0])
     plan = newest_plan(tmp_path / "plans", trials.stem)
     assert plan is not None
-    text = {path.name: text for path, text in derived(plan, Store(tmp_path))}
+    text = dict(derived(plan, Store(tmp_path)))
     assert text == {path.name: path.read_text() for path in (tmp_path / "exports").glob("*.csv")} and len(text) == 3
 
 
