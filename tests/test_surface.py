@@ -219,14 +219,9 @@ def test_no_file_imports_itself_by_way_of_others() -> None:
 
 
 def test_imports_inside_functions_are_few_and_say_why() -> None:
-    """Each says in a comment, in its line or above, which slow or missing library makes it wait.
-
-    A verb's `run` loads what it calls: the pages of help and a mistake in the words do without it.
-    """
+    """Each says in a comment, in its line or above, which slow or missing library makes it wait."""
     hidden = silent = 0
     for path in modules().values():
-        if path.parent.name == "commands":
-            continue
         lines = path.read_text().splitlines()
         ends = 0
         for node, loaded, _ in imports(path):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from experiments.commands.parser import Given, Parser, folder
 from experiments.errors import UserError, unknown
+from experiments.studies import budget_verbs
 
 
 def add_arguments(parser: Parser) -> None:
@@ -26,7 +27,6 @@ def add_arguments(parser: Parser) -> None:
 
 def run(given: Given) -> int:
     """Do what the first word says; 1 if a file says what is not so any more."""
-    from experiments.studies import budget_verbs
 
     action, *names = given.names or [""]
     if action not in budget_verbs.VERBS:

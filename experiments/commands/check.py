@@ -12,6 +12,7 @@ fails.
 from __future__ import annotations
 
 from experiments.commands.parser import Given, Parser, listed_numbers, whole_number
+from experiments.studies.check_model import check_model
 
 
 def add_arguments(parser: Parser) -> None:
@@ -32,6 +33,5 @@ def add_arguments(parser: Parser) -> None:
 
 def run(given: Given) -> int:
     """Print every check; 1 if one fails."""
-    from experiments.studies.check_model import check_model
 
     return check_model(given.overrides, lengths=given.lengths or (), seed=given.seed)

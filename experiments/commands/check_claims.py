@@ -11,6 +11,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from experiments.commands.parser import Given, Parser, folder, listed
+from experiments.store.store import Store
+from experiments.studies.check_claims import check_claims
+from experiments.studies.named_plan import results_dir
 
 
 def add_arguments(parser: Parser) -> None:
@@ -28,9 +31,6 @@ def add_arguments(parser: Parser) -> None:
 
 def run(given: Given) -> int:
     """Judge, write, print."""
-    from experiments.store.store import Store
-    from experiments.studies.check_claims import check_claims
-    from experiments.studies.named_plan import results_dir
 
     benchmarks = Path(given.benchmarks) if given.benchmarks else None
     return check_claims(Store(results_dir(given.overrides)), given.claims or [], benchmarks)

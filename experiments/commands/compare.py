@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from experiments.commands.parser import Given, Parser, listed
 from experiments.errors import UserError
+from experiments.studies.compare import compare, compared_words
+from experiments.studies.plan_estimate import show_plan
 
 
 def add_arguments(parser: Parser) -> None:
@@ -31,8 +33,6 @@ def add_arguments(parser: Parser) -> None:
 
 def run(given: Given) -> int:
     """Print and write the comparison; 1 if a run has no result."""
-    from experiments.studies.compare import compare, compared_words
-    from experiments.studies.plan_estimate import show_plan
 
     models = [model for model in (given.a, given.b) if model] + given.names
     if len(models) < 2:

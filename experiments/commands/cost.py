@@ -11,6 +11,7 @@ the output, executed ones what the kernels are handed.
 from __future__ import annotations
 
 from experiments.commands.parser import Given, Parser
+from experiments.studies.model_cost import cost
 
 
 def add_arguments(parser: Parser) -> None:
@@ -21,6 +22,5 @@ def add_arguments(parser: Parser) -> None:
 
 def run(given: Given) -> int:
     """Print the tree."""
-    from experiments.studies.model_cost import cost
 
     return cost(given.overrides, as_csv=given.csv)

@@ -10,6 +10,8 @@ the curves.
 from __future__ import annotations
 
 from experiments.commands.parser import Given, Parser
+from experiments.studies.depth_curves import depth_curves
+from experiments.studies.plan_estimate import show_plan
 
 
 def add_arguments(parser: Parser) -> None:
@@ -21,7 +23,5 @@ def add_arguments(parser: Parser) -> None:
 
 def run(given: Given) -> int:
     """Write and print the curves; 1 if a run has no result."""
-    from experiments.studies.depth_curves import depth_curves
-    from experiments.studies.plan_estimate import show_plan
 
     return show_plan(given.overrides) if given.dry_run else depth_curves(given.overrides)

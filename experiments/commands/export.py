@@ -9,6 +9,7 @@ docs/exports.md has the columns. Runs nothing.
 from __future__ import annotations
 
 from experiments.commands.parser import Given, Parser
+from experiments.studies.export import export_all
 
 
 def add_arguments(parser: Parser) -> None:
@@ -19,6 +20,5 @@ def add_arguments(parser: Parser) -> None:
 
 def run(given: Given) -> int:
     """Write the files and name them."""
-    from experiments.studies.export import export_all
 
     return export_all(given.overrides)

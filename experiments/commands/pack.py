@@ -1,9 +1,9 @@
-"""Pack the finished runs of a results folder into its archive: few files, read like the runs themselves.
+"""Pack the finished runs of a results folder into an archive of few files.
 
     python -m experiments pack
     python -m experiments pack --results-dir results/mine --to results/reference/mine
 
-The archive goes beside the runs, or into another results folder; what an archive there has stays in it. Runs, plans and
+An archive is read like the runs themselves. It goes beside them, or into another results folder; what an archive there has stays in it. Runs, plans and
 exports are left where they are. `unpack` is the way back.
 """
 
@@ -12,6 +12,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from experiments.commands.parser import Given, Parser
+from experiments.errors import UserError
+from experiments.store.store import Store
+from experiments.studies.archiving import pack_folder
+from experiments.studies.named_plan import results_dir
 
 
 def add_arguments(parser: Parser) -> None:
@@ -22,8 +26,6 @@ def add_arguments(parser: Parser) -> None:
 
 def run(given: Given) -> int:
     """Pack, and print what it took and takes."""
-    from experiments.store.store import Store
-    from experiments.studies.archiving import pack_folder
 
     root, to = folders(given)
     return pack_folder(Store(root, write=False), to)
@@ -35,8 +37,6 @@ def folders(given: Given) -> tuple[Path, Path]:
     Raises:
         UserError: there is no such folder.
     """
-    from experiments.errors import UserError
-    from experiments.studies.named_plan import results_dir
 
     root = results_dir(given.overrides)
     if not root.is_dir():

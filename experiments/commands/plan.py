@@ -10,6 +10,7 @@ Every run with its parameters, steps and FLOPs, then hours and disk in all.
 from __future__ import annotations
 
 from experiments.commands.parser import Given, Parser, number_above_zero
+from experiments.studies.plan_estimate import assumed_gpu, show_plan
 
 
 def add_arguments(parser: Parser) -> None:
@@ -29,7 +30,6 @@ def add_arguments(parser: Parser) -> None:
 
 def run(given: Given) -> int:
     """Plan, price, print."""
-    from experiments.studies.plan_estimate import assumed_gpu, show_plan
 
     gpu = assumed_gpu(given.gpu_flops, given.gpu_step_ms)
     return show_plan(given.overrides, measure=not given.no_measure, gpu=gpu)

@@ -9,6 +9,9 @@ Half-written files, leases and checkpoints of runs that are over, old logs. Reco
 from __future__ import annotations
 
 from experiments.commands.parser import Given, Parser
+from experiments.store.store import Store
+from experiments.studies.named_plan import results_dir
+from experiments.studies.prune import prune
 
 
 def add_arguments(parser: Parser) -> None:
@@ -20,8 +23,5 @@ def add_arguments(parser: Parser) -> None:
 
 def run(given: Given) -> int:
     """Print what may go, and remove it if asked to."""
-    from experiments.store.store import Store
-    from experiments.studies.named_plan import results_dir
-    from experiments.studies.prune import prune
 
     return prune(Store(results_dir(given.overrides)), do=given.yes, orphans=given.orphans)

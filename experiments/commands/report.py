@@ -9,6 +9,7 @@ Writes exports/TABLE.html, and each figure as PNG and PDF into exports/figures/T
 from __future__ import annotations
 
 from experiments.commands.parser import Given, Parser, one_of
+from experiments.studies.report import report
 
 
 def add_arguments(parser: Parser) -> None:
@@ -28,6 +29,5 @@ def add_arguments(parser: Parser) -> None:
 
 def run(given: Given) -> int:
     """Write the page and name it."""
-    from experiments.studies.report import report
 
     return report(given.overrides, figures=given.figures == "true")

@@ -11,6 +11,8 @@ Stop it with Ctrl-C; the same command goes on from there.
 from __future__ import annotations
 
 from experiments.commands.parser import Given, Parser
+from experiments.studies.plan_estimate import show_plan
+from experiments.studies.reproduce import reproduce
 
 
 def add_arguments(parser: Parser) -> None:
@@ -25,7 +27,5 @@ def add_arguments(parser: Parser) -> None:
 
 def run(given: Given) -> int:
     """Print and write the table; 1 if a run has no result."""
-    from experiments.studies.plan_estimate import show_plan
-    from experiments.studies.reproduce import reproduce
 
     return show_plan(given.overrides) if given.dry_run else reproduce(given.overrides)

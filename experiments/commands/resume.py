@@ -9,6 +9,7 @@ Then prints and writes the table. The newest plan of the name is meant.
 from __future__ import annotations
 
 from experiments.commands.parser import Given, Parser
+from experiments.studies.resume import resume
 
 
 def add_arguments(parser: Parser) -> None:
@@ -19,6 +20,5 @@ def add_arguments(parser: Parser) -> None:
 
 def run(given: Given) -> int:
     """Run what is missing and print the table; 1 if a run has no result."""
-    from experiments.studies.resume import resume
 
     return resume(given.overrides)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from experiments.commands.parser import Given, Parser
 from experiments.errors import UserError
+from experiments.studies.resume import resume
 
 
 def add_arguments(parser: Parser) -> None:
@@ -20,7 +21,6 @@ def add_arguments(parser: Parser) -> None:
 
 def run(given: Given) -> int:
     """Set the records of failed runs aside and resume; 1 if a run has no result."""
-    from experiments.studies.resume import resume
 
     if not given.failed:
         raise UserError("retry runs again what has a record already: say which, e.g. retry --failed table=quick")

@@ -10,6 +10,9 @@ With ids (their first digits will do) it prints these runs only, and where their
 from __future__ import annotations
 
 from experiments.commands.parser import Given, Parser
+from experiments.store.store import Store
+from experiments.studies.named_plan import results_dir
+from experiments.studies.runs import show_runs
 
 
 def add_arguments(parser: Parser) -> None:
@@ -26,9 +29,6 @@ def add_arguments(parser: Parser) -> None:
 
 def run(given: Given) -> int:
     """Print the runs."""
-    from experiments.store.store import Store
-    from experiments.studies.named_plan import results_dir
-    from experiments.studies.runs import show_runs
 
     filters = dict(word.split("=", 1) for word in given.overrides if not word.startswith("results_dir="))
     store = Store(results_dir(given.overrides), write=False)

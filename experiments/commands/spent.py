@@ -7,6 +7,8 @@ python -m experiments spent --results-dir results
 from __future__ import annotations
 
 from experiments.commands.parser import Given, Parser
+from experiments.studies.named_plan import results_dir
+from experiments.studies.spent import show_spent
 
 
 def add_arguments(parser: Parser) -> None:
@@ -16,7 +18,5 @@ def add_arguments(parser: Parser) -> None:
 
 def run(given: Given) -> int:
     """Print the sums by results folder."""
-    from experiments.studies.named_plan import results_dir
-    from experiments.studies.spent import show_spent
 
     return show_spent(results_dir(given.overrides))

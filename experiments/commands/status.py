@@ -11,6 +11,9 @@ folder. Exits with 1 if a run failed or is stale.
 from __future__ import annotations
 
 from experiments.commands.parser import Given, Parser
+from experiments.store.store import Store
+from experiments.studies.named_plan import named_plan, results_dir
+from experiments.studies.run_states import overview, show_status, watch
 
 
 def add_arguments(parser: Parser) -> None:
@@ -22,9 +25,6 @@ def add_arguments(parser: Parser) -> None:
 
 def run(given: Given) -> int:
     """Print the states; 1 if a run failed or is stale."""
-    from experiments.store.store import Store
-    from experiments.studies.named_plan import named_plan, results_dir
-    from experiments.studies.run_states import overview, show_status, watch
 
     if not [word for word in given.overrides if not word.startswith("results_dir=")]:
         return overview(Store(results_dir(given.overrides), write=False))

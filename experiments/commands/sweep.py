@@ -11,6 +11,8 @@ Every trial is solved to the budget anew. Test splits are never looked at.
 from __future__ import annotations
 
 from experiments.commands.parser import Given, Parser
+from experiments.studies.plan_estimate import show_sweep
+from experiments.studies.sweep import sweep
 
 
 def add_arguments(parser: Parser) -> None:
@@ -25,7 +27,5 @@ def add_arguments(parser: Parser) -> None:
 
 def run(given: Given) -> int:
     """Print and write the ranking; 1 if a run has no result."""
-    from experiments.studies.plan_estimate import show_sweep
-    from experiments.studies.sweep import sweep
 
     return show_sweep(given.overrides) if given.dry_run else sweep(given.overrides)

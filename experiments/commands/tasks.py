@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from experiments.commands.parser import Given, Parser, whole_number
 from experiments.errors import UserError, unknown
+from experiments.studies import task_cards
 
 
 def add_arguments(parser: Parser) -> None:
@@ -35,7 +36,6 @@ def add_arguments(parser: Parser) -> None:
 
 def run(given: Given) -> int:
     """Do what the first word says; 1 if a check fails."""
-    from experiments.studies import task_cards
 
     action, *names = given.names or [""]
     if action not in task_cards.ACTIONS:

@@ -10,6 +10,7 @@ A run that has a record is not trained again. `python -m experiments.train` is t
 from __future__ import annotations
 
 from experiments.commands.parser import Given, Parser, one_of
+from experiments.studies.one_run import train
 
 
 def add_arguments(parser: Parser) -> None:
@@ -29,7 +30,6 @@ def add_arguments(parser: Parser) -> None:
 
 def run(given: Given) -> int:
     """Hand the words to Hydra's main; 1 if the run ended without a result."""
-    from experiments.studies.one_run import train
 
     flags = [*(["--multirun"] if given.multirun else []), *(["--cfg", given.cfg] if given.cfg else [])]
     return train([*flags, *given.overrides])

@@ -8,7 +8,9 @@ What is already there stays as it is.
 
 from __future__ import annotations
 
+from experiments.commands.pack import folders
 from experiments.commands.parser import Given, Parser
+from experiments.studies.archiving import unpack_folder
 
 
 def add_arguments(parser: Parser) -> None:
@@ -19,7 +21,5 @@ def add_arguments(parser: Parser) -> None:
 
 def run(given: Given) -> int:
     """Unpack, and print how many runs."""
-    from experiments.commands.pack import folders
-    from experiments.studies.archiving import unpack_folder
 
     return unpack_folder(*folders(given))

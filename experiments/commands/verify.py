@@ -11,6 +11,10 @@ archive, too. Exits with 1 if anything is not sound.
 from __future__ import annotations
 
 from experiments.commands.parser import Given, Parser
+from experiments.errors import UserError
+from experiments.store.store import Store
+from experiments.studies.named_plan import named_plan, results_dir
+from experiments.studies.verify import verify, verify_all
 
 
 def add_arguments(parser: Parser) -> None:
@@ -21,10 +25,6 @@ def add_arguments(parser: Parser) -> None:
 
 def run(given: Given) -> int:
     """Print what is wrong and what was checked; 1 if anything is wrong."""
-    from experiments.errors import UserError
-    from experiments.store.store import Store
-    from experiments.studies.named_plan import named_plan, results_dir
-    from experiments.studies.verify import verify, verify_all
 
     if [word for word in given.overrides if not word.startswith("results_dir=")]:
         plan, path, store = named_plan(given.overrides)

@@ -10,6 +10,9 @@ from __future__ import annotations
 
 from experiments.commands.parser import Given, Parser
 from experiments.errors import UserError
+from experiments.store.store import Store
+from experiments.studies.named_plan import results_dir
+from experiments.studies.why import why
 
 
 def add_arguments(parser: Parser) -> None:
@@ -22,9 +25,6 @@ def add_arguments(parser: Parser) -> None:
 
 def run(given: Given) -> int:
     """Print the runs behind a cell."""
-    from experiments.store.store import Store
-    from experiments.studies.named_plan import results_dir
-    from experiments.studies.why import why
 
     if len(given.names) != 3:
         raise UserError("why takes a table, a row (model) and a column (task): why quick ressformer chain")

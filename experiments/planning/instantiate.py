@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from experiments.errors import NoData, UserError
+from experiments.store.identity import module_named
 from tasks.hub.files import MissingData
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def resolve(target: str, where: str, allow: Sequence[str] = ()) -> Any:
         )
     module, _, name = target.rpartition(".")
     try:
-        return getattr(importlib.import_module(module), name)
+        return getattr(module_named(module), name)
     except (ImportError, AttributeError) as error:
         raise UserError(f"{where}._target_={target} cannot be loaded: {error}") from None
 

@@ -110,6 +110,11 @@ def _not_finite(values: Any, where: str = "") -> Iterator[str]:
         yield f"{where.removeprefix('config.')}={values}"
 
 
+def module_named(name: str) -> ModuleType:
+    """The module that a config names."""
+    return importlib.import_module(name)
+
+
 def foreign_sources(targets: Iterable[str]) -> dict[str, str]:
     """The hash of every source that classes from outside of this project are made of, by module.
 
@@ -124,7 +129,7 @@ def foreign_sources(targets: Iterable[str]) -> dict[str, str]:
         name = target.rpartition(".")[0]
         if name.split(".")[0] in OURS:
             continue
-        for module in _closure(importlib.import_module(name)):
+        for module in _closure(module_named(name)):
             path = getattr(module, "__file__", None)
             if path is not None and Path(path).is_file():
                 found[module.__name__] = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]

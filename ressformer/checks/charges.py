@@ -124,7 +124,7 @@ def cost(subject: Subject) -> Finding:
 def _bills(subject: Subject) -> list[Bill]:
     """Training at the training length on the meta device first; forward passes on real tensors where that is cheap."""
     shape, config, bills = replace(subject.shape, batch=subject.rows), subject.config, list[Bill]()
-    for length in sorted(subject.lengths, key=lambda length: length != shape.length):
+    for length in dict.fromkeys((shape.length, *subject.lengths)):
         at = replace(shape, length=length, max_length=shape.positions)
         full = declared_cost(config, at)
         modes = {"train": _executed(full), "eval": _executed(declared_in_eval(config, at))}

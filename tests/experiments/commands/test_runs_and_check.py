@@ -113,7 +113,7 @@ def test_check_refuses_a_model_of_another_package_that_looks_ahead(
         ("task=chain", "check needs model=NAME"),
         ("model=transfomer", "transfomer"),
         ("model=transformer --lengths=65", "lengths must be in 1..64"),
-        ("model=transformer ++model._target_=ressformer.cost.Shape", "is no ressformer.decoder.ModelConfig"),
+        ("model=transformer ++model._target_=ressformer.cost.Shape", "is no config of a model"),
     ],
 )
 def test_check_says_what_is_wrong_with_its_words(words: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -67,6 +68,7 @@ def test_launched_runs_find_ours_and_the_users_model(hostile: Path, tmp_path: Pa
     spec = make_spec(steps=2)
     model = {**spec.sizes, "_target_": "my_model.Mine"}
     changes = {"config": {**spec.config, "model": model}, "sizes": model, "allow_targets": ["my_model"]}
+    changes["foreign_sources"] = {"my_model": hashlib.sha256(source.encode()).hexdigest()[:16]}
     spec, store = spec.model_copy(update=changes), Store(tmp_path / "results")
     settings = TableSettings(name="toy", models=["toy"], tasks=["chain"], seeds=[0], budget="toy")
     plan = Plan(table=settings, code_fingerprint="code", runs=[spec])

@@ -228,7 +228,7 @@ def test_the_search_knows_no_model() -> None:
         ({"regime": "vibes"}, "choose from params, flops_per_token, train_flops"),
         ({"params": "many"}, "budget.params must be of type int, got 'many'"),
         ({"params": 0}, "params must be positive"),
-        ({"parms": 3}, "unknown key parms; known keys: name"),
+        ({"parms": 3}, "unknown key of budget 'parms' .did you mean params"),
     ],
 )
 def test_bad_budgets_are_refused_in_one_line(values: dict[str, object], word: str) -> None:

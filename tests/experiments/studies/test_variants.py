@@ -66,7 +66,7 @@ def test_every_variant_is_compared_with_the_config_as_it_is(few: dict[str, Any],
 
     plan = newest_plan(tmp_path / "plans", trials.stem)
     assert plan is not None
-    text = {path.name: text for path, text in derived(plan, Store(tmp_path))}
+    text = dict(derived(plan, Store(tmp_path)))
     assert text == {path.name: path.read_text() for path in (tmp_path / "exports").glob("*.csv")} and len(text) == 3
     gains = {(row["model"], row["trial"]): row["better_by"] for row in variants.compared(rows.to_dict("records"), plan)}
     assert gains["transformer_rope", 2] == pytest.approx(0.02 - 0.1) and gains["ressformer", 1] == 0
