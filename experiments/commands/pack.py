@@ -3,8 +3,8 @@
     python -m experiments pack
     python -m experiments pack --results-dir results/mine --to results/reference/mine
 
-An archive is read like the runs themselves. It goes beside them, or into another results folder; what an archive there has stays in it. Runs, plans and
-exports are left where they are. `unpack` is the way back.
+An archive is read like the runs themselves. It goes beside them, or into another results folder; what an archive there
+has stays in it. Runs, plans and exports are left where they are. `unpack` is the way back.
 """
 
 from __future__ import annotations
