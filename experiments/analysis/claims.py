@@ -164,7 +164,7 @@ def judge(name: str, claim: Claim, store: Store, benchmarks: Path) -> Finding:
     if claim.source is not None:
         return _judge_exponent(base, claim, claim.source, benchmarks)
     cells = {(model, task) for model in (str(claim.model), *claim.against) for task in claim.tasks}
-    plan = plan_with(plans_of(store.root / "plans", str(claim.table)), cells)
+    plan = plan_with(plans_of(store.root / "plans", str(claim.table)), cells, lambda run: store.status(run) is not None)
     if plan is None:
         return Finding(**base, verdict="not run", why=_missing(claim, f"no plan of table {claim.table}"))
     wanted = {claim.model, *claim.against}

@@ -28,5 +28,5 @@ def run(given: Given) -> int:
 
     if not [word for word in given.overrides if not word.startswith("results_dir=")]:
         return overview(Store(results_dir(given.overrides), write=False))
-    plan, _, store = named_plan(given.overrides)
+    plan, _, store = named_plan(given.overrides, running=True)
     return watch(plan, store) if given.watch else show_status(plan, store)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,7 @@ from experiments.planning.settings import (
     TrainerSettings,
     section,
 )
+from experiments.planning.table_name import is_part, table_name
 from experiments.store import atomic_files as atomic
 from experiments.store import plan_file
 from experiments.store.provenance import source_fingerprint
@@ -115,9 +116,15 @@ def read_request(overrides: Sequence[str], table: dict[str, Any] | None = None) 
         if chosen is None:
             raise UserError(f"no table; choose one with table=NAME: {', '.join(options('table'))}")
         settings = section(TableSettings, chosen, "table")
+        presets = [] if table is not None else [o for o in overrides if override_key(o) == "table"]
+        preset = section(TableSettings, plain(composed(presets))["table"], "table") if presets else settings
+        if settings.name != preset.name and settings.name in options("table"):
+            raise UserError(f"table.name={settings.name} is the name of a preset; choose another")
     base = plain(config)
     inner = [o for o in overrides if override_key(o).split(".")[0].split("/")[0] not in (*OUTER, *PER_RUN)]
     inner += [o for o in overrides if override_key(o).split(".")[0] in PER_RUN and "." in override_key(o)]
+    if presets and settings.name == preset.name:
+        settings = settings.model_copy(update={"name": table_name(settings, preset, inner)})
     return Request(
         table=settings,
         launcher=section(LauncherSettings, base["launcher"], "launcher"),
@@ -180,22 +187,21 @@ def newest_plan(folder: Path, table: str) -> Plan | None:
 
 
 def plans_of(folder: Path, table: str) -> Iterator[Plan]:
-    """The plans of a table, the newest first."""
-    fits = [path for path, name in plan_files(folder).items() if name == table]
-    return (load_plan(path) for path in reversed(fits))
+    """The plans of a table, the newest first, and then those of its parts."""
+    files = list(reversed(plan_files(folder).items()))
+    fits = [path for path, name in files if name == table]
+    return map(load_plan, [*fits, *(path for path, name in files if is_part(name, table))])
 
 
-def plan_with(plans: Iterable[Plan], cells: Collection[tuple[str, str]]) -> Plan | None:
-    """The first of `plans` that has every (model, task) of `cells`; without one, the first; None if there are none.
+def plan_with(plans: Iterable[Plan], cells: Collection[tuple[str, str]], over: Callable[[str], bool]) -> Plan | None:
+    """Of `plans` that have every (model, task) of `cells`, the one of which the most runs are over; on a tie the first.
 
-    A table that takes days is run in parts, and each part is a plan of its own.
+    Without one the first of all; None if there are none. A table that takes days is run in parts, and each part is a plan of its own.
     """
-    first = None
-    for plan in plans:
-        first = first or plan
-        if {(spec.model, spec.task) for spec in plan.runs}.issuperset(cells):
-            return plan
-    return first
+    found = list(plans)
+    fits = [p for p in found if {(spec.model, spec.task) for spec in p.runs}.issuperset(cells)] or found[:1]
+    count = [sum((s.model, s.task) in cells and over(s.id) for s in plan.runs) for plan in fits]
+    return fits[count.index(max(count))] if fits else None
 
 
 def load_plan(path: Path) -> Plan:

@@ -8,8 +8,7 @@ from experiments.planning.hydra_config import override_key
 from experiments.reporting.csv_export import export
 from experiments.reporting.table import build, write
 from experiments.store.store import Store
-from experiments.studies.named_plan import results_dir
-from experiments.studies.reproduce import prepare
+from experiments.studies.named_plan import has_results, named_plan, results_dir
 
 
 def export_all(words: Sequence[str]) -> int:
@@ -19,9 +18,10 @@ def export_all(words: Sequence[str]) -> int:
         UserError: an unknown name or value, or a corrupt record.
     """
     if any(override_key(word).split(".")[0] != "results_dir" for word in words):
-        plan, _, store, _ = prepare(words)
+        plan, _, looking = named_plan(words, make=True)
+        store = Store(looking.root)
         paths = export(store)
-        if any(store.state(spec.id) in ("done", "failed") for spec in plan.unique()):
+        if has_results(plan, store):
             paths += write(build(plan, store), plan.table.name, store)
     else:
         paths = export(Store(results_dir(words)))

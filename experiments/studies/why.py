@@ -7,22 +7,26 @@ from collections.abc import Sequence
 
 from experiments.analysis.significance import summary
 from experiments.errors import UserError, unknown
-from experiments.planning.plan import plan_files, plan_with, plans_of
+from experiments.planning.plan import plan_files, plans_of
 from experiments.store.records import Record, RunSpec
 from experiments.store.store import Store
+from experiments.studies.named_plan import has_results, say_which
 
 
 def why(table: str, row: str, column: str, store: Store) -> int:
-    """Print the runs behind a cell of the newest plan of the table that has it; runs nothing.
+    """Print the runs behind a cell of the newest plan of the table, or else of a part of it, that has it and results.
 
     Raises:
         UserError: no such table, row or column, or a corrupt record.
     """
     folder = store.root / "plans"
-    plan = plan_with(plans_of(folder, table), [(row, column)])
-    if plan is None:
+    plans = list(plans_of(folder, table))
+    if not plans:
         have = sorted(set(plan_files(folder).values()))
         raise UserError(unknown(f"table in {store.root.name}/plans", table, have))
+    fits = [plan for plan in plans if any((spec.model, spec.task) == (row, column) for spec in plan.runs)] or plans
+    plan = next((plan for plan in fits if has_results(plan, store)), fits[0])
+    say_which(store, table, folder / plan.file_name)
     for kind, name, known in (
         ("row", row, [entry.label for entry in plan.table.entries()]),
         ("column", column, plan.table.tasks),
