@@ -8,7 +8,7 @@ Shapes: S seeds, T tasks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,12 @@ AGGREGATE_COLUMNS = ["table", "model", "tasks", "seeds", "iqm", "low", "high", "
 TIMING_COLUMNS = [
     *("table", "model", "task", "n_ok", "tokens_per_second", "peak_memory_mib", "train_seconds", "wall_seconds"),
 ]
+SEED_COLUMNS = [
+    *("table", "model", "task", "seed", "id", "status", "metric", "higher_is_better", "chance", "test", "score"),
+    *("validation", "steps", "steps_done", "selected_step", "params", "train_flops", "train_seconds"),
+    *("budget", "regime", "on_budget", "helps"),
+]
+METRIC_COLUMNS = ["id", "model", "task", "seed", "split", "metric", "primary", "value"]
 Column = tuple[str, str, str]  # task, split, metric
 Runs = Sequence[tuple[RunSpec, Record | None]]
 
@@ -63,6 +69,58 @@ def cells_frame(table: str, runs: Runs, best: Mapping[Column, str | None], confi
             found = {"best": best.get((task, split, metric)) == model}
             rows.append(common | _figures(spec, split, metric, values, confidence) | found)
     return pd.DataFrame(rows, columns=CELL_COLUMNS)
+
+
+def seeds_frame(table: str, runs: Runs) -> pd.DataFrame:
+    """One row per run of the plan, in its order: the primary metric on test/id and validation, and what it cost."""
+    rows = []
+    for spec, record in runs:
+        info = spec.task_info
+        test = None if record is None else record.metrics.get("test/id", {}).get(info.metric)
+        chance = info.chance.get("test/id")
+        known = test is not None and chance is not None
+        rows.append(
+            {
+                "table": table,
+                **names_of(spec),
+                "status": "planned" if record is None else record.status,
+                "metric": info.metric,
+                "higher_is_better": info.higher_is_better,
+                "chance": chance,
+                "test": test,
+                "score": normalised(test, chance, info.higher_is_better) if known else None,
+                "validation": None if record is None else record.selection.get(info.metric),
+                "steps": spec.steps,
+                "steps_done": None if record is None else record.steps_done,
+                "selected_step": None if record is None else record.selected_step,
+                "params": spec.cost.params_non_embedding,
+                "train_flops": spec.cost.flops_train,
+                "train_seconds": None if record is None else record.measured.train_seconds,
+                "budget": spec.budget.name,
+                "regime": spec.budget.regime,
+                "on_budget": spec.budget.on_budget,
+                "helps": helps(spec.sizes),
+            }
+        )
+    return pd.DataFrame(rows, columns=SEED_COLUMNS)
+
+
+def metrics_frame(records: Iterable[Record]) -> pd.DataFrame:
+    """One row per run x split x metric; the validation metrics are those of the selected weights."""
+    return pd.DataFrame(
+        [
+            (*names_of(record.spec).values(), split, metric, metric == record.spec.task_info.metric, value)
+            for record in records
+            for split, metrics in ({"validation": record.selection} | record.metrics).items()
+            for metric, value in metrics.items()
+        ],
+        columns=METRIC_COLUMNS,
+    )
+
+
+def names_of(spec: RunSpec) -> dict[str, Any]:
+    """The columns that say which run it is."""
+    return {"id": spec.id, "model": spec.model, "task": spec.task, "seed": spec.seed}
 
 
 def timing_frame(table: str, runs: Runs) -> pd.DataFrame:

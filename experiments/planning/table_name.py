@@ -1,7 +1,7 @@
 """What a table is called that was asked for with overrides: another name than its preset, for it is another table.
 
     quick                                   the preset as it stands
-    quick+seeds-0-1-5c1f09                  other rows, columns or seeds of the preset; each cell is as the preset has it
+    quick+seeds-0-1-5c1f09                  other rows, columns or seeds; each cell is as the preset has it
     quick++lr-0.003+seeds-0-1-81d2ce        the runs themselves are others
 
 One plus or two, up to `READABLE` characters of what was asked, and a digest of all of it. Spelling and order do not
@@ -14,15 +14,15 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hydra.core.override_parser.types import QuotedString
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import QuotedString
 
 from experiments.planning.settings import TableSettings
 from experiments.store import atomic_files as atomic
 from experiments.store.identity import COSMETIC, COSMETIC_TRAINER
 
 READABLE = 40
-CELLS = frozenset({"models", "tasks", "seeds", "columns", "groups", "optional"})  # which cells there are, not what each is
+CELLS = frozenset({"models", "tasks", "seeds", "columns", "groups", "optional"})  # which cells there are
 
 
 def preset_of(name: str) -> str:

@@ -10,15 +10,16 @@ import contextlib
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.analysis.frames import helps, item_interval
+from experiments.analysis.frames import METRIC_COLUMNS, helps, item_interval, metrics_frame, names_of, rows_of
 from experiments.analysis.run_details import flops_of_step, log_lines, module_rows
 from experiments.errors import UserError
+from experiments.planning.plan import plan_files
 from experiments.store import atomic_files as atomic
-from experiments.store.records import Record
+from experiments.store.records import Record, RunSpec
 from experiments.store.store import Store
 
 RUN_COLUMNS = [
@@ -27,10 +28,19 @@ RUN_COLUMNS = [
     *("flops_per_token", "train_flops", "counted_forward", "counted_train", "bytes_moved", "helps"),
     *("data_fingerprint", "code_fingerprint", "git_commit", "git_dirty", "cpu", "cores", "threads"),
     *("accelerator", "python", "torch", "started", "finished", "wall_seconds", "train_seconds"),
-    *("tokens_per_second", "peak_memory_mib", "error_type", "error_message", "eval_depth", "flops_eval"),
+    *(
+        "tokens_per_second",
+        "peak_memory_mib",
+        "error_type",
+        "error_message",
+        "eval_depth",
+        "flops_eval",
+        "tables",
+        "plans",
+    ),
 ]
-METRIC_COLUMNS = ["id", "model", "task", "seed", "split", "metric", "primary", "value", "items_low", "items_high"]
 ITEM_COLUMNS = ["id", "model", "task", "seed", "split", "metric", "item", "value", "weight"]
+FLATTENED = ("config.", "sizes.")  # prefixes of the columns that follow, as many as the configs have keys
 STEP_COLUMNS = ["id", "model", "task", "seed", "step", "train_flops", "key", "value"]
 COST_COLUMNS = [
     *("model", "task", "id", "module", "depth", "repeats", "params", "flops_forward", "flops_forward_executed"),
@@ -38,7 +48,7 @@ COST_COLUMNS = [
 ]
 COLUMNS = {
     "runs.csv": RUN_COLUMNS,
-    "metrics.csv": METRIC_COLUMNS,
+    "metrics.csv": [*METRIC_COLUMNS, "items_low", "items_high"],
     "items.csv": ITEM_COLUMNS,
     "steps.csv": STEP_COLUMNS,
     "costs.csv": COST_COLUMNS,
@@ -54,15 +64,19 @@ def export(store: Store) -> list[Path]:
     records = sorted(store.records(store.ids()).values(), key=lambda r: (r.spec.task, r.spec.model, r.spec.seed, r.id))
     store.require_sound()
     folder = store.root / "exports"
+    runs = [run_row(record) | configured(record.spec) for record in records]
+    for row, (tables, plans) in zip(runs, membership(store, [record.id for record in records]), strict=True):
+        row |= {"tables": ";".join(tables), "plans": ";".join(plans)}
     files: dict[str, Iterable[dict[str, Any]]] = {
-        "runs.csv": (run_row(record) for record in records),
+        "runs.csv": runs,
         "metrics.csv": metric_rows(records),
         "items.csv": item_rows(records),
         "steps.csv": step_rows(records, store),
         "costs.csv": cost_rows(records),
     }
+    flat = sorted({key for row in runs for key in row if key.startswith(FLATTENED)}, key=lambda k: (k[:7], k))
     for name, rows in files.items():
-        atomic.write_text(folder / name, to_csv(COLUMNS[name], rows))
+        atomic.write_text(folder / name, to_csv([*COLUMNS[name], *(flat if name == "runs.csv" else [])], rows))
     return [folder / name for name in files]
 
 
@@ -75,11 +89,36 @@ def to_csv(columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> str:
     return text.getvalue()
 
 
+def configured(spec: RunSpec) -> dict[str, Any]:
+    """The config of a run and its solved sizes in columns of their own: `config.trainer.optim.lr`, `sizes.d_model`."""
+
+    def flat(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
+        if isinstance(value, Mapping) and value:
+            for key, inner in value.items():
+                yield from flat(f"{prefix}.{key}", inner)
+        else:
+            yield prefix, json.dumps(value) if isinstance(value, list | dict) else value
+
+    return dict([*flat("config", spec.config), *flat("sizes", spec.sizes)])
+
+
+def membership(store: Store, runs: Sequence[str]) -> list[tuple[list[str], list[str]]]:
+    """For each run the tables and the plan files that it belongs to; a file that is no plan is left out."""
+    found: dict[str, tuple[list[str], list[str]]] = {run: ([], []) for run in runs}
+    for path, table in sorted(plan_files(store.root / "plans").items()):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            for run in {spec["id"] for spec in json.loads(path.read_bytes())["runs"]} & found.keys():
+                tables, plans = found[run]
+                tables += [] if table in tables else [table]
+                plans.append(path.name)
+    return [found[run] for run in runs]
+
+
 def run_row(record: Record) -> dict[str, Any]:
     """A row of runs.csv."""
     spec, cost, origin, measured = record.spec, record.spec.cost, record.provenance, record.measured
     return {
-        **_names(record),
+        **names_of(record.spec),
         "status": record.status,
         "budget": spec.budget.name,
         "regime": spec.budget.regime,
@@ -110,17 +149,12 @@ def run_row(record: Record) -> dict[str, Any]:
     }
 
 
-def metric_rows(records: Iterable[Record]) -> Iterator[dict[str, Any]]:
-    """Rows of metrics.csv; the validation metrics are those of the selected weights."""
-    for record in records:
-        found = {"validation": record.selection} if record.selection else {}
-        for split, metrics in {**found, **record.metrics}.items():
-            for metric, value in metrics.items():
-                primary = metric == record.spec.task_info.metric
-                interval = item_interval(record, split) if primary else None
-                row = {**_names(record), "split": split, "metric": metric, "primary": primary, "value": value}
-                row |= {"items_low": interval.low, "items_high": interval.high} if interval else {}
-                yield row
+def metric_rows(records: Sequence[Record]) -> Iterator[dict[str, Any]]:
+    """Rows of metrics.csv, with what the number of items leaves open in the primary metric."""
+    by_id = {record.id: record for record in records}
+    for row in rows_of(metrics_frame(records)):
+        interval = item_interval(by_id[row["id"]], row["split"]) if row["primary"] else None
+        yield row | ({"items_low": interval.low, "items_high": interval.high} if interval else {})
 
 
 def item_rows(records: Iterable[Record]) -> Iterator[dict[str, Any]]:
@@ -129,7 +163,7 @@ def item_rows(records: Iterable[Record]) -> Iterator[dict[str, Any]]:
         for split, values in record.items.items():
             weights = record.item_weights.get(split) or [1.0] * len(values)
             for item, (value, weight) in enumerate(zip(values, weights, strict=True)):
-                names = {**_names(record), "split": split, "metric": record.spec.task_info.metric}
+                names = {**names_of(record.spec), "split": split, "metric": record.spec.task_info.metric}
                 yield {**names, "item": item, "value": value, "weight": weight}
 
 
@@ -140,7 +174,7 @@ def step_rows(records: Iterable[Record], store: Store) -> Iterator[dict[str, Any
             step = line.pop("step")
             flops = flops_of_step(record.spec, step)
             for key, value in line.items():
-                yield {**_names(record), "step": int(step), "train_flops": flops, "key": key, "value": value}
+                yield {**names_of(record.spec), "step": int(step), "train_flops": flops, "key": key, "value": value}
 
 
 def cost_rows(records: Iterable[Record]) -> Iterator[dict[str, Any]]:
@@ -155,7 +189,3 @@ def cost_rows(records: Iterable[Record]) -> Iterator[dict[str, Any]]:
         with contextlib.suppress(UserError):  # a class that is gone has no closed form any more
             for row in module_rows(spec):
                 yield {"model": spec.model, "task": spec.task, "id": record.id, **row}
-
-
-def _names(record: Record) -> dict[str, Any]:
-    return {"id": record.id, "model": record.spec.model, "task": record.spec.task, "seed": record.spec.seed}

@@ -21,6 +21,7 @@ from experiments.analysis.frames import (
     cells_frame,
     primary_by_seed,
     rows_of,
+    seeds_frame,
     timing_frame,
 )
 from experiments.analysis.significance import seeds_needed, verdicts
@@ -46,6 +47,7 @@ class Report:
     notes: list[str]
     cells: pd.DataFrame
     timing: pd.DataFrame
+    runs: pd.DataFrame
     aggregate: pd.DataFrame
     overall: Grid | None
 
@@ -82,6 +84,7 @@ def from_records(plan: Plan, records: dict[str, Record]) -> Report:
         notes=footnotes(plan, runs, cells, _needed(plan)),
         cells=cells,
         timing=timing,
+        runs=seeds_frame(settings.name, runs),
         aggregate=aggregate,
         overall=_overall(aggregate) if len(aggregate) else None,
     )
@@ -96,12 +99,13 @@ def layout(settings: TableSettings, specs: Sequence[RunSpec]) -> dict[Column, st
 
 
 def write(report: Report, name: str, store: Store) -> list[Path]:
-    """Write <name>.csv (tidy), -timing.csv, -wide.csv, -aggregate.csv, .md, .tex and -table.html into exports/."""
+    """Write <name>.csv (tidy), -timing, -runs, -wide and -aggregate.csv, .md, .tex and -table.html into exports/."""
     grids = [report.results, *([report.overall] if report.overall else []), report.costs]
     tex = "\n".join(render.latex(grid, f"{name}-{n}", report.header) for n, grid in enumerate(grids))
     texts = {
         f"{name}.csv": _csv(report.cells),
         f"{name}-timing.csv": _csv(report.timing),
+        f"{name}-runs.csv": _csv(report.runs),
         f"{name}-wide.csv": _csv(render.wide(report.cells)),
         f"{name}-aggregate.csv": _csv(report.aggregate),
         f"{name}.md": markdown(report, name),

@@ -112,9 +112,7 @@ def name_asked(words: Sequence[str]) -> str:
     return read_request(words).table.name if others else tables[-1]
 
 
-def with_results(
-    store: Store, name: str, *, parts: bool = False, running: bool = False
-) -> tuple[Plan, Path] | None:
+def with_results(store: Store, name: str, *, parts: bool = False, running: bool = False) -> tuple[Plan, Path] | None:
     """The newest plan of a name that has results, or None; `parts`: of any name of that preset."""
     for path, found in reversed(plan_files(store.root / "plans").items()):
         if found == name or (parts and preset_of(found) == name):

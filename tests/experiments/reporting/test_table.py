@@ -13,10 +13,10 @@ import pytest
 from toy import VALUES, fill, make_record, make_spec, table_plan
 
 import experiments
-from experiments.analysis.frames import AGGREGATE_COLUMNS, CELL_COLUMNS, TIMING_COLUMNS, helps
+from experiments.analysis.frames import AGGREGATE_COLUMNS, CELL_COLUMNS, SEED_COLUMNS, TIMING_COLUMNS, helps
 from experiments.errors import UserError
 from experiments.planning.settings import TableSettings
-from experiments.reporting.csv_export import COLUMNS, ITEM_COLUMNS, METRIC_COLUMNS, RUN_COLUMNS, export
+from experiments.reporting.csv_export import COLUMNS, ITEM_COLUMNS, RUN_COLUMNS, export
 from experiments.reporting.grid import latex, wide
 from experiments.reporting.html_page import write_html
 from experiments.reporting.table import Report, build, markdown, results_grid, write
@@ -171,9 +171,9 @@ def test_columns_of_the_raw_export_are_pinned() -> None:
         "params_active flops_forward flops_forward_executed flops_per_token train_flops counted_forward "
         "counted_train bytes_moved helps data_fingerprint code_fingerprint git_commit git_dirty cpu cores threads "
         "accelerator python torch started finished wall_seconds train_seconds tokens_per_second peak_memory_mib "
-        "error_type error_message eval_depth flops_eval"
+        "error_type error_message eval_depth flops_eval tables plans"
     )
-    assert " ".join(METRIC_COLUMNS) == "id model task seed split metric primary value items_low items_high"
+    assert " ".join(COLUMNS["metrics.csv"]) == "id model task seed split metric primary value items_low items_high"
     assert " ".join(ITEM_COLUMNS) == "id model task seed split metric item value weight"
 
 
@@ -247,6 +247,7 @@ def test_every_exported_column_is_documented() -> None:
     for name, columns in {
         **COLUMNS,
         "TABLE.csv": CELL_COLUMNS,
+        "TABLE-runs.csv": SEED_COLUMNS,
         "TABLE-timing.csv": TIMING_COLUMNS,
         **aggregate,
     }.items():
