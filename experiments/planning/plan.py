@@ -196,7 +196,7 @@ def plans_of(folder: Path, table: str) -> Iterator[Plan]:
 def plan_with(plans: Iterable[Plan], cells: Collection[tuple[str, str]], over: Callable[[str], bool]) -> Plan | None:
     """Of `plans` that have every (model, task) of `cells`, the one of which the most runs are over; on a tie the first.
 
-    Without one the first of all; None if there are none. A table that takes days is run in parts, each a plan of its own.
+    Without one the first of all; None if there are none. A table of days is run in parts, each a plan of its own.
     """
     found = list(plans)
     fits = [p for p in found if {(spec.model, spec.task) for spec in p.runs}.issuperset(cells)] or found[:1]
