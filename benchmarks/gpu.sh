@@ -16,7 +16,7 @@ PYTHON=${PYTHON:-python3} WHEELS=${WHEELS:-wheels} REHEARSE=${REHEARSE:-} SLICE=
 [ -z "$REHEARSE" ] || DEVICE=cpu
 # Beside torch, triton, lightning, pandas and transformers, which such a machine has.
 NEEDED="hydra-core omegaconf antlr4-python3-runtime==4.9.* pydantic pydantic-core annotated-types typing-inspection \
- rich markdown-it-py mdurl pygments pytest iniconfig pluggy pytest-timeout scipy jinja2 markupsafe tabulate"
+ rich markdown-it-py mdurl pygments pytest iniconfig pluggy pytest-timeout scipy jinja2 markupsafe"
 
 if [ "${1:-}" = wheels ]; then
   [ $# -eq 2 ] || { echo "gpu.sh: wheels takes a folder: benchmarks/gpu.sh wheels DIR" >&2; exit 2; }

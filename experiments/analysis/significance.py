@@ -11,9 +11,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypeVar
 
 import scipy  # loads its parts when they are first asked for
 
+Key = TypeVar("Key")  # of a column of a table
 MIN_SEEDS = 3  # fewer seeds give no interval and no p
 BOLD_SEEDS = 5  # fewer seeds give no verdict
 GAP_SHARE = 0.2  # of the way from chance to perfection: what a gap between groups of seeds spans at least
@@ -141,8 +143,8 @@ def hardest(cells: Mapping[str, Mapping[int, float]], higher_is_better: bool) ->
 
 
 def verdicts(
-    columns: Mapping[str, tuple[Mapping[str, Mapping[int, float]], bool]], alpha: float = 0.05, least: int = BOLD_SEEDS
-) -> dict[str, Verdict]:
+    columns: Mapping[Key, tuple[Mapping[str, Mapping[int, float]], bool]], alpha: float = 0.05, least: int = BOLD_SEEDS
+) -> dict[Key, Verdict]:
     """The verdict on each column of a table.
 
     Args:

@@ -181,6 +181,7 @@ def sums(plan: Plan, store: Store, launcher: LauncherSettings, found: dict[str, 
         f"{gpu.step_seconds * 1e3:g} ms at least: assumed, not measured (--gpu-flops=, --gpu-step-ms=)"
     )
     sources = Counter(found[spec.id].source for spec in todo)
-    parts.append("times are " + ", ".join(f"{source}: {n} runs" for source, n in sources.most_common()))
+    if sources:
+        parts.append("times are " + ", ".join(f"{source}: {n} runs" for source, n in sources.most_common()))
     parts.append(f"disk: {stay / MIB:.1f} MiB that stay, {working / MIB:.1f} MiB more for checkpoints at work")
     return parts

@@ -2,8 +2,7 @@
 
 It knows no model: it moves the dials of anything whose figures it can ask for.
 
-    found = search(
-        start=(12, 768),
+    question = Question(
         turn=lambda model, values: (values.get("layers", model[0]), values.get("width", model[1])),
         dials=lambda model: (
             Dial(name="layers", values=range(1, 49), affine=True, fills=True, ordinary=12),
@@ -12,6 +11,7 @@ It knows no model: it moves the dials of anything whose figures it can ask for.
         measure=lambda model: {"params": 12.0 * model[0] * model[1] ** 2},
         goals={"params": Goal(124e6, 0.02)},
     )
+    found = search(question, start=(12, 768))
 
 The figures are computed for whole grids at once from the corners of each box (they are affine in every affine dial
 by itself), so a solve takes milliseconds; the winner is measured for real, and a dial that is not affine after all
@@ -68,60 +68,53 @@ class Found(Generic[M]):
     dials: list[Dial] = field(default_factory=list)
 
 
-def search(
-    *,
-    start: M,
-    turn: Callable[[M, Mapping[str, int]], M],
-    dials: Callable[[M], Sequence[Dial]],
-    measure: Callable[[M], Mapping[str, float]],
-    goals: Mapping[str, Goal],
-    near: Mapping[str, float] | None = None,
-    pinned: frozenset[str] = frozenset(),
-    ranks: int = LAST,
-) -> Found[M]:
-    """The candidate that meets all goals with the least movement; without one, the nearest.
+def search(question: Question[M], start: M, ranks: int = LAST) -> Found[M]:
+    """The candidate that meets all goals with the least movement from `start`; without one, the nearest.
 
     Args:
+        question: what may move, and what is to be met.
         start: the model as it stands.
-        turn: a model with some dials set; a ValueError refuses the combination.
-        dials: the dials of a model; ranges may depend on its other values.
-        measure: its figures by name, those of `goals` and `near` among them.
-        goals: what must be met, by figure.
-        near: what to come near to among those that meet the goals.
-        pinned: dials that must not move.
         ranks: the highest rank that may move.
 
     Raises:
         ValueError: a dial said to be affine is not, or no candidate at all is valid.
     """
-    question = Question(turn, dials, measure, dict(goals), dict(near or {}), pinned)
     nearest: Found[M] | None = None
-    levels = sorted({dial.rank for dial in dials(start) if dial.name not in pinned}) or [0]
+    levels = sorted({dial.rank for dial in question.dials(start) if dial.name not in question.pinned}) or [0]
     for rank in [rank for rank in levels if rank <= ranks] or [0]:
         found = question.best(start, rank)
         if found is not None and found.met:
             return found
-        if found is not None and (nearest is None or _distance(found, goals) < _distance(nearest, goals)):
+        if found is not None and (nearest is None or _distance(found, question) < _distance(nearest, question)):
             nearest = found
     if nearest is None:
         raise ValueError("no combination of the dials is valid")
     return nearest
 
 
-def _distance(found: Found[Any], goals: Mapping[str, Goal]) -> float:
-    return max((abs(found.residuals[key]) / goal.tolerance for key, goal in goals.items()), default=0.0)
+def _distance(found: Found[Any], question: Question[Any]) -> float:
+    return max((abs(found.residuals[key]) / goal.tolerance for key, goal in question.goals.items()), default=0.0)
 
 
 @dataclass(frozen=True)
 class Question(Generic[M]):
-    """The arguments of `search`."""
+    """What `search` is to find.
+
+    Attributes:
+        turn: a model with some dials set; a ValueError refuses the combination.
+        dials: the dials of a model; ranges may depend on its other values.
+        measure: its figures by name, those of `goals` and `near` among them.
+        goals: what must be met, by figure.
+        near: what to come near to among those that meet the goals.
+        pinned: dials that must not move.
+    """
 
     turn: Callable[[M, Mapping[str, int]], M]
     dials: Callable[[M], Sequence[Dial]]
     measure: Callable[[M], Mapping[str, float]]
-    goals: dict[str, Goal]
-    near: dict[str, float]
-    pinned: frozenset[str]
+    goals: Mapping[str, Goal]
+    near: Mapping[str, float] = field(default_factory=dict)
+    pinned: frozenset[str] = frozenset()
 
     def best(self, start: M, rank: int) -> Found[M] | None:
         """The best candidate with the dials up to `rank` free; None if no combination is valid."""

@@ -23,7 +23,7 @@ from functools import lru_cache
 
 from experiments.errors import UserError
 from experiments.planning.budget import Budget, at_depth, started
-from experiments.planning.integer_search import Found, Goal, search
+from experiments.planning.integer_search import Found, Goal, Question, search
 from experiments.planning.solution import Solution, refusal
 from ressformer.cost import Cost, Shape, model_cost
 from ressformer.decoder import ModelConfig
@@ -127,16 +127,15 @@ def _sized(
         per_token = budget.train_flops_of(cost) / shape.length
         return {"params": float(cost.params_non_embedding), "flops_per_token": per_token}
 
-    return search(
-        start=start,
+    question = Question(
         turn=lambda config, values: config.turned({**values, **(heads if "d_model" in values else {})}),
         dials=lambda config: config.dials(),
         measure=measure,
         goals=goals,
         near=near,
         pinned=pinned,
-        ranks=ranks,
     )
+    return search(question, start, ranks)
 
 
 @lru_cache(maxsize=1024)

@@ -19,9 +19,11 @@ from hydra.core.override_parser.types import QuotedString
 
 from experiments.planning.settings import TableSettings
 from experiments.store import atomic_files as atomic
-from experiments.store.identity import COSMETIC, COSMETIC_TRAINER
+from experiments.store.identity import COSMETIC_TRAINER
 
 READABLE = 40
+LONGEST = 100  # of a name, see TableSettings
+SILENT = frozenset({"launcher", "logger", "results_dir", "hydra", "allow_targets"})  # sections that change no number
 CELLS = frozenset({"models", "tasks", "seeds", "columns", "groups", "optional"})  # which cells there are
 
 
@@ -55,7 +57,7 @@ def asked_of_runs(overrides: Sequence[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         section, _, rest = override.key_or_group.partition(".")
-        if section not in COSMETIC and not (section == "trainer" and rest.split(".")[0] in COSMETIC_TRAINER):
+        if section not in SILENT and not (section == "trainer" and rest.split(".")[0] in COSMETIC_TRAINER):
             value = None if override.is_delete() else override.value()
             found[override.key_or_group] = value.text if isinstance(value, QuotedString) else value
     return {key: found[key] for key in sorted(found)}
@@ -67,7 +69,8 @@ def suffixed(name: str, table: Mapping[str, Any], runs: Mapping[str, Any], *, wh
         return name
     told = [f"{key.rpartition('.')[2]}-{_words(value)}" for key, value in (*runs.items(), *table.items())]
     readable = "+".join(told)
-    readable = readable if len(readable) <= READABLE else readable[:READABLE].rstrip("-+._") + "-etc"
+    room = max(0, min(READABLE, LONGEST - len(name) - len("++-etc-0a1b2c")))
+    readable = readable if len(readable) <= room else readable[:room].rstrip("-+._") + "-etc"
     digest = atomic.digest({"table": dict(table), "runs": {key: repr(value) for key, value in runs.items()}}, 6)
     return f"{name}{'+' if whole and not runs else '++'}{readable}-{digest}"
 

@@ -39,17 +39,22 @@ def sentences(frame: pd.DataFrame) -> list[str]:
 def _sentence(row: Mapping[str, Any]) -> str:
     if pd.isna(row["gain"]):
         return f"{row['task']}: no seed has a result of both {row['a']} and {row['b']}."
-    ahead, gap = (row["a"], row["gain"]) if row["gain"] > 0 else (row["b"], -row["gain"])
+    a, b = row["a"], row["b"]
+    by = f"{abs(row['gain']):.4f} {row['metric']}"
+    level = float(f"{row['gain']:.4f}") == 0  # as it is printed
+    ahead = a if row["gain"] > 0 else b
+    lead = f"{a} and {b} are level" if level else f"{ahead} is ahead by {by}"
     cost = "" if pd.isna(row["time_ratio"]) else f" {row['a']} takes {row['time_ratio']:.2f} times the time."
     if row["winner"]:
-        return f"{row['task']}: {ahead} wins by {gap:.4f} {row['metric']} (p = {row['p_holm']:.3f}).{cost}"
+        return f"{row['task']}: {ahead} wins by {by} (p = {row['p_holm']:.3f}).{cost}"
     if pd.isna(row["p_holm"]):
-        return f"{row['task']}: {ahead} is ahead by {gap:.4f}, on {row['seeds']} seeds: too few for a verdict.{cost}"
+        seeds = f"{row['seeds']} seed{'s' * (row['seeds'] != 1)}"
+        return f"{row['task']}: {lead}, on {seeds}: too few for a verdict.{cost}"
     if row["seeds"] < row["needed"]:
         few = f"{row['seeds']} seeds are too few for a verdict, it needs {row['needed']:.0f} (p = {row['p_holm']:.3f})"
-        return f"{row['task']}: {ahead} is ahead by {gap:.4f} {row['metric']}, not decided: {few}.{cost}"
+        return f"{row['task']}: {lead}, not decided: {few}.{cost}"
     doubt = f"p = {row['p_holm']:.3f}; {row['seeds']} seeds find a gap of {row['detectable']:.4f} 4 times in 5"
-    return f"{row['task']}: not decided: {ahead} is ahead by {gap:.4f} {row['metric']}, {doubt}.{cost}"
+    return f"{row['task']}: not decided: {lead}, {doubt}.{cost}"
 
 
 def _text(value: Any, form: str = "{:.4f}") -> str:

@@ -19,6 +19,7 @@ from experiments.analysis.run_details import flops_of_step, log_lines, module_ro
 from experiments.errors import UserError
 from experiments.planning.plan import plan_files
 from experiments.store import atomic_files as atomic
+from experiments.store import plan_file
 from experiments.store.records import Record, RunSpec
 from experiments.store.store import Store
 
@@ -107,7 +108,7 @@ def membership(store: Store, runs: Sequence[str]) -> list[tuple[list[str], list[
     found: dict[str, tuple[list[str], list[str]]] = {run: ([], []) for run in runs}
     for path, table in sorted(plan_files(store.root / "plans").items()):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            for run in {spec["id"] for spec in json.loads(path.read_bytes())["runs"]} & found.keys():
+            for run in {spec["id"] for spec in json.loads(plan_file.read(path)[0])["runs"]} & found.keys():
                 tables, plans = found[run]
                 tables += [] if table in tables else [table]
                 plans.append(path.name)

@@ -29,7 +29,7 @@ def draw(rows: Sequence[dict[str, Any]], folder: Path) -> list[Path]:
             axes.plot(trained["depth"], trained["mean"], "o", ms=11, mfc="none", color="#66707b", label="as trained")
             axes.set_xticks(sorted(set(part["depth"])))
             axes.set_xlabel("depth at test (blocks applied)")
-            axes.set_ylabel(str(part["metric"].iloc[0]))
+            axes.set_ylabel(f"test {part['metric'].iloc[0]}")
             axes.legend(frameon=False, fontsize=8)
 
         name = f"iterations-{task}"

@@ -14,9 +14,11 @@ from matplotlib.ticker import EngFormatter
 from experiments.analysis import curves
 from experiments.analysis.frames import Runs, primary_rows
 from experiments.planning.settings import TableSettings
+from experiments.planning.table_name import preset_of
 from experiments.reporting.model_figures import graphs, growth_panels, inner_panels, profile
 from experiments.reporting.plot_style import MUTED, Panel, Pen, Section, clamp
 from experiments.reporting.tuning_figure import tuning
+from experiments.store.records import TaskInfo
 from experiments.store.store import Store
 
 
@@ -26,10 +28,13 @@ def sections(
     """All sections, those without data too."""
     infos = {spec.task: spec.task_info for spec, _ in runs}
     arrows = {t: f"{i.metric.replace('_', ' ')} {'↑' if i.higher_is_better else '↓'}" for t, i in infos.items()}
-    up = {t: i.higher_is_better for t, i in infos.items()}
     learned, points = curves.learning(runs, store), curves.point_curves(runs)
-    drawn = _learning(pen, learned, arrows, up)
-    again = f"make reproduce-table TABLE={settings.name}"
+    drawn = _learning(pen, learned, arrows, infos)
+    part = settings.name != preset_of(settings.name)  # no preset of that name: its plan knows what was asked
+    again = (
+        f"python -m experiments resume table={settings.name}" if part else f"make reproduce-table TABLE={settings.name}"
+    )
+    elsewhere = f"{again} {'' if part else 'ARGS='}results_dir=FOLDER"
     inner, induced = inner_panels(pen, curves.inner(runs, store)), graphs(pen, curves.samples(runs, store))
     paretos, equal = _pareto(pen, cells, timing, arrows)
     return [
@@ -38,16 +43,16 @@ def sections(
         ),
         Section("learning", "Learning", _LEARNING, drawn, _unlearned(learned, arrows, again)),
         Section(
-            "range", "Beyond the training range", _RANGE, *_or(_range(pen, curves.distance(runs), arrows, up), again)
+            "range", "Beyond the training range", _RANGE, *_or(_range(pen, curves.distance(runs), arrows, infos), again)
         ),
         Section(
-            "curves", "Length, noise, hops, iterations", _CURVES, _curves(pen, points, arrows, up), _absent(points)
+            "curves", "Length, noise, hops, iterations", _CURVES, _curves(pen, points, arrows, infos), _absent(points)
         ),
         Section("profile", "Over all tasks", _PROFILE, *_or(profile(pen, runs, settings), again)),
         tuning(pen, arrows, settings.name, store),
         Section("growth", "Cost against length", _GROWTH, *_or(growth_panels(pen, runs), again)),
         Section("inner", "What the model does inside", _INNER, *_or(inner, again)),
-        Section("graph", "The graph it induces", _GRAPH, *_or(induced, f"{again} ARGS=results_dir=FOLDER")),
+        Section("graph", "The graph it induces", _GRAPH, *_or(induced, elsewhere)),
     ]
 
 
@@ -55,9 +60,9 @@ _PARETO = (
     "A point per model, the bar its interval. The dotted step joins the models that no other beats on both axes. "
     "Where a budget makes all models cost alike (within 5 %), there is nothing to trade and no figure: see the table."
 )
-_LEARNING = "Validation against training FLOPs spent. Lines are means over seeds, bands 95 % intervals."
-_RANGE = "From the sizes seen in training to larger ones. The flatter the line, the better it carries over."
-_CURVES = "Quality against one dial of the input or of the model. Bands are 95 % intervals over seeds."
+_LEARNING = "Validation against training FLOPs spent. Lines are means over seeds, bands 95 % intervals, dots chance."
+_RANGE = "From the sizes seen in training to larger ones, on test. The less it falls, the better it carries over."
+_CURVES = "Quality on test against one dial of the input or of the model. Bands are 95 % intervals over seeds."
 _PROFILE = "Share of all runs that score above a level; 0 is chance, 1 is perfect. Higher everywhere is better."
 _GROWTH = "Useful forward FLOPs per token, in closed form, not measured. A flat line is a cost linear in length."
 _INNER = "Diagnostics by inner step, over the last fifth of training, mean over seeds."
@@ -75,7 +80,7 @@ def _unlearned(frame: pd.DataFrame, arrows: dict[str, str], again: str) -> list[
     """What to say of tasks whose runs were validated too seldom for a curve."""
     seldom = [task for task in arrows if not _is_curve(frame[frame["task"] == task])]
     what = f"Validated too seldom for a curve: {', '.join(seldom)}"
-    return [(what, f"{again} ARGS=trainer.val_every=10")] if seldom else []
+    return [(what, f"{again}{'' if ' resume ' in again else ' ARGS=trainer.val_every=10'}")] if seldom else []
 
 
 def _is_curve(part: pd.DataFrame) -> bool:
@@ -95,14 +100,15 @@ def _absent(frame: pd.DataFrame) -> list[tuple[str, str]]:
     return [(f"No curve over {axis} in this table", command) for axis, command in _MAKES.items() if axis not in have]
 
 
-def _learning(pen: Pen, frame: pd.DataFrame, arrows: dict[str, str], up: dict[str, bool]) -> list[Panel]:
+def _learning(pen: Pen, frame: pd.DataFrame, arrows: dict[str, str], infos: dict[str, TaskInfo]) -> list[Panel]:
     def paint(part: pd.DataFrame, task: str) -> Callable[[Any], None]:
         def on(axes: Any) -> None:
             pen.lines(axes, part, "flops")
-            clamp(axes, part)
+            known = infos[task].chance
+            clamp(axes, part, known.get("validation", known.get("test/id")))
             axes.set_xlabel("training FLOPs")
             axes.xaxis.set_major_formatter(si())
-            axes.set_ylabel(arrows[task])
+            axes.set_ylabel(f"validation {arrows[task]}")
 
         return on
 
@@ -112,7 +118,7 @@ def _learning(pen: Pen, frame: pd.DataFrame, arrows: dict[str, str], up: dict[st
         part = frame[frame["task"] == task]
         if _is_curve(part):
             last = part.groupby("model", sort=False).tail(1)
-            caption = f"At the end, {_ranking(last, up[task])}."
+            caption = f"On validation, at the end, {_ranking(last, infos[task].higher_is_better)}."
             panels.append(pen.panel(f"learning-{task}", task, words, paint(part, task), caption))
     return panels
 
@@ -151,8 +157,8 @@ def _pareto(
             if len(known) > 1 and _alike([x for _, x, _ in known]):
                 equal.setdefault(name, []).append(str(task))
             elif known:
-                words = f"{arrows[task]} against {name}, a point per model, with the Pareto front."
-                paint, title = _points(pen, known, name, arrows[task]), f"{task}, by {name}"
+                words = f"{arrows[task]} on test/id against {name}, a point per model, with the Pareto front."
+                paint, title = _points(pen, known, name, f"test {arrows[task]}"), f"{task}, by {name}"
                 panels.append(pen.panel(f"cost-{task}-{key}", title, words, paint, _on_front(known)))
     return panels, [f"{name}: {', '.join(tasks)}" for name, tasks in equal.items()]
 
@@ -168,7 +174,7 @@ def _on_front(points: list[tuple[str, float, dict[str, Any]]]) -> str:
     """Who is on the front."""
     best = set(front([(x, row["mean"]) for _, x, row in points], bool(points[0][2]["higher_is_better"])))
     names = [model for model, x, row in points if (x, row["mean"]) in best]
-    return f"On the front by mean: {', '.join(names)}."
+    return f"On the front by mean on test/id: {', '.join(names)}."
 
 
 def _points(
@@ -183,7 +189,8 @@ def _points(
         higher = bool(points[0][2]["higher_is_better"])
         best = front([(x, row["mean"]) for _, x, row in points], higher)
         axes.step(*zip(*best, strict=True), where="post", color=MUTED, linewidth=1, linestyle=(0, (2, 2)), zorder=0)
-        clamp(axes, pd.DataFrame({"mean": [row["mean"] for _, _, row in points]}))
+        chance = points[0][2]["chance"]
+        clamp(axes, pd.DataFrame({"mean": [row["mean"] for _, _, row in points]}), None if pd.isna(chance) else chance)
         xs = [x for _, x, _ in points]
         # Never so narrow that costs equal within the budget's tolerance look unlike.
         room = max(0.12 * (max(xs) - min(xs)), 0.15 * max(xs))
@@ -211,49 +218,64 @@ def si() -> Any:
     return EngFormatter(sep="")
 
 
-def _range(pen: Pen, frame: pd.DataFrame, arrows: dict[str, str], up: dict[str, bool]) -> list[Panel]:
+AT_CHANCE = 0.02  # of the way from chance to perfection: what is no more than this above chance is called at chance
+
+
+def _range(pen: Pen, frame: pd.DataFrame, arrows: dict[str, str], infos: dict[str, TaskInfo]) -> list[Panel]:
     def paint(part: pd.DataFrame, task: str) -> Callable[[Any], None]:
         names = [str(split).removeprefix("test/").replace("_", " ") for split in dict.fromkeys(part["split"])]
 
         def on(axes: Any) -> None:
-            pen.lines(axes, part, "place")
-            clamp(axes, part)
+            pen.points(axes, part, "place")
+            known = infos[task].chance
+            ends = [known[split] for split in dict.fromkeys(part["split"]) if split in known]
+            clamp(axes, pd.concat([part, pd.DataFrame({"mean": ends})]) if part["mean"].max() <= 1 else part)
+            for place, split in enumerate(dict.fromkeys(part["split"])):
+                if split in known:
+                    axes.hlines(known[split], place - 0.35, place + 0.35, color=MUTED, linestyle=(0, (1, 2)), zorder=0)
             axes.set_xticks(range(len(names)), names)
             axes.margins(x=0.08)
-            axes.set_ylabel(arrows[task])
+            axes.set_ylabel(f"test {arrows[task]}")
 
         return on
 
-    words = "The metric on each test split, a line per model."
+    words = "The metric on each test split, a point per model; dotted is chance."
     panels = []
     for task in arrows:
         part = frame[frame["task"] == task]
         if len(part):
             places = {split: n for n, split in enumerate(dict.fromkeys(part["split"]))}
             part = part.assign(place=part["split"].map(places)).sort_values("place", kind="stable")
-            caption = _loses(part, "place", up[task])
+            end = infos[task].chance.get(str(part["split"].iloc[-1]))
+            caption = _loses(part, "place", infos[task].higher_is_better, end)
             panels.append(pen.panel(f"range-{task}", task, words, paint(part, task), caption))
     return panels
 
 
-def _loses(part: pd.DataFrame, x: str, higher_is_better: bool) -> str:
-    """Who loses least and most from the first to the last point of a curve."""
-    sign, changes = (1 if higher_is_better else -1), {}
+def _loses(part: pd.DataFrame, x: str, higher_is_better: bool, chance: float | None = None) -> str:
+    """Who loses least and most from the first to the last point of a curve, on test, unless all end at `chance`."""
+    sign, changes, ends = (1 if higher_is_better else -1), {}, []
     for model, line in part.groupby("model", sort=False):
         ordered = line.sort_values(x, kind="stable")
         if ordered[x].iloc[0] == part[x].min() and ordered[x].iloc[-1] == part[x].max():
+            ends.append(float(ordered["mean"].iloc[-1]))
             changes[str(model)] = sign * float(ordered["mean"].iloc[-1] - ordered["mean"].iloc[0])
     if len(changes) < 2:
         return ""
+    if chance is not None and all(
+        sign * (end - chance) <= AT_CHANCE * abs(float(higher_is_better) - chance) for end in ends
+    ):
+        return "On test, all end at chance: who fell furthest began highest."
     least, most = (pick(changes, key=lambda model: changes[model]) for pick in (max, min))
-    return f"From end to end {least} changes by {changes[least]:+.3f}, {most} by {changes[most]:+.3f} (+ = better)."
+    text = f"{least} changes by {changes[least]:+.3f}, {most} by {changes[most]:+.3f}"
+    return f"On test, from end to end, {text} (+ = better)."
 
 
-def _curves(pen: Pen, frame: pd.DataFrame, arrows: dict[str, str], up: dict[str, bool]) -> list[Panel]:
+def _curves(pen: Pen, frame: pd.DataFrame, arrows: dict[str, str], infos: dict[str, TaskInfo]) -> list[Panel]:
     def paint(part: pd.DataFrame, task: str, axis: str) -> Callable[[Any], None]:
         def on(axes: Any) -> None:
             pen.lines(axes, part, "x")
-            clamp(axes, part)
+            clamp(axes, part, infos[task].chance.get("test/id") if axis == curves.DEPTH else None)
             relative = axis == "length" and part["x"].max() <= max(curves.LENGTHS.values())
             axes.set_xlabel({"noise": "noise, % of tokens"}.get(axis, "multiples of length" if relative else axis))
             xs = sorted(set(part["x"]))
@@ -261,14 +283,14 @@ def _curves(pen: Pen, frame: pd.DataFrame, arrows: dict[str, str], up: dict[str,
                 axes.set_xscale("log", base=2)
             if len(xs) < 9:
                 axes.set_xticks(xs, [f"{x:g}" for x in xs])
-            axes.set_ylabel(arrows[task])
+            axes.set_ylabel(f"test {arrows[task]}")
 
         return on
 
     panels = []
     for (task, axis, _metric), part in frame.groupby(["task", "axis", "metric"], sort=False):
-        words = f"The metric by {axis}, a line per model."
-        title, caption = f"{task}, by {axis}", _loses(part, "x", up[str(task)])
+        words = f"The metric on test by {axis}, a line per model."
+        title, caption = f"{task}, by {axis}", _loses(part, "x", infos[str(task)].higher_is_better)
         paint_on = paint(part, str(task), str(axis))
         panels.append(pen.panel(f"curve-{task}-{axis}", title, words, paint_on, caption))
     return panels

@@ -121,7 +121,8 @@ class Pen:
         return Panel(name, title, words, svg, caption, size is not None)
 
     def lines(self, axes: Any, frame: pd.DataFrame, x: str, *, band: bool = True) -> None:
-        """A line per model of `frame` (columns model, x, mean, low, high), with its interval as a band."""
+        """A line per model of `frame` (columns model, x, mean, low, high), with its interval as a band in its range."""
+        least, most = bounds(frame["mean"])
         for model, part in frame.groupby("model", sort=False):
             look = self.look(str(model))
             axes.plot(
@@ -130,7 +131,20 @@ class Pen:
             known = part.dropna(subset=["low", "high"])
             if band and len(known):
                 shade = {"color": look["color"], "alpha": 0.14, "linewidth": 0}
-                axes.fill_between(known[x], known["low"], known["high"], gid=f"{self.mark(str(model))}-band", **shade)
+                low, high = (known[end].clip(least, most) for end in ("low", "high"))
+                axes.fill_between(known[x], low, high, gid=f"{self.mark(str(model))}-band", **shade)
+
+    def points(self, axes: Any, frame: pd.DataFrame, x: str) -> None:
+        """A point per model and place, with its interval as a bar: what stands side by side is no curve."""
+        least, most = bounds(frame["mean"])
+        models = list(dict.fromkeys(frame["model"]))
+        for n, model in enumerate(models):
+            part, gid = frame[frame["model"] == model], self.mark(str(model))
+            look = {**self.look(str(model)), "linestyle": "none"}
+            places = part[x] + 0.5 * ((n + 0.5) / len(models) - 0.5)
+            axes.plot(places, part["mean"], gid=gid, label=model, **look)
+            low, high = (part[end].clip(least, most) for end in ("low", "high"))
+            axes.vlines(places, low, high, color=look["color"], alpha=0.45, gid=gid)
 
     def mark(self, model: str) -> str:
         """The id by which the page finds a model's line; the page dims the others."""
@@ -165,9 +179,20 @@ def spaced(points: int, shown: int = 10) -> int:
     return max(1, points // shown)
 
 
-def clamp(axes: Any, frame: pd.DataFrame) -> None:
-    """Keep wide intervals from flattening the means: the y axis spans the means and some room."""
+def bounds(means: pd.Series) -> tuple[float, float | None]:
+    """What a metric cannot leave: shares end at 1; none of ours is below 0."""
+    return (min(0.0, float(means.min())), 1.0 if float(means.max()) <= 1 else None) if len(means) else (0.0, None)
+
+
+def clamp(axes: Any, frame: pd.DataFrame, chance: float | None = None) -> None:
+    """Keep wide intervals from flattening the means: the y axis spans the means, chance (dotted) and some room.
+
+    Chance of what is no share may be far off; then it is drawn only where it falls among the means.
+    """
     low, high = float(frame["mean"].min()), float(frame["mean"].max())
+    if chance is not None:
+        axes.axhline(chance, color=MUTED, linewidth=1, linestyle=(0, (1, 2)), zorder=0, gid="chance")
+        low, high = (min(low, chance), max(high, chance)) if high <= 1 else (low, high)
     room = 0.35 * (high - low) or 0.1 * abs(high) or 0.1
     bottom, top = low - room, high + room
     if low >= 0 and high <= 1:

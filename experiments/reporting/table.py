@@ -140,12 +140,11 @@ def winners(
     if len(by_regime([spec for spec, _ in runs])) > 1:
         return dict.fromkeys(columns)
     higher = {spec.task: spec.task_info.higher_is_better for spec, _ in runs}
-    by_key = {"\0".join(c): (primary_by_seed(runs, *c), higher[c[0]]) for c in columns}
-    found = verdicts(by_key, settings.alpha, settings.bold_seeds)
+    by_seed = {column: (primary_by_seed(runs, *column), higher[column[0]]) for column in columns}
+    found = verdicts(by_seed, settings.alpha, settings.bold_seeds)
     off = {(spec.task, spec.model) for spec, _ in runs if not spec.budget.on_budget}
     chosen: dict[Column, str | None] = {}
-    for column in columns:
-        verdict = found["\0".join(column)]
+    for column, verdict in found.items():
         chosen[column] = verdict.best if verdict.significant and (column[0], verdict.best) not in off else None
     return chosen
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from experiments.errors import UserError
 from experiments.planning.budget import Budget
-from experiments.planning.integer_search import Goal, search
+from experiments.planning.integer_search import Goal, Question, search
 from experiments.planning.run_spec import budget_info, require_order
 from experiments.planning.solve import solve
 from ressformer.cost import Shape, model_cost
@@ -206,8 +206,7 @@ def test_a_dial_that_is_not_affine_is_found_out() -> None:
 
 def test_the_search_knows_no_model() -> None:
     """A notebook's use: 12 L d^2 weights, no config class anywhere."""
-    found = search(
-        start=(12, 768),
+    question = Question(
         turn=lambda model, values: (values.get("layers", model[0]), values.get("width", model[1])),
         dials=lambda model: (
             Dial(name="layers", values=range(1, 49), affine=True, fills=True, ordinary=12),
@@ -216,6 +215,7 @@ def test_the_search_knows_no_model() -> None:
         measure=lambda model: {"params": 12.0 * model[0] * model[1] ** 2},
         goals={"params": Goal(350e6, 0.02)},
     )
+    found = search(question, start=(12, 768))
     # Brute force: the least movement among all that are near enough.
     near = [(n, d) for n in range(1, 49) for d in range(64, 2049, 64) if abs(12 * n * d * d / 350e6 - 1) <= 0.02]
     best = min(near, key=lambda m: abs(math.log2(m[0] / 12)) + abs(math.log2(m[1] / 768)))

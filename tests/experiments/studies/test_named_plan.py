@@ -9,7 +9,7 @@ import pytest
 from toy import make_record, table_plan
 
 import experiments
-from experiments.commands.why import run as why
+from experiments.__main__ import program
 from experiments.errors import UserError
 from experiments.planning.plan import Plan, plan_with, plans_of
 from experiments.store import atomic_files as atomic
@@ -64,7 +64,7 @@ def test_where_the_table_is_empty_a_part_is_shown_and_said_to_be(
         said.startswith("shown: toy+seeds-5-0a1b2c, plan") and "nothing of toy has run" in said and "toys" not in said
     )
     assert set(experiments.load("toy", str(store.root), seeds=True)["seed"]) == {5}
-    assert why(["toy", "a", "chain", f"results_dir={store.root}"]) == 0
+    assert program(["why", "toy", "a", "chain", f"results_dir={store.root}"]) == 0
     assert "seed 5: accuracy" in capsys.readouterr().out
 
 
