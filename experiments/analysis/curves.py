@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import pandas as pd
@@ -44,15 +44,18 @@ def _point(text: str) -> tuple[str, float] | None:
 
 def point_curves(runs: Runs) -> pd.DataFrame:
     """Quality against length, noise, hops, loops and the like: the curves that have two points or more."""
-    values: dict[tuple[str, str, str, str, float], list[float]] = defaultdict(list)
-    for spec, record in runs:
-        if record is None or record.status != "done":
-            continue
-        for key, value in _points(spec, record).items():
-            values[(spec.task, spec.model, *key)].append(value)
+    values = [
+        (spec.task, spec.model, *key, value)
+        for spec, record in _done(runs)
+        for key, value in _points(spec, record).items()
+    ]
     frame = _banded(values, ["task", "model", "axis", "metric", "x"])
-    points = frame.groupby(["task", "axis", "metric"])["x"].transform("nunique") if len(frame) else pd.Series(dtype=int)
-    return frame[points > 1].sort_values(["task", "axis", "metric", "model", "x"], kind="stable").reset_index(drop=True)
+    frame = frame[frame.groupby(["task", "axis", "metric"])["x"].transform("nunique") > 1]
+    return frame.sort_values(["task", "axis", "metric", "model", "x"], kind="stable").reset_index(drop=True)
+
+
+def _done(runs: Runs) -> Iterator[tuple[RunSpec, Record]]:
+    return ((spec, record) for spec, record in runs if record is not None and record.status == "done")
 
 
 def _points(spec: RunSpec, record: Record) -> dict[tuple[str, str, float], float]:
@@ -81,42 +84,41 @@ def _points(spec: RunSpec, record: Record) -> dict[tuple[str, str, float], float
 
 def distance(runs: Runs) -> pd.DataFrame:
     """The primary metric on test/id and on each out-of-distribution split, in the order of the records."""
-    values: dict[tuple[str, str, str], list[float]] = defaultdict(list)
-    for spec, record in runs:
-        if record is not None and record.status == "done":
-            for split, metrics in record.metrics.items():
-                if spec.task_info.metric in metrics and (split == "test/id" or split.startswith("test/ood")):
-                    values[(spec.task, spec.model, split)].append(metrics[spec.task_info.metric])
+    values = [
+        (spec.task, spec.model, split, metrics[spec.task_info.metric])
+        for spec, record in _done(runs)
+        for split, metrics in record.metrics.items()
+        if spec.task_info.metric in metrics and (split == "test/id" or split.startswith("test/ood"))
+    ]
     frame = _banded(values, ["task", "model", "split"])
-    several = frame.groupby("task")["split"].transform("nunique") if len(frame) else pd.Series(dtype=int)
-    return frame[several > 1].reset_index(drop=True)
+    return frame[frame.groupby("task")["split"].transform("nunique") > 1].reset_index(drop=True)
 
 
 def learning(runs: Runs, store: Store) -> pd.DataFrame:
     """Validation against training FLOPs, mean and interval over the first `LOGGED_SEEDS` seeds of a cell."""
-    values: dict[tuple[str, str, float], list[float]] = defaultdict(list)
-    for spec, _record in _first(runs):
-        key = f"val/{spec.task_info.metric}"
-        for line in log_lines(store, spec.id, b'"val/'):
-            if key in line:
-                values[(spec.task, spec.model, flops_of_step(spec, line["step"]))].append(line[key])
+    values = [
+        (spec.task, spec.model, flops_of_step(spec, line["step"]), line[f"val/{spec.task_info.metric}"])
+        for spec, _record in _first(runs)
+        for line in log_lines(store, spec.id, b'"val/')
+        if f"val/{spec.task_info.metric}" in line
+    ]
     frame = _banded(values, ["task", "model", "flops"])
     return frame.sort_values(["task", "model", "flops"], kind="stable").reset_index(drop=True)
 
 
 def inner(runs: Runs, store: Store) -> pd.DataFrame:
     """What the model does at each of its steps: diagnostics over the last fifth of training, mean over seeds."""
-    values: dict[tuple[str, str, str, int], list[float]] = defaultdict(list)
-    for spec, _record in _first(runs):
-        sums: dict[tuple[str, int], list[float]] = defaultdict(list)
-        for line in log_lines(store, spec.id, b'"train/'):
-            if line["step"] >= 0.8 * spec.steps:
-                for key, value in line.items():
-                    if (found := STEP.match(key)) is not None:
-                        sums[(found["what"], int(found["step"]))].append(value)
-        for (what, step), logged in sums.items():
-            values[(spec.task, spec.model, what, step)].append(sum(logged) / len(logged))
-    frame = _banded(values, ["task", "model", "what", "step"])
+    values = [
+        (spec.task, spec.model, found["what"], int(found["step"]), spec.id, value)
+        for spec, _record in _first(runs)
+        for line in log_lines(store, spec.id, b'"train/')
+        if line["step"] >= 0.8 * spec.steps
+        for key, value in line.items()
+        if (found := STEP.match(key)) is not None
+    ]
+    keys = ["task", "model", "what", "step"]
+    each = _banded(values, [*keys, "id"])[[*keys, "mean"]]
+    frame = _banded(each.itertuples(index=False, name=None), keys)
     return frame.sort_values(["what", "task", "model", "step"], kind="stable").reset_index(drop=True)
 
 
@@ -131,11 +133,11 @@ def _first(runs: Runs) -> list[tuple[RunSpec, Record]]:
     return chosen
 
 
-def _banded(values: Mapping[Any, list[float]], keys: list[str]) -> pd.DataFrame:
-    rows = []
-    for key, found in values.items():
-        short = summary(found)
-        rows.append([*key, short.mean, short.low, short.high, short.n])
+def _banded(values: Iterable[tuple[Any, ...]], keys: list[str]) -> pd.DataFrame:
+    """Mean and interval of the values, the last of each tuple, that share the keys before it, as they come."""
+    frame = pd.DataFrame(values, columns=[*keys, "value"])
+    found = [(*key, summary(part.tolist())) for key, part in frame.groupby(keys, sort=False)["value"]]
+    rows = [(*key, short.mean, short.low, short.high, short.n) for *key, short in found]
     return pd.DataFrame(rows, columns=[*keys, "mean", "low", "high", "n"])
 
 

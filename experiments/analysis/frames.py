@@ -43,7 +43,7 @@ SEED_COLUMNS = [
     *("validation", "steps", "steps_done", "selected_step", "params", "train_flops", "train_seconds"),
     *("budget", "regime", "on_budget", "helps"),
 ]
-METRIC_COLUMNS = ["id", "model", "task", "seed", "split", "metric", "primary", "value"]
+VALUE_COLUMNS = ["id", "model", "task", "seed", "split", "metric", "primary", "value"]
 Column = tuple[str, str, str]  # task, split, metric
 Runs = Sequence[tuple[RunSpec, Record | None]]
 
@@ -78,7 +78,7 @@ def seeds_frame(table: str, runs: Runs) -> pd.DataFrame:
         info = spec.task_info
         test = None if record is None else record.metrics.get("test/id", {}).get(info.metric)
         chance = info.chance.get("test/id")
-        known = test is not None and chance is not None
+        score = None if test is None or chance is None else normalised(test, chance, info.higher_is_better)
         rows.append(
             {
                 "table": table,
@@ -88,7 +88,7 @@ def seeds_frame(table: str, runs: Runs) -> pd.DataFrame:
                 "higher_is_better": info.higher_is_better,
                 "chance": chance,
                 "test": test,
-                "score": normalised(test, chance, info.higher_is_better) if known else None,
+                "score": score,
                 "validation": None if record is None else record.selection.get(info.metric),
                 "steps": spec.steps,
                 "steps_done": None if record is None else record.steps_done,
@@ -114,7 +114,7 @@ def metrics_frame(records: Iterable[Record]) -> pd.DataFrame:
             for split, metrics in ({"validation": record.selection} | record.metrics).items()
             for metric, value in metrics.items()
         ],
-        columns=METRIC_COLUMNS,
+        columns=VALUE_COLUMNS,
     )
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.analysis.frames import METRIC_COLUMNS, helps, item_interval, metrics_frame, names_of, rows_of
+from experiments.analysis.frames import VALUE_COLUMNS, helps, item_interval, metrics_frame, names_of, rows_of
 from experiments.analysis.run_details import flops_of_step, log_lines, module_rows
 from experiments.errors import UserError
 from experiments.planning.plan import plan_files
@@ -40,6 +40,7 @@ RUN_COLUMNS = [
         "plans",
     ),
 ]
+METRIC_COLUMNS = [*VALUE_COLUMNS, "items_low", "items_high"]
 ITEM_COLUMNS = ["id", "model", "task", "seed", "split", "metric", "item", "value", "weight"]
 FLATTENED = ("config.", "sizes.")  # prefixes of the columns that follow, as many as the configs have keys
 STEP_COLUMNS = ["id", "model", "task", "seed", "step", "train_flops", "key", "value"]
@@ -49,7 +50,7 @@ COST_COLUMNS = [
 ]
 COLUMNS = {
     "runs.csv": RUN_COLUMNS,
-    "metrics.csv": [*METRIC_COLUMNS, "items_low", "items_high"],
+    "metrics.csv": METRIC_COLUMNS,
     "items.csv": ITEM_COLUMNS,
     "steps.csv": STEP_COLUMNS,
     "costs.csv": COST_COLUMNS,
