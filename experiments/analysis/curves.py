@@ -136,8 +136,10 @@ def _first(runs: Runs) -> list[tuple[RunSpec, Record]]:
 def _banded(values: Iterable[tuple[Any, ...]], keys: list[str]) -> pd.DataFrame:
     """Mean and interval of the values, the last of each tuple, that share the keys before it, as they come."""
     frame = pd.DataFrame(values, columns=[*keys, "value"])
-    found = [(*key, summary(part.tolist())) for key, part in frame.groupby(keys, sort=False)["value"]]
-    rows = [(*key, short.mean, short.low, short.high, short.n) for *key, short in found]
+    rows = []
+    for key, part in frame.groupby(keys, sort=False)["value"]:
+        short = summary(part.tolist())
+        rows.append([*key, short.mean, short.low, short.high, short.n])
     return pd.DataFrame(rows, columns=[*keys, "mean", "low", "high", "n"])
 
 

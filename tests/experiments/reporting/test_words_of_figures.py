@@ -21,11 +21,6 @@ ROW: Mapping[str, Any] = {
 }
 ENDS = {"low": [0.8, 0.2, 0.4, -0.1], "high": [1.2, 0.3, 0.6, 0.5]}
 LINES = {"model": ["x", "x", "y", "y"], "place": [0, 1, 0, 1], **ENDS}
-    "model": ["x", "x", "y", "y"],
-    "place": [0, 1, 0, 1],
-    "low": [0.8, 0.2, 0.4, -0.1],
-    "high": [1.2, 0.3, 0.6, 0.5],
-}
 
 
 @pytest.mark.parametrize("p", [None, 0.9])
