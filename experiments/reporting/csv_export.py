@@ -109,7 +109,7 @@ def membership(store: Store, runs: Sequence[str]) -> list[tuple[list[str], list[
     found: dict[str, tuple[list[str], list[str]]] = {run: ([], []) for run in runs}
     for path, table in sorted(plan_files(store.root / "plans").items()):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            for run in {spec["id"] for spec in json.loads(plan_file.read(path)[0])["runs"]} & found.keys():
+            for run in {spec["id"] for spec in json.loads(plan_file.read(path))["runs"]} & found.keys():
                 tables, plans = found[run]
                 tables += [] if table in tables else [table]
                 plans.append(path.name)

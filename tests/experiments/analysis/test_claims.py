@@ -45,7 +45,7 @@ CLAIM: dict[str, Any] = {
 
 
 def filled(store: Store, a: list[float], b: list[float]) -> None:
-    settings = {"name": "toy", "models": ["a", "b"], "tasks": ["chain"], "seeds": range(len(a)), "budget": "toy"}
+    settings = {"name": "toy", "models": ["a", "b"], "tasks": ["chain"], "seeds": list(range(len(a))), "budget": "toy"}
     runs = []
     for model, values in (("a", a), ("b", b)):
         for seed, value in enumerate(values):
