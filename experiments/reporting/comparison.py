@@ -45,13 +45,13 @@ def _sentence(row: Mapping[str, Any]) -> str:
     ahead = a if row["gain"] > 0 else b
     lead = f"{a} and {b} are level" if level else f"{ahead} is ahead by {by}"
     cost = "" if pd.isna(row["time_ratio"]) else f" {row['a']} takes {row['time_ratio']:.2f} times the time."
+    seeds, are = (f"{row['seeds']} seeds", "are") if row["seeds"] != 1 else ("1 seed", "is")
     if row["winner"]:
         return f"{row['task']}: {ahead} wins by {by} (p = {row['p_holm']:.3f}).{cost}"
     if pd.isna(row["p_holm"]):
-        seeds = f"{row['seeds']} seed{'s' * (row['seeds'] != 1)}"
         return f"{row['task']}: {lead}, on {seeds}: too few for a verdict.{cost}"
     if row["seeds"] < row["needed"]:
-        few = f"{row['seeds']} seeds are too few for a verdict, it needs {row['needed']:.0f} (p = {row['p_holm']:.3f})"
+        few = f"{seeds} {are} too few for a verdict, it needs {row['needed']:.0f} (p = {row['p_holm']:.3f})"
         return f"{row['task']}: {lead}, not decided: {few}.{cost}"
     doubt = f"p = {row['p_holm']:.3f}; {row['seeds']} seeds find a gap of {row['detectable']:.4f} 4 times in 5"
     return f"{row['task']}: not decided: {lead}, {doubt}.{cost}"
