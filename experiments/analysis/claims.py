@@ -7,7 +7,7 @@ table has no plan or too few records is "not run".
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from experiments.analysis.pace import seconds_saved
 from experiments.analysis.significance import holm, one_sided_p, summary
 from experiments.errors import UserError
-from experiments.planning.plan import plan_with, plans_of
+from experiments.planning.plan import Plan, plans_of
 from experiments.store import atomic_files as atomic
 from experiments.store.records import Record
 from experiments.store.store import Store
@@ -147,6 +147,17 @@ def load_claims(path: Path = FILE, text: str | None = None) -> dict[str, Claim]:
         raise UserError(f"{path.name}: {error.title}: {where}: {first['msg']}") from None
     except (OSError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
         raise UserError(f"{path.name} holds no claims: {error}") from None
+
+
+def plan_with(plans: Iterable[Plan], cells: Collection[tuple[str, str]], over: Callable[[str], bool]) -> Plan | None:
+    """Of `plans` that have every (model, task) of `cells`, the one of which the most runs are over; on a tie the first.
+
+    Without one the first of all; None if there are none. A table of days is run in parts, each a plan of its own.
+    """
+    found = list(plans)
+    fits = [p for p in found if {(spec.model, spec.task) for spec in p.runs}.issuperset(cells)] or found[:1]
+    count = [sum((s.model, s.task) in cells and over(s.id) for s in plan.runs) for plan in fits]
+    return fits[count.index(max(count))] if fits else None
 
 
 def judge(name: str, claim: Claim, store: Store, benchmarks: Path) -> Finding:

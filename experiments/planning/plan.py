@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -191,17 +191,6 @@ def plans_of(folder: Path, table: str) -> Iterator[Plan]:
     files = list(reversed(plan_files(folder).items()))
     fits = [path for path, name in files if name == table]
     return map(load_plan, [*fits, *(path for path, name in files if is_part(name, table))])
-
-
-def plan_with(plans: Iterable[Plan], cells: Collection[tuple[str, str]], over: Callable[[str], bool]) -> Plan | None:
-    """Of `plans` that have every (model, task) of `cells`, the one of which the most runs are over; on a tie the first.
-
-    Without one the first of all; None if there are none. A table of days is run in parts, each a plan of its own.
-    """
-    found = list(plans)
-    fits = [p for p in found if {(spec.model, spec.task) for spec in p.runs}.issuperset(cells)] or found[:1]
-    count = [sum((s.model, s.task) in cells and over(s.id) for s in plan.runs) for plan in fits]
-    return fits[count.index(max(count))] if fits else None
 
 
 def load_plan(path: Path) -> Plan:

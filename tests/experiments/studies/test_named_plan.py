@@ -10,8 +10,9 @@ from toy import make_record, table_plan
 
 import experiments
 from experiments.__main__ import program
+from experiments.analysis.claims import plan_with
 from experiments.errors import UserError
-from experiments.planning.plan import Plan, plan_with, plans_of
+from experiments.planning.plan import Plan, plans_of
 from experiments.store import atomic_files as atomic
 from experiments.store.store import Store
 from experiments.studies.named_plan import frozen, named_plan
