@@ -115,7 +115,7 @@ def test_a_table_runs_in_a_folder_of_any_name(tmp_path: Path) -> None:
         [sys.executable, "-m", "experiments", "reproduce", *words], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert (folder / "exports" / "smoke.csv").exists() and len(list((folder / "runs").iterdir())) == 1
+    assert list((folder / "exports").glob("smoke++*-aggregate.csv")) and len(list((folder / "runs").iterdir())) == 1
     assert [path.name for path in tmp_path.iterdir()] == [folder.name]
 
 

@@ -114,4 +114,4 @@ def test_with_nothing_to_do_torch_is_not_imported(planned: tuple[Plan, Path, Sto
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "[]"
     assert "4 runs, 4 over, 0 to do" in done.stderr
-    assert (store.root / "exports" / "smoke.csv").exists()
+    assert (store.root / "exports" / f"{plan.table.name}.csv").exists()
