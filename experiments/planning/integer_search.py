@@ -2,20 +2,35 @@
 
 It knows no model: it moves the dials of anything whose figures it can ask for.
 
-    question = Question(
-        turn=lambda model, values: (values.get("layers", model[0]), values.get("width", model[1])),
-        dials=lambda model: (
-            Dial(name="layers", values=range(1, 49), affine=True, fills=True, ordinary=12),
-            Dial(name="width", values=range(64, 2049, 64), ordinary=768, smooth=64),
-        ),
-        measure=lambda model: {"params": 12.0 * model[0] * model[1] ** 2},
-        goals={"params": Goal(124e6, 0.02)},
-    )
-    found = search(question, start=(12, 768))
+A worked example: experts of width f, whose weights are 16 x experts x f, are to have 2,000 weights within 3 %.
 
-The figures are computed for whole grids at once from the corners of each box (they are affine in every affine dial
-by itself), so a solve takes milliseconds; the winner is measured for real, and a dial that is not affine after all
-is found out there. The answer is deterministic.
+>>> question = Question(
+...     turn=lambda model, values: {**model, **values},
+...     dials=lambda model: (
+...         Dial(name="f", values=range(8, 65, 8), affine=True, fills=True, ordinary=32),
+...         Dial(name="experts", values=range(1, 5), affine=True),
+...     ),
+...     measure=lambda model: {"params": 16.0 * model["experts"] * model["f"]},
+...     goals={"params": Goal(2000, 0.03)},
+... )
+>>> found = search(question, start={"experts": 1, "f": 32})
+>>> found.model, found.figures, found.met
+({'experts': 4, 'f': 32}, {'params': 2048.0}, True)
+
+Both dials are affine: with all else held, the figure grows by the same amount with each step. So four measurements, at
+the corners of the box, give the figure everywhere in it. Each point of the grid (here: each number of experts) asks
+where the fill, f, would hit the goal, and looks at the allowed values beside it; the ordinary shape wins among those
+that meet the goal:
+
+    experts   params at f = 8 .... f = 64     f that hits 2,000    allowed beside it
+       1             128 ........ 1,024       125, beyond its end  64 ->  1,024  -49 %
+       2             256 ........ 2,048        62.5                64 ->  2,048  +2.4 %   met
+       3             384 ........ 3,072        41.7                40 ->  1,920  -4.0 %
+       4             512 ........ 4,096        31.3                32 ->  2,048  +2.4 %   met, and f is ordinary
+
+A dial that is not affine (a number of heads) is tried value by value, a box for each. Dials of a higher rank (depth,
+width) move only where the lower ones cannot meet the goals. The winner is measured for real, so that a dial which is
+not affine after all is found out. The answer is deterministic, and a solve takes milliseconds.
 
 This file is longer than 300 lines: the search, the box of candidates and the arrays that dials make are one subject.
 
