@@ -1,6 +1,7 @@
 """Finds the integers that meet goals: enumerates what is not affine, computes what is.
 
-It knows no model: it moves the dials of anything whose figures it can ask for.
+It knows no model: it moves the dials of anything whose figures it can ask for. This file is longer than 300 lines: the
+search, the box of candidates and the arrays that dials make are one subject.
 
 A worked example: experts of width f, whose weights are 16 x experts x f, are to have 2,000 weights within 3 %.
 
@@ -31,8 +32,6 @@ that meet the goal:
 A dial that is not affine (a number of heads) is tried value by value, a box for each. Dials of a higher rank (depth,
 width) move only where the lower ones cannot meet the goals. The winner is measured for real, so that a dial which is
 not affine after all is found out. The answer is deterministic, and a solve takes milliseconds.
-
-This file is longer than 300 lines: the search, the box of candidates and the arrays that dials make are one subject.
 
 Letters: A affine dials but the fill, G points of their grid, C candidate values of the fill.
 """

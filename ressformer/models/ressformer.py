@@ -1,7 +1,7 @@
 """ReSSFormer: one block applied K times, with memory (R2MU), sparse attention (ASAM) and an induced graph (SOES).
 
 A re-implementation from the public description (You & Liu, arXiv 2510.01585); where that is silent the reading is
-ours, each reading is a switch, and the defaults are the faithful arm:
+ours, each reading is a switch, and the defaults are the faithful variant:
 
     H(0) = X,  H(t+1) = Block(H(t), M(t)),  t = 0..K-1                                        (eq. 1)
     Block: h = h + Attention(norm(h), cache, slots);  h = h + Experts(norm(h))
@@ -63,8 +63,8 @@ class ReSSFormerConfig(ModelConfig):
         balance, router_z: weights of the router's losses.
         expert_copies: experts begin as copies of one network (the paper is silent; independent experts leave the
             plateau of recall later, docs/ressformer.md).
-        input_injection: add the embeddings to every step's input (not in the faithful arm).
-        step_embedding: add a learned vector per step (not in the faithful arm).
+        input_injection: add the embeddings to every step's input (not in the faithful variant).
+        step_embedding: add a learned vector per step (not in the faithful variant).
     """
 
     family: ClassVar[str] = "ressformer"

@@ -49,7 +49,7 @@ def small(family: type[ModelConfig], **dials: Any) -> ModelConfig:
     return family(d_model=16, n_heads=2, **{family.fill: 24}, **dials)  # type: ignore[arg-type]
 
 
-def arms(family: type[ModelConfig]) -> list[ModelConfig]:
+def variants(family: type[ModelConfig]) -> list[ModelConfig]:
     """Every combination of the family's switches; those that all share by turns."""
     names, values = zip(*SWITCHES[family].items(), strict=True)
     shared = itertools.cycle(itertools.product(*SHARED.values()))
@@ -66,7 +66,7 @@ build = partial(randomised, vocab=VOCAB)
 @pytest.mark.parametrize("family", SWITCHES, ids=lambda f: f.family)
 def test_no_switch_lets_the_future_in(family: type[ModelConfig]) -> None:
     n = 19
-    for config in arms(family):
+    for config in variants(family):
         model = build(config, n, causal=True)
         tokens = torch.randint(0, VOCAB, (2, n))
         before = model(tokens).logits_BnV
@@ -78,7 +78,7 @@ def test_no_switch_lets_the_future_in(family: type[ModelConfig]) -> None:
             assert not torch.equal(before[:, cut:], after[:, cut:]), config
 
 
-configs = st.sampled_from(list(SWITCHES)).flatmap(lambda family: st.sampled_from(arms(family)))
+configs = st.sampled_from(list(SWITCHES)).flatmap(lambda family: st.sampled_from(variants(family)))
 
 
 @settings(max_examples=60, deadline=None)

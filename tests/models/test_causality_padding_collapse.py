@@ -21,7 +21,7 @@ from ressformer.models.ressformer import ReSSFormerConfig
 from ressformer.models.transformer import TransformerConfig
 
 VOCAB = 17
-RESSFORMER_ARMS = [
+RESSFORMER_VARIANTS = [
     {},
     {"activation": "softmax"},
     {"activation": "sparsemax"},
@@ -54,8 +54,8 @@ CONFIGS: list[ModelConfig] = [
     ReformerConfig(d_model=32, d_ff=48, n_layers=2, chunk=4, positions="rotary"),
     ReformerConfig(d_model=32, d_ff=48, n_layers=2, chunk=4, rounds=1, positions="none", reversible=True),
     *(
-        ReSSFormerConfig(d_model=32, **{"d_expert": 24, "top_k": 4, "memory_segment": 6} | arm)
-        for arm in RESSFORMER_ARMS
+        ReSSFormerConfig(d_model=32, **{"d_expert": 24, "top_k": 4, "memory_segment": 6} | variant)
+        for variant in RESSFORMER_VARIANTS
     ),
 ]
 

@@ -177,8 +177,8 @@ def test_by_hand_one_transformer_layer() -> None:
 
 def test_a_loop_costs_k_times_its_body_and_its_weights_once() -> None:
     shape = Shape(batch=1, length=40, vocab=11)
-    arm = {"d_model": 32, "memory_slots": 0, "structure": 0.0}
-    costs = [model_cost(ReSSFormerConfig(steps=k, **arm), shape) for k in (1, 2, 4)]
+    variant = {"d_model": 32, "memory_slots": 0, "structure": 0.0}
+    costs = [model_cost(ReSSFormerConfig(steps=k, **variant), shape) for k in (1, 2, 4)]
     body = costs[1].flops_forward - costs[0].flops_forward
     assert body > 0
     assert costs[2].flops_forward - costs[0].flops_forward == 3 * body

@@ -10,9 +10,9 @@ from ressformer.models.ressformer import ReSSFormerConfig
 
 def test_one_step_is_one_layer_and_k_steps_are_k_applications() -> None:
     torch.manual_seed(0)
-    arm = {"d_model": 32, "memory_slots": 0, "graph": "none"}
-    one = Decoder(ReSSFormerConfig(steps=1, **arm), vocab_size=7, length=12).eval()
-    three = Decoder(ReSSFormerConfig(steps=3, **arm), vocab_size=7, length=12).eval()
+    variant = {"d_model": 32, "memory_slots": 0, "graph": "none"}
+    one = Decoder(ReSSFormerConfig(steps=1, **variant), vocab_size=7, length=12).eval()
+    three = Decoder(ReSSFormerConfig(steps=3, **variant), vocab_size=7, length=12).eval()
     three.load_state_dict(one.state_dict())
     x = torch.randn(2, 12, 32)
     looped = x

@@ -1,4 +1,4 @@
-"""ReSSFormer's arms: whatever is switched, nothing leaks, and each selection reduces to dense attention."""
+"""ReSSFormer's variants: whatever is switched, nothing leaks, and each selection reduces to dense attention."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def preset(name: str) -> ReSSFormerConfig:
 
 
 @st.composite
-def arms(draw: st.DrawFn) -> ReSSFormerConfig:
+def variants(draw: st.DrawFn) -> ReSSFormerConfig:
     """Any combination of the switches."""
     experts = draw(st.integers(1, 4))
     return ReSSFormerConfig(
@@ -72,7 +72,7 @@ build = partial(randomised, vocab=VOCAB)
 
 
 @settings(max_examples=60, deadline=None)
-@given(arms(), st.integers(2, 30), st.data())
+@given(variants(), st.integers(2, 30), st.data())
 def test_no_switch_leaks_the_future_bit_for_bit(config: ReSSFormerConfig, length: int, data: st.DataObject) -> None:
     cut = data.draw(st.integers(1, length - 1))
     model = build(config, length, seed=data.draw(st.integers(0, 99)))
@@ -83,7 +83,7 @@ def test_no_switch_leaks_the_future_bit_for_bit(config: ReSSFormerConfig, length
 
 
 @settings(max_examples=40, deadline=None)
-@given(arms(), st.integers(1, 20), st.integers(1, 3), st.booleans(), st.data())
+@given(variants(), st.integers(1, 20), st.integers(1, 3), st.booleans(), st.data())
 def test_any_shape_and_any_padding_trains(
     config: ReSSFormerConfig, length: int, batch: int, causal: bool, data: st.DataObject
 ) -> None:
@@ -125,14 +125,14 @@ def attend(config: SelectionConfig, n: int, *, causal: bool, mask: bool) -> list
 def test_all_keys_or_all_blocks_are_dense_attention(causal: bool, mask: bool, dials: dict[str, Any]) -> None:
     n = 21
     dense = attend(SelectionConfig(selection="all", block=64, **dials), n, causal=causal, mask=mask)
-    for arm in (
+    for variant in (
         {"selection": "all", "block": 4},
         {"selection": "token", "top_k": n},
         {"selection": "block", "block": 4, "blocks": 6},
         {"selection": "block", "block": 7, "blocks": 9},
     ):
-        seen = attend(SelectionConfig(**arm, **dials), n, causal=causal, mask=mask)
-        assert all(torch.allclose(here, there, atol=1e-9) for here, there in zip(seen, dense, strict=True)), arm
+        seen = attend(SelectionConfig(**variant, **dials), n, causal=causal, mask=mask)
+        assert all(torch.allclose(here, there, atol=1e-9) for here, there in zip(seen, dense, strict=True)), variant
 
 
 @pytest.mark.parametrize("activation", ["softmax", "sparsemax", "entmax15"])
@@ -196,8 +196,8 @@ def test_kernels_in_c_and_in_torch_agree(selection: str) -> None:
 @pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # it looks at them behind a graph break
 @pytest.mark.parametrize("selection", ["token", "block"])
 def test_compiled_equals_eager(selection: str) -> None:
-    arm = {"selection": selection, "block": 8, "blocks": 2, "steps": 2, "d_expert": 16}
-    model = build(ReSSFormerConfig(d_model=16, n_heads=2, **arm), 24)
+    variant = {"selection": selection, "block": 8, "blocks": 2, "steps": 2, "d_expert": 16}
+    model = build(ReSSFormerConfig(d_model=16, n_heads=2, **variant), 24)
     tokens = torch.randint(0, VOCAB, (2, 24))
     seen = []
     for run in (model, torch.compile(model)):
@@ -209,8 +209,8 @@ def test_compiled_equals_eager(selection: str) -> None:
 
 
 def test_blocks_may_be_permuted_and_tokens_within_them() -> None:
-    arm = {"selection": "block", "block": 5, "blocks": 2, "cache": 0, "memory_slots": 2, "d_expert": 24}
-    model = build(ReSSFormerConfig(d_model=32, **arm), 20, causal=False).double()
+    variant = {"selection": "block", "block": 5, "blocks": 2, "cache": 0, "memory_slots": 2, "d_expert": 24}
+    model = build(ReSSFormerConfig(d_model=32, **variant), 20, causal=False).double()
     tokens = torch.randint(0, VOCAB, (2, 20))
     order = torch.cat([5 * block + torch.randperm(5) for block in torch.randperm(4)])
     assert torch.allclose(model(tokens).logits_BnV[:, order], model(tokens[:, order]).logits_BnV, atol=1e-6)

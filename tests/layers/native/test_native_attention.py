@@ -39,7 +39,7 @@ def attended(config: SelectionConfig, *, n: int, edges: bool, slots: int, causal
 
 @pytest.mark.parametrize("activation", ["softmax", "sparsemax", "entmax15"])
 @pytest.mark.parametrize(
-    ("arm", "n", "edges", "slots", "causal", "padded"),
+    ("variant", "n", "edges", "slots", "causal", "padded"),
     [
         ({}, 19, True, 2, True, False),
         ({}, 19, True, 2, False, True),
@@ -49,8 +49,8 @@ def attended(config: SelectionConfig, *, n: int, edges: bool, slots: int, causal
         ({}, 1, True, 2, True, False),
     ],
 )
-def test_fused_equals_operators(activation, arm, n, edges, slots, causal, padded):
-    config = replace(BASE, activation=activation, **arm)
+def test_fused_equals_operators(activation, variant, n, edges, slots, causal, padded):
+    config = replace(BASE, activation=activation, **variant)
     seen = []
     for on in (True, False):
         with native.use_native(on):
