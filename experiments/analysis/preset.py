@@ -1,8 +1,8 @@
 """What a table's preset says, as a hash: the settings in conf/table/NAME.yaml and in the files that it names.
 
 These are the YAML files of its models, its tasks, its budget, the trainer, and of what its overrides choose. Comments
-and the order of keys do not count, nor does the layout (`groups`, `columns`), nor `per_cell`: what equal tuning chose is
-found after a preset is frozen. Defaults in code are no part of it: records carry the version of the code.
+and the order of keys do not count, nor does the layout (`groups`, `columns`), nor `per_cell`: what equal tuning chose
+is found after a preset is frozen. Defaults in code are no part of it: records carry the version of the code.
 """
 
 from __future__ import annotations

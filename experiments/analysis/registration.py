@@ -91,7 +91,7 @@ def _changes(key: str, known: Sequence[Known]) -> Iterator[str]:
         else:
             what += ["text changed"] if claim.hash != before.hash else []
             what += ["no longer a draft"] if before.draft and not claim.draft else []
-            what += ["a draft again"] if claim.draft and not before.draft else []
+            what += ["made a draft"] if claim.draft and not before.draft else []
             what += ["withdrawn"] if claim.withdrawn and not before.withdrawn else []
             what += ["no longer withdrawn"] if before.withdrawn and not claim.withdrawn else []
         if what:
