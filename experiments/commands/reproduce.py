@@ -11,13 +11,11 @@ all cells, at 95 %. Stop it with Ctrl-C; the same command goes on from there.
 
 from __future__ import annotations
 
-<<<<<<< HEAD
-from experiments.commands.parser import Given, Parser
-from experiments.studies.plan_estimate import show_plan
-from experiments.studies.reproduce import reproduce
-=======
+from pathlib import Path
+
 from experiments.commands.parser import Given, Parser, folder
->>>>>>> 7d90085 (Reproduce ends with the reference's verdict and whether the new seeds agree with it; tests of claims, presets and their dates)
+from experiments.studies.plan_estimate import show_plan
+from experiments.studies.reproduce import REFERENCES, reproduce
 
 
 def add_arguments(parser: Parser) -> None:
@@ -30,7 +28,6 @@ def add_arguments(parser: Parser) -> None:
         word="reference_dir",
         metavar="FOLDER",
         type=folder,
-        default=None,
     )
     parser.key("plan", "FILE", "Carry out a plan as it was frozen, instead of table=.")
     parser.takes_overrides(
@@ -40,13 +37,6 @@ def add_arguments(parser: Parser) -> None:
 
 def run(given: Given) -> int:
     """Print and write the table; 1 if a run has no result."""
-<<<<<<< HEAD
-=======
-    from pathlib import Path
->>>>>>> 7d90085 (Reproduce ends with the reference's verdict and whether the new seeds agree with it; tests of claims, presets and their dates)
-
-    from experiments.studies.plan_estimate import show_plan
-    from experiments.studies.reproduce import REFERENCES, reproduce
 
     if given.dry_run:
         return show_plan(given.overrides)
