@@ -37,7 +37,6 @@ def add_arguments(parser: Parser) -> None:
 
 def run(given: Given) -> int:
     """Print and write the table; 1 if a run has no result."""
-
     if given.dry_run:
         return show_plan(given.overrides)
     references = Path(given.reference_dir).expanduser() if given.reference_dir else REFERENCES

@@ -46,7 +46,7 @@ def reproduce(
         return 0
     code = conclude(plan, store)
     if references is not None and references.is_dir():
-        from experiments.studies.reference import reference_lines
+        from experiments.studies.reference import reference_lines  # only where there is a reference
 
         for line in reference_lines(plan, store, references):
             print(line)
