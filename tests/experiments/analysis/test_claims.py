@@ -323,17 +323,16 @@ def test_claims_that_have_verdicts_keep_their_registration() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, claim in load_claims().items() if claim.table])
-def test_a_registered_claim_asks_for_rows_and_splits_that_its_preset_has(name: str) -> None:
+def test_a_claim_asks_for_rows_and_splits_that_its_preset_has(name: str) -> None:
     claim = load_claims()[name]
     text = in_folder(f"table/{claim.table}.yaml")
-    if claim.draft or claim.withdrawn:
-        assert text is None or claim.withdrawn, "the preset is there: register the claim"
-        return
-    assert text is not None and claim.preset == preset_hash(str(claim.table))
+    if claim.draft:
+        return  # its preset may still change
+    assert text is not None and (claim.withdrawn or claim.preset == preset_hash(str(claim.table)))
     table = yaml.safe_load(text)
     rows = {entry if isinstance(entry, str) else entry["label"] for entry in table["models"]}
     assert {claim.model, *claim.against} <= rows and claim.seeds <= len(table["seeds"])
-    for task in claim.tasks:
+    for task in set(claim.tasks) - set(table.get("optional", [])):  # of optional ones the data may be absent
         with composer():
             config = plain(composed([f"task={task}", *table.get("per_task", {}).get(task, [])]))
         splits = {end for one in claim.quantities for end in (one.split, one.start, *one.ends) if end}
