@@ -162,7 +162,7 @@ def claims(store: Store) -> list[dict[str, Any]]:
     registered = load_claims()
     findings = [judge(name, claim, store, store.root / "benchmarks") for name, claim in registered.items()]
     rows: list[dict[str, Any]] = []
-    for row in claims_frame(findings, registrations(registered)).to_dict("records"):
+    for row in claims_frame(findings, registrations(registered), registered).to_dict("records"):
         effect = row["why"]
         if not pd.isna(row["effect"]):
             p = "" if pd.isna(row["p"]) else f", p = {row['p']:.2g}"

@@ -35,10 +35,12 @@ def check_claims(store: Store, names: Sequence[str] = (), benchmarks: Path | Non
     folder, names = benchmarks or store.root / "benchmarks", names or list(claims)
     findings = [judge(name, claims[name], store, folder) for name in names]
     store.require_sound()
-    frame = claims_frame(findings, registrations(claims))
+    frame = claims_frame(findings, registrations(claims), claims)
     target = store.root / "exports" / "claims.csv"
     atomic.write_text(target, frame.to_csv(index=False, lineterminator="\n"))
     show(frame)
+    for line in dates(frame):
+        print(line)
     print(f"written: {target}")
     return 0
 
@@ -63,9 +65,25 @@ def show(frame: pd.DataFrame, console: Console | None = None) -> None:
             p = "" if pd.isna(row["p"]) else f", p = {row['p']:.2g}"
             effect = f"{row['effect']:.4f} [{row['low']:.4f}, {row['high']:.4f}]{p}"
         registered = f"{row['hash']} in {'no commit' if pd.isna(row['registered']) else row['registered']}"
-        if row["warning"]:
-            registered += f"; {row['warning']}"
+        registered += f"; {row['warning']}" if row["warning"] else ""
         runs = str(len(row["runs"].split())) if row["runs"] else ""
         verdict = {"supported": "[green]", "refuted": "[red]"}.get(row["verdict"], "") + row["verdict"]
         table.add_row(row["claim"], row["statement"], verdict, effect, row["hardest"], registered, runs)
     console.print(table)
+
+
+def dates(frame: pd.DataFrame) -> list[str]:
+    """Per claim, a line of what happened when: changes of its text, registration, preset, first run; wrong orders."""
+    lines = ["When each was registered, changed and run:"]
+    for row in frame.to_dict("records"):
+        said = [str(row["changes"])] if row["changes"] else []
+        if not pd.isna(row["registered"]):
+            said.append(f"registered {row['registered_at'][:10]} in {row['registered']}")
+        if not pd.isna(row["preset"]):
+            since = "in no commit" if pd.isna(row["preset_at"]) else f"since {' '.join(row['preset_at'].split())}"
+            said.append(f"preset {row['preset']} {since}")
+        if not pd.isna(row["first_run"]):
+            said.append(f"first run {row['first_run']}")
+        said += [f"WRONG ORDER OR CHANGED: {row['warning']}"] if row["warning"] else []
+        lines.append(f"  {row['claim']}: {'; '.join(said) or 'no history'}")
+    return lines

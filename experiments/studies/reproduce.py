@@ -27,17 +27,30 @@ from experiments.store.store import Store
 from experiments.studies.run_states import reason
 from experiments.training.signals import sigterm_interrupts
 
+REFERENCES = Path("results") / "reference"  # committed results of tables, a folder for each
 REASONS = 3  # failed runs whose reason is printed
 
 
-def reproduce(arguments: Sequence[str], table: dict[str, Any] | None = None) -> int:
+def reproduce(
+    arguments: Sequence[str], table: dict[str, Any] | None = None, references: Path | None = REFERENCES
+) -> int:
     """The verb: `arguments` are Hydra overrides, `table` the settings of an ad-hoc table.
+
+    A table that has a reference in `references` ends with what that says, and whether these runs agree with it.
 
     Raises:
         UserError: see experiments.planning.plan; or a corrupt record, which is set aside first.
     """
     plan, path, store, launcher = prepare(arguments, table)
-    return conclude(plan, store) if carry(plan, path, store, launcher) else 0
+    if not carry(plan, path, store, launcher):
+        return 0
+    code = conclude(plan, store)
+    if references is not None and references.is_dir():
+        from experiments.studies.reference import reference_lines  # only where there is a reference
+
+        for line in reference_lines(plan, store, references):
+            print(line)
+    return code
 
 
 def prepare(
