@@ -227,5 +227,5 @@ def test_sync_prints_the_commands_and_makes_the_report_a_run(store: Store, capsy
         assert program(["sync", f"results_dir={store.root}"]) == 0
         lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("wandb sync --project")]
         assert len(lines) == 2 and spec.id in lines[0] and "exports/wandb/offline-run-" in lines[1]
-    (table,) = (store.root / "exports").glob("wandb/*/files/media/table/tables/*.table.json")
+    (table,) = (store.root / "exports").glob("wandb/offline-run-*/files/media/table/tables/*.table.json")
     assert json.loads(table.read_text())["data"][0] == ["a", 0.5]
