@@ -49,6 +49,8 @@ def explain(error: BaseException) -> str | None:
         return one_line(str(error))
     if (storage := storage_error(error)) is not None:
         return one_line(in_words(storage))
+    if isinstance(error, FileNotFoundError) and "temporary directory" in str(error):
+        return f"{one_line(str(error.strerror))}; name one that can be written: TMPDIR=FOLDER"
     # Hydra takes 0.3 s to load, and most errors are not its own.
     from hydra.errors import HydraException, MissingConfigException, OverrideParseException
     from omegaconf.errors import OmegaConfBaseException

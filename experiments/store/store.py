@@ -27,6 +27,7 @@ from experiments.store.group_folder import join_group
 from experiments.store.reader import Reader
 from experiments.store.records import Record, RunSpec
 from experiments.store.storage_errors import patiently
+from experiments.store.temp_folder import provide_temp
 
 State = Literal["planned", "running", "done", "failed", "stale"]
 
@@ -63,6 +64,7 @@ class Store(Reader):
         if write:
             join_group(self.root)
             self.require_space()
+            provide_temp(self.root)
 
     def require_space(self) -> None:
         """Raise UserError unless the folder can be written."""

@@ -18,7 +18,7 @@ tuning took), <name>-best-of-k.csv (what fewer trials would have found) and its 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
