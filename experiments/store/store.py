@@ -215,5 +215,3 @@ class Store(Reader):
                 count = 1 if int(found["step"]) > furthest else count + 1
                 furthest, cause = max(furthest, int(found["step"])), str(found["cause"]) or cause
         return count, cause
-
-

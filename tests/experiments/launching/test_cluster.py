@@ -18,11 +18,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from toy import TASK, frozen_plan, make_spec
 
 from experiments.store import lease
+from experiments.store.identity import foreign_sources
 from experiments.store.provenance import ROOT
 from experiments.store.records import RunSpec
 from experiments.store.store import Store
@@ -101,7 +103,8 @@ def sweep_of(store: Store, n: int = 4, steps: int = 400) -> tuple[list[RunSpec],
     for number, spec in enumerate(specs):
         gate(spec, store).touch()
         task = {**TASK, "_target_": "gated_chain.GatedChain", "gate": str(gate(spec, store))}
-        changes = {"allow_targets": ["gated_chain"], "config": {**spec.config, "task": task}}
+        changes: dict[str, Any] = {"allow_targets": ["gated_chain"], "config": {**spec.config, "task": task}}
+        changes["foreign_sources"] = foreign_sources([str(task["_target_"])])
         specs[number] = spec.model_copy(update=changes)
     _, path = frozen_plan(store, specs)
     return specs, [f"plan={path}"]

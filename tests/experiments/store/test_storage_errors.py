@@ -201,6 +201,7 @@ main(lambda: reproduce([f"plan={path}", "launcher=" + sys.argv[3], "launcher.n_j
 """
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("launcher", ["basic", pytest.param("joblib", marks=pytest.mark.slow)])
 def test_a_nearly_full_disk_ends_the_launch_with_one_line(launcher: str, tmp_path: Path) -> None:
     words = [
