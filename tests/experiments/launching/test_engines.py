@@ -22,8 +22,8 @@ from experiments.launching import queue_worker as drain
 from experiments.launching.job import Job
 from experiments.launching.launch import Launch
 from experiments.planning.settings import LauncherSettings
-from experiments.store.records import RunSpec
 from experiments.store.provenance import ROOT
+from experiments.store.records import RunSpec
 from experiments.store.store import Progress, Store
 
 
