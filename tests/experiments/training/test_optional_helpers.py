@@ -92,10 +92,8 @@ ALL = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
 def spec_of(name: str, number: int, logger: str) -> str:
     """A run of two steps of a model of conf/model, as a line."""
     sizes = yaml.safe_load((ROOT / "conf" / "model" / f"{name}.yaml").read_text())
-    task = {"_target_": "tasks.qa.chain.Chain", "batch_size": 4, "n_validation": 4, "n_test": 4}
     spec = make_spec(steps=2, model=name, task="chain", logger={"kind": logger})
-    config = {**spec.config, "task": task}
-    changes: dict[str, Any] = {"id": f"{number:016x}", "sizes": sizes, "config": config}
+    changes: dict[str, Any] = {"id": f"{number:016x}", "sizes": sizes}
     return spec.model_copy(update=changes).model_dump_json() + "\n"
 
 
