@@ -53,7 +53,7 @@ HELPERS: dict[str, tuple[str, str, str]] = {
         "root = f'/proc/{os.getpid()}/fd/{real}'\n"
         "for place in (b'/tmp', b'/var/tmp', b'/dev/shm'): mount(b'none', place, b'tmpfs', 1)\n",
         "none",
-        "no folder to keep built kernels in",
+        "/.tmp",  # the results folder has one for those who need it
     ),
     "C compiler": (f"os.environ.update(PATH={NOWHERE}, XDG_CACHE_HOME=root + '-cache')", "none", "no C compiler"),
     "a compiler that does nothing": (
