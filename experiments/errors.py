@@ -12,6 +12,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from experiments.store.storage_errors import in_words, storage_error
+
 FULL = "HYDRA_FULL_ERROR"
 # Hydra's words for a list without brackets, or a range, where there is no multirun.
 SEVERAL = re.compile(r"Sweep parameters '(.+?)' requires --multirun|Ambiguous value for argument '(.+?)'\s", re.DOTALL)
@@ -45,6 +47,10 @@ def explain(error: BaseException) -> str | None:
     """One line for an error of the input; None for any other error."""
     if isinstance(error, UserError):
         return one_line(str(error))
+    if (storage := storage_error(error)) is not None:
+        return one_line(in_words(storage))
+    if isinstance(error, FileNotFoundError) and "temporary directory" in str(error):
+        return f"{one_line(str(error.strerror))}; name one that can be written: TMPDIR=FOLDER"
     # Hydra takes 0.3 s to load, and most errors are not its own.
     from hydra.errors import HydraException, MissingConfigException, OverrideParseException
     from omegaconf.errors import OmegaConfBaseException

@@ -48,9 +48,10 @@ def _runs_of(plan_file: str, changed: int) -> dict[str, RunSpec]:
 def work(plan_file: str, run: str, deaths: int) -> str:
     """Execute one run of a plan file, which lies in <results_dir>/plans, in a process of its own."""
     die_with_parent(signal.SIGKILL)
+    store = Store(Path(plan_file).parent.parent)  # first: it sees to it that libraries find a folder to work in
     import experiments.training.fit  # noqa: F401  loads lightning, 4 s: paid once here, shared by every forked run
 
-    return run_isolated(plan_of(plan_file)[run], Store(Path(plan_file).parent.parent), deaths)
+    return run_isolated(plan_of(plan_file)[run], store, deaths)
 
 
 def job(config: Any) -> str:

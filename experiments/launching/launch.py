@@ -23,9 +23,11 @@ from experiments.planning.hydra_values import quoted
 from experiments.planning.plan import Plan
 from experiments.planning.settings import LauncherSettings
 from experiments.store import atomic_files as atomic
+from experiments.store import blocks
 from experiments.store.provenance import ROOT
 from experiments.store.records import RunSpec
-from experiments.store.store import Progress, Store
+from experiments.store.storage_errors import kind_of
+from experiments.store.store import Store
 
 GRACE_SECONDS = 30.0
 
@@ -53,6 +55,7 @@ class Launch:
         stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S")
         self.folder = store.root / "launches" / f"{plan.table.name}-{stamp}-{os.getpid()}"
         self.fruitless = 0
+        self._furthest: dict[str, int] = {}
 
     def missing(self) -> list[RunSpec]:
         """Runs without a record, the longest first."""
@@ -83,13 +86,8 @@ class Launch:
                     raise UserError(self._refusals(list(refused.values())))
                 if free:
                     attempt += 1
-                    log = self.folder / f"launcher-{attempt}.log"
-                    before = self._traces(free)
-                    code = self._carry(free, display, attempt, log)
-                    if code == 0 and not self.settings.wait:
+                    if self._round(free, display, attempt) == 0 and not self.settings.wait:
                         return
-                    self.store.require_space()
-                    self._require_fruit(before == self._traces(free), code, log)
                 else:  # another launcher works on all that is left
                     display.update()
                     time.sleep(POLL_SECONDS)
@@ -113,6 +111,22 @@ class Launch:
         more = f" ({len(reasons) - 1} more runs could not begin either)" if len(reasons) > 1 else ""
         return reasons[0] + more
 
+    def _round(self, runs: list[RunSpec], display: Display, attempt: int) -> int:
+        """One child for these runs, and what it left; its exit code.
+
+        Raises:
+            UserError: the storage or the launcher takes no more.
+        """
+        log = self.folder / f"launcher-{attempt}.log"
+        before = self._traces(runs)
+        blocks.clear(self.store.root, [spec.id for spec in runs])
+        code = self._carry(runs, display, attempt, log)
+        if code == 0 and not self.settings.wait:
+            return code
+        self.store.require_space()
+        self._require_fruit(before == self._traces(runs), code, log, runs)
+        return code
+
     def _carry(self, runs: list[RunSpec], display: Display, attempt: int, log_file: Path) -> int:
         """One child for these runs, until it ends; its exit code."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -126,9 +140,10 @@ class Launch:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        display.follow(log_file)
         try:
             while child.poll() is None:
-                display.update()
+                show(display)
                 time.sleep(POLL_SECONDS)
         except BaseException:
             self._stop(child)
@@ -184,17 +199,24 @@ class Launch:
             os.killpg(child.pid, signal.SIGKILL)
         child.wait()
 
-    def _traces(self, runs: list[RunSpec]) -> list[tuple[str | None, Progress | None, int]]:
-        """What a launcher leaves behind if it does anything at all."""
-        return [(self.store.status(s.id), self.store.progress(s.id), self.store.deaths(s.id)[0]) for s in runs]
+    def _traces(self, runs: list[RunSpec]) -> list[tuple[str | None, int, int]]:
+        """What a launcher leaves behind if it gets anywhere: how the runs ended, how far they came at best, deaths."""
+        for spec in runs:
+            progress = self.store.progress(spec.id)
+            self._furthest[spec.id] = max(self._furthest.get(spec.id, -1), progress.step if progress else -1)
+        return [(self.store.status(s.id), self._furthest[s.id], self.store.deaths(s.id)[0]) for s in runs]
 
-    def _require_fruit(self, unchanged: bool, code: int, log: Path) -> None:
-        """Give up on a launcher that does nothing.
+    def _require_fruit(self, unchanged: bool, code: int, log: Path, runs: list[RunSpec]) -> None:
+        """Give up on a launcher that gets nowhere, and on a storage that the user has to mend.
 
         Raises:
-            UserError: it said what the user can mend.
+            UserError: the launcher or a run said what the user can mend.
             LaunchError: it ended twice without a trace of a run.
         """
+        stopped = blocks.found(self.store.root, [spec.id for spec in runs if self.store.status(spec.id) is None])
+        for block in sorted(stopped, key=lambda block: block.kind == "transient"):
+            if block.kind != "transient" or (unchanged and self.fruitless + 1 >= FRUITLESS):
+                raise UserError(f"run {block.run} stopped: {block.words}")
         lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
         last = lines[-1] if lines else ""
         if code == BAD_INPUT and last.startswith("error: "):
@@ -204,8 +226,17 @@ class Launch:
             raise LaunchError(f"the launcher ends without running anything: {last} (see {log})")
 
 
-class LaunchError(Exception):
-    """Hydra's launcher itself does not work."""
+class LaunchError(UserError):
+    """The launcher itself does not work; the message has its last words."""
+
+
+def show(display: Display) -> None:
+    """Look again; while the storage fails for a moment, the child works on all the same."""
+    try:
+        display.update()
+    except OSError as error:
+        if kind_of(error) != "transient":
+            raise
 
 
 def _group_lives(group: int) -> bool:

@@ -7,6 +7,7 @@ guess.
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -21,6 +22,8 @@ from experiments.store.store import Progress, Store
 
 PLAIN_SECONDS = 10.0
 POLL_SECONDS = 0.5
+IDLE_SECONDS = 30.0  # without a run at work, until the console says what the launcher's log says
+LAST_BYTES = 4096  # of the log
 
 
 class Display:
@@ -32,6 +35,8 @@ class Display:
         self._live = Live(console=self._console, transient=True, auto_refresh=False)
         self._over: dict[str, str] = {}
         self._said = 0.0
+        self._log: Path | None = None
+        self._idle_since = self._told = time.monotonic()
         self._begun = time.monotonic()
         self._first = self._flops_done(self._look())
 
@@ -46,14 +51,34 @@ class Display:
         if self._console.is_terminal:
             self._live.stop()
 
+    def follow(self, log: Path) -> None:
+        """The log of what carries the runs from now on; its last words are shown while nothing starts."""
+        self._log = log
+        self._idle_since = self._told = time.monotonic()
+
     def update(self) -> None:
         """Look at the store and show what is there."""
+        over = len(self._over)
         working = self._look()
+        if working or len(self._over) > over:
+            self._idle_since = self._told = time.monotonic()
+        self._say_why()
         if self._console.is_terminal:
             self._live.update(self._picture(working), refresh=True)
         elif time.monotonic() - self._said >= PLAIN_SECONDS or not self._said:
             self._said = time.monotonic()
             self._console.print(self.headline(working), highlight=False, soft_wrap=True)
+
+    def _say_why(self) -> None:
+        """Where nothing has started for IDLE_SECONDS, say so, with the log's last words, and again as often."""
+        now = time.monotonic()
+        if self._log is None or now - self._told < IDLE_SECONDS:
+            return
+        self._told = now
+        words = last_words(self._log)
+        says = f"ends with: {words}" if words else "is empty so far"
+        line = f"nothing has been at work for {now - self._idle_since:.0f} s; {self._log} {says}"
+        self._console.print(Text(line), soft_wrap=True)
 
     def headline(self, working: dict[str, Progress]) -> str:
         """`table quick: 7/18 runs done, 1 failed, 2 at work, 3 min 20 s left`"""
@@ -104,3 +129,14 @@ class Display:
                 bar = ProgressBar(total=progress.total, completed=progress.step, width=20)
                 rows.add_row(f"  {spec.task}", spec.model, f"seed {spec.seed}", bar, step, loss, progress.phase)
         return Group(Text(self.headline(working)), ProgressBar(total=total, completed=len(self._over), width=60), rows)
+
+
+def last_words(log: Path) -> str:
+    """The last line of a log that says anything."""
+    try:
+        with open(log, "rb") as file:
+            file.seek(max(0, log.stat().st_size - LAST_BYTES))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return ""
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")

@@ -38,7 +38,7 @@ def drain(job: Job) -> Counter[str]:
             end = run_isolated(specs[run], store, job.deaths)
             if end != "busy":
                 ends[end] += 1
-            if end in ("interrupted", "blocked"):
+            if end in ("interrupted", "blocked", "unsteady"):
                 return ends
     return ends
 

@@ -18,17 +18,28 @@ from typing import Any, cast
 from experiments.store.lease import birth
 from experiments.store.records import RunSpec
 from experiments.store.store import Store
-from experiments.training.run import DEATHS, End, execute, fail_if_dead
+from experiments.training.run import DEATHS, End, blocked, execute, fail_if_dead
 from experiments.training.signals import die_with_parent, stop_flag
 
-ENDS: tuple[End, ...] = ("done", "failed", "diverged", "busy", "interrupted", "blocked", "refused")
+ENDS: tuple[End, ...] = ("done", "failed", "diverged", "busy", "interrupted", "blocked", "unsteady", "refused")
+PAUSES = (1.0, 4.0, 16.0)  # seconds, before a run whose storage failed for a moment is tried again
 
 
 def run_isolated(spec: RunSpec, store: Store, deaths: int = DEATHS) -> End:
     """Execute the run in a process of its own; one that dies is started again.
 
-    The run fails when it died `deaths` times without having got any further.
+    The run fails when it died `deaths` times without having got any further. One that the storage stopped for a
+    moment goes on from its checkpoint after a pause, some times.
     """
+    for pause in PAUSES:
+        end = _run_once(spec, store, deaths)
+        if end != "unsteady":
+            return end
+        time.sleep(pause)
+    return _run_once(spec, store, deaths)
+
+
+def _run_once(spec: RunSpec, store: Store, deaths: int) -> End:
     context: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     while True:
         process = context.Process(target=_child, args=(spec, str(store.root), deaths))
@@ -41,7 +52,10 @@ def run_isolated(spec: RunSpec, store: Store, deaths: int = DEATHS) -> End:
             return ENDS[code - 10]
         if code in (-signal.SIGTERM, -signal.SIGINT):
             return "interrupted"
-        end = record_death(spec, store, how(code), deaths)
+        try:
+            end = record_death(spec, store, how(code), deaths)
+        except OSError as error:
+            end = blocked(spec, store, error)
         if end is not None:
             return end
 
@@ -99,7 +113,7 @@ def _child(spec: RunSpec, root: str, deaths: int) -> None:
 
 def _log_to(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     for stream in (1, 2):
         os.dup2(fd, stream)
     os.close(fd)

@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 from pydantic import BaseModel, ConfigDict, Field
 
 from experiments.errors import NoData, UserError, unknown
+from experiments.planning.compiler import require_compiler
 from experiments.planning.hydra_config import (
     Cells,
     composed,
@@ -289,5 +290,7 @@ def run_spec(
     section(RunSettings, {"seed": values["seed"], "allow_targets": values["allow_targets"]}, "")
     values["seeds"] = section(SeedSettings, values["seeds"], "seeds").model_dump()
     values["trainer"] = section(TrainerSettings, values["trainer"], "trainer").model_dump()
+    if values["trainer"]["compile"]:
+        require_compiler(values["trainer"]["accelerator"])
     values["logger"] = section(LoggerSettings, values["logger"], "logger").model_dump()
     return pricer.spec(values, model=model, task=task, pinned=pinned)

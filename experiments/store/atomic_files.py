@@ -6,9 +6,15 @@ import contextlib
 import hashlib
 import json
 import os
+import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from experiments.store.storage_errors import NO_LINKS
+
+TORN_SECONDS = 10.0  # how long a file that is half-written may still be in the making
 
 
 def fsync_folder(folder: Path) -> None:
@@ -47,23 +53,52 @@ def create_bytes(target: Path, data: bytes) -> bool:
         OSError: the disk is full or the folder cannot be written.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    tmp = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    tmp = target.with_name(f".{target.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         with open(tmp, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.link(tmp, target)
+        _place_once(tmp, target, data)
     except FileExistsError:
         return False
-    except PermissionError:  # a file system without links
-        if target.exists():
-            return False
-        os.replace(tmp, target)
     finally:
         tmp.unlink(missing_ok=True)
     fsync_folder(target.parent)
     return True
+
+
+def _place_once(tmp: Path, target: Path, data: bytes) -> None:
+    """Give the finished file `tmp` the name `target` as well, or, on a drive without links, write it there.
+
+    Only one process can make a file that must not exist, on any drive; `in_the_making` tells when it is whole.
+
+    Raises:
+        FileExistsError: there is a `target`.
+        OSError: the drive takes no more.
+    """
+    try:
+        os.link(tmp, target)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        with open(target, "xb") as file:
+            try:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError:
+                target.unlink(missing_ok=True)
+                raise
+
+
+def in_the_making(target: Path) -> bool:
+    """True while another process may still be writing a `target` that was found half-written."""
+    for tmp in target.parent.glob(f".{target.name}.*.tmp"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - tmp.stat().st_mtime < TORN_SECONDS:
+                return True
+    return False
 
 
 def write_bytes(target: Path, data: bytes) -> None:

@@ -24,9 +24,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from experiments.errors import UserError
+from experiments.store import atomic_files as atomic
+from experiments.store.atomic_files import TORN_SECONDS
+from experiments.store.storage_errors import patiently
+
 BEAT_SECONDS = 15.0
 STALE_SECONDS = 120.0
-TORN_SECONDS = 10.0  # how long a lease that cannot be read may still be in the making
 
 
 @functools.cache
@@ -43,12 +47,8 @@ def birth(pid: int) -> str | None:
     """Start time of a live process of this machine (a reused pid differs); None = no such process."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
-        if Path("/proc/self/stat").exists():
-            return None
+    except OSError:  # there is none, or another user's are hidden
         return "unknown" if _signalable(pid) else None
-    except OSError:
-        return "unknown"
     fields = stat.rsplit(")", 1)[1].split()
     return None if fields[0] in "ZX" else fields[19]
 
@@ -81,7 +81,7 @@ class Held:
         if not self.says.get("pid", "").isdigit():
             return _age(self.path) < TORN_SECONDS
         if self.says.get("machine") == machine():
-            return birth(int(self.says["pid"])) == self.says.get("birth")
+            return birth(int(self.says["pid"])) in (self.says.get("birth"), "unknown")
         return _age(self.path) < STALE_SECONDS
 
 
@@ -96,16 +96,16 @@ def held(folder: Path) -> Held | None:
 
 def _numbers(folder: Path) -> list[int]:
     try:
-        names = os.listdir(folder)
-    except OSError:
+        names = patiently(lambda: os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
         return []
     return [int(found[1]) for name in names if (found := re.fullmatch(r"lease\.(\d+)", name))]
 
 
 def _read(path: Path) -> dict[str, str]:
     try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError):
+        found = json.loads(patiently(path.read_text))
+    except (FileNotFoundError, ValueError):
         return {}
     return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
 
@@ -172,7 +172,7 @@ def take(folder: Path) -> Lease | None:
     number, pid, token = (before.number if before else 0) + 1, os.getpid(), uuid.uuid4().hex
     path = folder / f"lease.{number}"
     says = {"pid": str(pid), "birth": birth(pid), "machine": machine(), "host": platform.node(), "token": token}
-    if not _create(path, json.dumps(says)):
+    if not atomic.create_bytes(path, json.dumps(says).encode()):
         return None
     if max(_numbers(folder), default=0) > number:  # what was read above is long over
         path.unlink(missing_ok=True)
@@ -183,20 +183,21 @@ def take(folder: Path) -> Lease | None:
     return Lease(path, token, before is not None)
 
 
-def _create(path: Path, text: str) -> bool:
-    """Make a file that is whole from the start; False if there is one already."""
-    tmp = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
+@contextlib.contextmanager
+def exclusive(folder: Path, seconds: float = 600.0) -> Iterator[None]:
+    """Only one process at a time is inside the block for a `folder`, on any number of machines.
+
+    Raises:
+        UserError: the others were not through after so many seconds.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    end = time.monotonic() + seconds
+    while (mine := take(folder)) is None:
+        if time.monotonic() > end:
+            raise UserError(f"another process has been at work in {folder} for {seconds:.0f} s; wait for it or stop it")
+        time.sleep(0.1)
     try:
-        tmp.write_text(text)
-        os.link(tmp, path)
-    except FileExistsError:
-        return False
-    except PermissionError:  # a file system without links: whole soon after the start
-        try:
-            with open(path, "x") as file:
-                file.write(text)
-        except FileExistsError:
-            return False
+        with mine.beating():
+            yield
     finally:
-        tmp.unlink(missing_ok=True)
-    return True
+        mine.release()

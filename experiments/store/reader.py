@@ -6,6 +6,7 @@ A run's folder wins over the archive. Every record is checked against its hash w
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from experiments.store import atomic_files as atomic
 from experiments.store import graph_file, seal
 from experiments.store.archive import Archive
 from experiments.store.records import Record, RunSpec
+from experiments.store.storage_errors import patiently
 
 FAULTS_SAID = 5  # of a damaged archive
 
@@ -68,8 +70,8 @@ class Reader:
             ValueError: the archive has the run, but not whole.
         """
         try:
-            return (self.folder(run) / "record.json").read_bytes()
-        except FileNotFoundError:
+            return patiently((self.folder(run) / "record.json").read_bytes)
+        except (FileNotFoundError, NotADirectoryError):
             return self.archive.record(run) if self.archive is not None and self._archived(run) else None
 
     def _archived(self, run: str) -> bool:
@@ -86,6 +88,9 @@ class Reader:
             if found.id != run:
                 raise ValueError(f"it is the record of {found.id}")
         except (ValidationError, ValueError) as error:
+            if atomic.in_the_making(self.folder(run) / "record.json"):  # on a drive without links, for a moment
+                time.sleep(0.05)
+                return self.record(run)
             self._set_aside(run, reason(error))
             return None
         return found
@@ -113,12 +118,16 @@ class Reader:
             raise UserError("; ".join(self.corrupt))
 
     def status(self, run: str) -> str | None:
-        """What the record says the run ended as; None = there is no record, or none that fits its hash."""
+        """What the record says the run ended as; None = there is no record, or none that fits its hash.
+
+        Raises:
+            OSError: there is a record, and this user may not read it, or the storage does not hand it out.
+        """
         try:
             if (data := self.raw(run)) is None:
                 return None
             return seal.status_in(seal.record_in(data))
-        except (OSError, ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError):
             return None
 
     # what lies beside the record

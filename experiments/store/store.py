@@ -11,7 +11,6 @@ works on the run. A run's folder wins over the archive. Every record is checked 
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import time
@@ -24,13 +23,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from experiments.errors import UserError
 from experiments.store import atomic_files as atomic
 from experiments.store import lease, seal
+from experiments.store.group_folder import join_group
 from experiments.store.reader import Reader
 from experiments.store.records import Record, RunSpec
+from experiments.store.storage_errors import patiently
+from experiments.store.temp_folder import provide_temp
 
 State = Literal["planned", "running", "done", "failed", "stale"]
 
-# The folder cannot take more: nobody's fault but the disk's, so no run fails for it.
-NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
 PROBE_BYTES = 1 << 16
 
 
@@ -62,7 +62,9 @@ class Store(Reader):
         super().__init__(results_dir, write=write)
         self._leases: dict[str, lease.Lease] = {}
         if write:
+            join_group(self.root)
             self.require_space()
+            provide_temp(self.root)
 
     def require_space(self) -> None:
         """Raise UserError unless the folder can be written."""
@@ -70,7 +72,7 @@ class Store(Reader):
         try:
             (self.root / "runs").mkdir(parents=True, exist_ok=True)
             try:
-                probe.write_bytes(bytes(PROBE_BYTES))
+                patiently(lambda: probe.write_bytes(bytes(PROBE_BYTES)))
             finally:
                 probe.unlink(missing_ok=True)
         except OSError as error:
@@ -213,14 +215,3 @@ class Store(Reader):
                 count = 1 if int(found["step"]) > furthest else count + 1
                 furthest, cause = max(furthest, int(found["step"])), str(found["cause"]) or cause
         return count, cause
-
-
-def no_space(error: BaseException | None) -> OSError | None:
-    """The full or read-only disk behind an error, if that is what it is."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        if isinstance(error, OSError) and error.errno in NO_SPACE:
-            return error
-        seen.add(id(error))
-        error = error.__cause__ or error.__context__
-    return None

@@ -6,9 +6,20 @@ import os
 from pathlib import Path
 from typing import Any
 
+MODES = ("offline", "online", "disabled")
+
+
+def wandb_mode() -> str:
+    """What WANDB_MODE asks for, one of MODES; `offline` where it is not set or asks for nothing that W&B knows."""
+    asked = os.environ.get("WANDB_MODE", "").strip().lower()
+    if asked and asked not in MODES:
+        print(f"WANDB_MODE={asked} is none of {', '.join(MODES)}: taken for offline", flush=True)
+    return asked if asked in MODES else "offline"
+
 
 def prepare_wandb(root: Path) -> None:
-    """Keep W&B quiet, and out of the home folder."""
+    """Keep W&B quiet, and out of the home folder; what it refuses to read is set right."""
+    os.environ["WANDB_MODE"] = wandb_mode()
     os.environ.setdefault("WANDB_SILENT", "true")
     for name in ("WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
         os.environ.setdefault(name, str(root / ".wandb"))
@@ -32,12 +43,12 @@ def open_wandb(project: str, folder: Path, *, group: str | None, **options: Any)
         x_disable_machine_info=True,
         x_save_requirements=False,
     )
-    mode: Any = os.environ.get("WANDB_MODE", "offline")
+    mode: Any = wandb_mode()
     return wandb.init(
         project=os.environ.get("WANDB_PROJECT", project),
         group=os.environ.get("WANDB_RUN_GROUP", group),
         mode=mode,
-        dir=os.environ.get("WANDB_DIR", str(folder)),
+        dir=str(folder),  # not WANDB_DIR, where `sync` does not look
         resume="allow" if mode == "online" else None,
         settings=quiet,
         **options,

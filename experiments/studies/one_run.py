@@ -13,6 +13,7 @@ from experiments.planning.hydra_config import composer, hydra_main, results_fold
 from experiments.planning.plan import given_dials, run_spec
 from experiments.planning.run_spec import Pricer
 from experiments.planning.settings import TrainerSettings
+from experiments.store import blocks
 from experiments.store.store import Store
 from experiments.training.run import execute
 
@@ -33,9 +34,10 @@ def _job(config: Any) -> float | None:
     store.require_sound()
     if end == "interrupted":
         raise KeyboardInterrupt
-    if end == "blocked":
+    if end in ("blocked", "unsteady"):
         store.require_space()
-        raise UserError(f"run {spec.id} stopped: the disk was full; give the same command again")
+        why = "; ".join(block.words for block in blocks.found(store.root, [spec.id]))
+        raise UserError(f"run {spec.id} stopped: {why or 'the storage takes no more; give the same command again'}")
     if end == "refused":
         raise UserError(store.refusal(spec.id) or f"run {spec.id} cannot begin here")
     if end == "busy":

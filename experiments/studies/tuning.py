@@ -18,24 +18,23 @@ tuning took), <name>-best-of-k.csv (what fewer trials would have found) and its 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import optuna
 import pandas as pd
-from optuna.trial import TrialState
 
 from experiments.analysis.trials import BEST, CURVE, higher_is_better, trial_files
 from experiments.errors import UserError
 from experiments.planning.hydra_config import composed, composer
 from experiments.planning.plan import Plan
 from experiments.planning.sweep_request import SweepRequest, Tuning
-from experiments.planning.trial_points import asked, distributions, study, untuned, with_points
+from experiments.planning.trial_points import distributions, untuned, with_points
 from experiments.reporting import tuning_figure
 from experiments.reporting.csv_export import to_csv
 from experiments.reporting.screen import show_rows
 from experiments.store import atomic_files as atomic
 from experiments.store.store import Store
+from experiments.studies.kept_studies import KeptStudies
 from experiments.studies.reproduce import carry, prepare, tell_reasons
 
 
@@ -50,30 +49,18 @@ def tune(request: SweepRequest, settings: Tuning) -> int:
         store = Store(str(composed([o for o in rest if o.startswith("results_dir=")]).results_dir))
     cells = [(str(entry["label"]), str(task)) for entry in table["models"] for task in table["tasks"]]
     path = store.root / "sweeps" / f"{table['name']}.db"
-    studies = {cell: study(path, "/".join(cell), settings.sampler_seed) for cell in cells}
     space = distributions(settings.space)
     start = untuned(space, request)
-    points = {cell: asked(kept, space, settings.trials, start) for cell, kept in studies.items()}
+    studies = KeptStudies(path, cells, settings.sampler_seed)
+    points = studies.points(space, settings.trials, start)
     first = next(iter(points.values()))
     if any(other != first for other in points.values()):
         raise UserError(f"{path.name} holds other trials for some of the models; move it away to begin anew")
     plan, plan_file, store, launcher = prepare(rest, with_points(table, first))
     carry(plan, plan_file, store, launcher)
     files = trial_files(plan, store.records(spec.id for spec in plan.unique()), list(first[0]))
-    rows = files[""][1]
-    for cell, kept in studies.items():
-        _tell(kept, [row for row in rows if (row["model"], row["task"]) == cell])
+    studies.tell(files[""][1])
     return write_trials(files, plan, store)
-
-
-def _tell(kept: optuna.Study, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Hand the outcomes to the study; what is missing stays running there and is carried on next time."""
-    waiting = {trial.number for trial in kept.get_trials(deepcopy=False) if trial.state == TrialState.RUNNING}
-    for row in rows:
-        if row["trial"] in waiting and row["status"] == "done":
-            kept.tell(row["trial"], row["validation"])
-        elif row["trial"] in waiting and row["status"] == "failed":
-            kept.tell(row["trial"], state=TrialState.FAIL)
 
 
 def write_trials(files: Mapping[str, tuple[list[str], list[dict[str, Any]]]], plan: Plan, store: Store) -> int:

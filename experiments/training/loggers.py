@@ -18,7 +18,7 @@ from typing import Any
 from experiments.planning.settings import LoggerSettings
 from experiments.store import atomic_files as atomic
 from experiments.store.records import Record, RunSpec
-from experiments.store.wandb_session import close_wandb, open_wandb, prepare_wandb
+from experiments.store.wandb_session import close_wandb, open_wandb, prepare_wandb, wandb_mode
 
 
 class Mirror:
@@ -83,7 +83,7 @@ class WandbMirror(Mirror):
 
     def __init__(self, spec: RunSpec, settings: LoggerSettings, folder: Path) -> None:
         self._spec, self._settings, self._folder = spec, settings, folder
-        self._online = os.environ.get("WANDB_MODE", "offline") == "online"
+        self._online = wandb_mode() == "online"
         prepare_wandb(folder.parent.parent)
         import wandb  # noqa: F401  0.9 s; a missing package shows before the run, not after it
 
@@ -187,7 +187,7 @@ def mirror_for(spec: RunSpec, folder: Path) -> Mirror:
     """The mirror that the run's logger section asks for."""
     settings = LoggerSettings.model_validate(spec.config.get("logger", {}))
     guarded = Safe(settings.kind, None)
-    if settings.kind == "none" or (settings.kind == "wandb" and os.environ.get("WANDB_MODE") == "disabled"):
+    if settings.kind == "none" or (settings.kind == "wandb" and wandb_mode() == "disabled"):
         return guarded
     try:
         inner = _open(settings, spec, folder)

@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Literal
 
 from experiments.planning.settings import TrainerSettings
 from experiments.planning.task_data import CannotBegin
+from experiments.store import blocks
 from experiments.store.provenance import ROOT, provenance
 from experiments.store.records import ErrorInfo, Measured, Record, RunSpec, Status
-from experiments.store.store import Lost, Progress, Store, no_space
+from experiments.store.storage_errors import in_words, kind_of, storage_error
+from experiments.store.store import Lost, Progress, Store
 from experiments.training.context import Diverged, Effort, TrainingEnded
 from experiments.training.loggers import Mirror, mirror_for
 from experiments.training.signals import Interrupted, StopFlag, stop_flag
@@ -26,16 +28,18 @@ from experiments.training.signals import Interrupted, StopFlag, stop_flag
 if TYPE_CHECKING:
     from experiments.training.evaluate import Outcome
 
-End = Literal["done", "failed", "diverged", "busy", "interrupted", "blocked", "refused"]
+# blocked: the storage takes no more, the user has to mend it; unsteady: it failed, and may be back in a moment.
+End = Literal["done", "failed", "diverged", "busy", "interrupted", "blocked", "unsteady", "refused"]
 DEATHS = 3  # of a run's process without progress, until the run fails
 
 
 def execute(spec: RunSpec, store: Store, stop: StopFlag | None = None, deaths: int = DEATHS) -> End:
     """Run `spec` unless it has a record or another process works on it; write its record.
 
-    Errors of the run become its record (failed, diverged). An interruption and a full or read-only disk leave a
-    checkpoint and no record. A run whose data are others than planned is refused and stays planned; the store keeps
-    the reason. A run whose processes died `deaths` times without getting further fails.
+    Errors of the run become its record (failed, diverged). An interruption and an error of the storage (a full disk, a
+    server that does not answer, a missing right) leave a checkpoint and no record. A run whose data are others than
+    planned is refused and stays planned; the store keeps the reason. A run whose processes died `deaths` times without
+    getting further fails.
     """
     try:
         with store.claim(spec.id) as mine:
@@ -46,7 +50,7 @@ def execute(spec: RunSpec, store: Store, stop: StopFlag | None = None, deaths: i
                 return known.status
             return fail_if_dead(spec, store, deaths) or _attempt(spec, store, stop)
     except OSError as error:
-        return _blocked(spec, error)
+        return blocked(spec, store, error)
 
 
 def fail_if_dead(spec: RunSpec, store: Store, deaths: int) -> End | None:
@@ -90,7 +94,7 @@ def _outcome(run: Run) -> Record:
     """The record of the run, whatever it ended with.
 
     Raises:
-        Interrupted, Lost, CannotBegin, OSError: told to stop; taken over; other data than planned; the disk is full.
+        Interrupted, Lost, CannotBegin, OSError: told to stop; taken over; other data than planned; no storage.
     """
     try:
         return run.go()
@@ -98,22 +102,24 @@ def _outcome(run: Run) -> Record:
         cause = error.cause if isinstance(error, TrainingEnded) else error
         if isinstance(cause, (Interrupted, Lost, CannotBegin)):
             raise cause from None
-        if (full := no_space(cause)) is not None:
-            raise full from None
+        if (storage := storage_error(cause)) is not None:
+            raise storage from None
         return run.failure(cause)
 
 
-def _blocked(spec: RunSpec, error: OSError) -> End:
-    """The end of a run whose folder takes no more.
+def blocked(spec: RunSpec, store: Store, error: OSError) -> End:
+    """The end of a run whose storage takes no more, or fails for a moment; the note of it is in blocked/.
 
     Raises:
-        OSError: `error`, if that is not what happened.
+        OSError: `error`, if the storage is not to blame.
     """
-    if no_space(error) is None:
+    storage = storage_error(error)
+    if storage is None:
         raise error
+    blocks.note(store.root, spec.id, storage)
     with contextlib.suppress(OSError):  # the log may be on the same disk
-        print(f"run {spec.id} stopped: {error.strerror}; free the disk and give the same command again", flush=True)
-    return "blocked"
+        print(f"run {spec.id} stopped: {in_words(storage)}", flush=True)
+    return "unsteady" if kind_of(storage) == "transient" else "blocked"
 
 
 class Run:
@@ -247,11 +253,9 @@ def utc_now() -> str:
 
 def scrub(text: str) -> str:
     """The text without paths of this machine."""
-    for path, name in (
-        (str(ROOT), "."),
-        (sys.prefix, "<env>"),
-        (sys.base_prefix, "<python>"),
-        (str(Path.home()), "~"),
-    ):
+    home = ""
+    with contextlib.suppress(RuntimeError):  # a user without a home
+        home = str(Path.home())
+    for path, name in ((str(ROOT), "."), (sys.prefix, "<env>"), (sys.base_prefix, "<python>"), (home, "~")):
         text = text.replace(path, name) if len(path) > 1 else text
     return text

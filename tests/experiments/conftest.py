@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import stat
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from experiments.store.provenance import ROOT
 from experiments.store.store import Store
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "results")
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """An empty folder that every user can reach; pytest closes its own to others, whenever a session begins."""
+    if any(not parent.stat().st_mode & stat.S_IXOTH for parent in (ROOT, *ROOT.parents)):
+        pytest.skip("other users cannot reach the sources here")
+    with tempfile.TemporaryDirectory(prefix="ressformer-test-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder

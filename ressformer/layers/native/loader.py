@@ -17,7 +17,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -107,22 +107,34 @@ def _pool() -> ThreadPoolExecutor:
 
 @cache
 def _load(name: str) -> Kernels | None:
+    try:
+        return _built(name)
+    except Exception as error:  # whatever is missing here: a model must run without
+        log.info("%s runs in PyTorch, its C kernels do not build: %s: %s", name, type(error).__name__, error)
+        return None
+
+
+def _built(name: str) -> Kernels:
+    """Returns the kernels from the cache, built anew if they are not there or cannot be loaded.
+
+    Raises:
+        Exception: no compiler, no folder to write, or whatever these two say.
+    """
     source = Path(__file__).with_name(f"{name}.c")
     compiler = next((c for c in (os.environ.get("CC"), "cc", "gcc", "clang") if c and shutil.which(c)), None)
-    if compiler is None or not source.exists():
-        log.info("no C compiler: %s runs in PyTorch", name)
-        return None
+    if compiler is None:
+        raise FileNotFoundError("no C compiler")
     flags = [*_FLAGS, "-mprefer-vector-width=512"] if platform.machine() in ("x86_64", "AMD64") else [*_FLAGS]
     sources = [part.read_text() for part in (source, *sorted(source.parent.glob("*.h")))]
     key = hashlib.sha256("\n".join([*sources, compiler, *flags, _processor()]).encode()).hexdigest()
     target = _cache() / f"{name}-{key[:16]}.so"
-    try:
-        if not target.exists():
-            _build(compiler, flags, source, target)
-        return ctypes.CDLL(str(target))
-    except (OSError, subprocess.SubprocessError) as error:
-        log.info("%s runs in PyTorch, its C kernels do not build: %s", name, error)
-        return None
+    if target.exists():
+        try:
+            return ctypes.CDLL(str(target))
+        except OSError as error:
+            log.info("%s is built again: %s", target.name, error)
+    _build(compiler, flags, source, target)
+    return ctypes.CDLL(str(target))
 
 
 def _build(compiler: str, flags: list[str], source: Path, target: Path) -> None:
@@ -136,14 +148,16 @@ def _build(compiler: str, flags: list[str], source: Path, target: Path) -> None:
 
 def _cache() -> Path:
     """Returns the user's cache folder, or the system's temporary one where that cannot be written."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    for folder in (Path(home) / "ressformer", Path(tempfile.gettempdir()) / f"ressformer-{os.getuid()}"):
-        try:
+    places: list[Callable[[], Path]] = [
+        lambda: Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ressformer",
+        lambda: Path(tempfile.gettempdir()) / f"ressformer-{os.getuid()}",
+    ]
+    for place in places:
+        with suppress(OSError, RuntimeError):  # a user without a home is a RuntimeError
+            folder = place()
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        except OSError:
-            continue
-        if os.access(folder, os.W_OK) and folder.stat().st_uid == os.getuid():
-            return folder
+            if os.access(folder, os.W_OK) and folder.stat().st_uid == os.getuid():
+                return folder
     raise OSError("no folder to keep built kernels in")
 
 

@@ -18,11 +18,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from toy import frozen_plan, make_spec
+from toy import TASK, frozen_plan, make_spec
 
 from experiments.store import lease
+from experiments.store.identity import foreign_sources
 from experiments.store.provenance import ROOT
 from experiments.store.records import RunSpec
 from experiments.store.store import Store
@@ -94,12 +96,30 @@ def ray_processes() -> set[int]:
     return found
 
 
-def sweep_of(store: Store, n: int = 4, steps: int = 800) -> tuple[list[RunSpec], list[str]]:
-    """A sweep of some runs of some seconds, and what the commands call it."""
-    often = {"val_every": 200, "checkpoint_every_steps": 20, "log_every": 20}
+def sweep_of(store: Store, n: int = 4, steps: int = 400) -> tuple[list[RunSpec], list[str]]:
+    """A sweep of some runs, and what the commands call it; no run ends before its gate is opened."""
+    often = {"val_every": 100, "checkpoint_every_steps": 20, "log_every": 20}
     specs = [make_spec(seed=seed, steps=steps, trainer=often) for seed in range(n)]
+    for number, spec in enumerate(specs):
+        gate(spec, store).touch()
+        task = {**TASK, "_target_": "gated_chain.GatedChain", "gate": str(gate(spec, store))}
+        changes: dict[str, Any] = {"allow_targets": ["gated_chain"], "config": {**spec.config, "task": task}}
+        changes["foreign_sources"] = foreign_sources([str(task["_target_"])])
+        specs[number] = spec.model_copy(update=changes)
     _, path = frozen_plan(store, specs)
     return specs, [f"plan={path}"]
+
+
+def gate(spec: RunSpec, store: Store) -> Path:
+    """While this file is there, the run stays in the middle of training."""
+    return store.root / f"gate-{spec.id}"
+
+
+def open_gates(store: Store, but: RunSpec | None = None) -> None:
+    """Let all runs end, except for one."""
+    for path in store.root.glob("gate-*"):
+        if but is None or path != gate(but, store):
+            path.unlink()
 
 
 def until(condition: Callable[[], bool], process: subprocess.Popen[str], what: str) -> None:
@@ -111,10 +131,10 @@ def until(condition: Callable[[], bool], process: subprocess.Popen[str], what: s
         time.sleep(0.05)
 
 
-def at_work(store: Store, specs: list[RunSpec], step: int = 20) -> list[RunSpec]:
-    """Runs in the middle."""
-    found = [(s, store.progress(s.id)) for s in specs if store.state(s.id) == "running"]
-    return [spec for spec, p in found if p is not None and step < p.step < p.total - step]
+def at_work(store: Store, specs: list[RunSpec]) -> list[RunSpec]:
+    """Runs in the middle, behind a checkpoint and before the gate."""
+    found = [s for s in specs if store.state(s.id) == "running" and (store.folder(s.id) / "checkpoint.ckpt").exists()]
+    return [spec for spec in found if (p := store.progress(spec.id)) is not None and 20 < p.step < p.total]
 
 
 def complete_and_undisturbed(store: Store, specs: list[RunSpec], whole: Path) -> None:
@@ -135,6 +155,8 @@ def complete_and_undisturbed(store: Store, specs: list[RunSpec], whole: Path) ->
 
 
 def run(command: list[str], environment: dict[str, str]) -> subprocess.Popen[str]:
+    """The command, in an environment in which workers find the toy task."""
+    environment = {**environment, "PYTHONPATH": str(Path(__file__).parent.parent)}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
@@ -149,6 +171,7 @@ def test_slurm_a_killed_job_is_sent_again_and_a_requeued_one_goes_on(
         subprocess.run(["scancel", "--signal=KILL", "--full", first], env=slurm, check=True)
         (store.folder(victim.id) / "killed").touch()
         until(lambda: "JobState=RUNNING" not in show(first, slurm), process, "the end of the killed job")
+        open_gates(store, but=victim)  # the other job ends its runs, and comes back for this one
         until(lambda: job_of(victim, store) not in ("", first), process, "the run in another job")
         until(lambda: bool(at_work(store, specs)), process, "a run at work in another job")
         other = at_work(store, specs)[0]
@@ -158,6 +181,7 @@ def test_slurm_a_killed_job_is_sent_again_and_a_requeued_one_goes_on(
         until(lambda: released(second, slurm), process, "the job in the queue again")
         until(lambda: "JobState=RUNNING" in show(second, slurm), process, "the job at work again")
         assert "Restarts=1" in show(second, slurm)
+        open_gates(store)
         said, _ = process.communicate(timeout=SECONDS)
     assert process.returncode == 0, said
     assert "goes on from checkpoint.ckpt" in (store.folder(other.id) / "log").read_text()
@@ -205,7 +229,10 @@ def test_slurm_ctrl_c_takes_the_jobs_back_and_the_same_command_goes_on(slurm: di
     assert process.returncode == 130 and "the same command goes on from there" in said
     assert not subprocess.run(["squeue", "-h"], env=slurm, capture_output=True, text=True).stdout.strip()
     assert store.state(stopped.id) == "planned" and (store.folder(stopped.id) / "checkpoint.ckpt").exists()
-    assert subprocess.run(command, env=slurm, capture_output=True, check=False).returncode == 0
+    open_gates(store)
+    with run(command, slurm) as process:
+        said, _ = process.communicate(timeout=SECONDS)
+    assert process.returncode == 0, said
     assert "goes on from checkpoint.ckpt" in (store.folder(stopped.id) / "log").read_text()
 
 
@@ -218,6 +245,7 @@ def test_ray_a_killed_worker_is_replaced(ray: dict[str, str], store: Store, tmp_
         assert held is not None
         (store.folder(victim.id) / "killed").touch()
         os.kill(ray_worker_of(int(held.says["pid"])), signal.SIGKILL)
+        open_gates(store)
         said, _ = process.communicate(timeout=SECONDS)
     assert process.returncode == 0, said
     assert "goes on from checkpoint.ckpt" in (store.folder(victim.id) / "log").read_text()

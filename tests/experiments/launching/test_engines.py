@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from toy import frozen_plan, make_record, make_spec
 
 from experiments.errors import UserError
-from experiments.launching import local_gpus, slurm
+from experiments.launching import local_gpus, progress, ray_cluster, slurm
 from experiments.launching import queue_worker as drain
 from experiments.launching.job import Job
 from experiments.launching.launch import Launch
 from experiments.planning.settings import LauncherSettings
+from experiments.store.provenance import ROOT
 from experiments.store.records import RunSpec
-from experiments.store.store import Store
+from experiments.store.store import Progress, Store
 
 
 def job_for(path: Path, runs: list[RunSpec], **changes: Any) -> Job:
@@ -168,3 +172,87 @@ def test_the_configs_of_the_launchers_are_sound(name: str, store: Store) -> None
     words = launch.command(plan.runs, 1)
     assert words[:2] == [sys.executable, "-m"] and words[2].startswith("experiments.launching.")
     assert json.loads(Path(words[3]).read_text())["runs"] == [plan.runs[0].id]
+
+
+@pytest.mark.parametrize("where", ["file", "RAY_ADDRESS", "option"])
+def test_a_ray_cluster_that_is_gone_is_said_in_one_line(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever the dead address stands, the wait is short and the line names it."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"  # nobody listens there
+    options = {"address": address} if where == "option" else {}
+    monkeypatch.setenv("RAY_ADDRESS", address if where == "RAY_ADDRESS" else "")
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    if where == "file":
+        (tmp_path / "ray").mkdir()
+        (tmp_path / "ray" / "ray_current_cluster").write_text(address + "\n")
+    monkeypatch.setattr(ray_cluster.time, "sleep", lambda seconds: None)
+    found, origin = ray_cluster.address_to_join(options)
+    assert found == address
+    with pytest.raises(UserError, match=f"no Ray cluster answers at {address} .*RAY_ADDRESS=local"):
+        ray_cluster.require_answer(address, origin)
+    assert {"file": "ray_current_cluster", "option": "launcher.options.address"}.get(where, where) in origin
+
+
+@pytest.mark.parametrize("address", ["nowhere", "host:", ":1", "host:port", "ray://host"])
+def test_an_address_that_is_none_is_refused(address: str) -> None:
+    with pytest.raises(UserError, match="is no address of a Ray cluster"):
+        ray_cluster.require_answer(address, "RAY_ADDRESS")
+
+
+@pytest.mark.parametrize("variable", ["", "local", "auto"])
+def test_without_an_address_ray_starts_here(variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", variable)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    assert ray_cluster.address_to_join({})[0] is None
+
+
+def test_a_cluster_that_listens_and_never_lets_in_is_given_up() -> None:
+    code = (
+        "import time; from experiments.launching.ray_cluster import at_most\n"
+        "with at_most(0.2, 'it lets nobody in'): time.sleep(60)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 2 and done.stderr == "error: it lets nobody in (0 s)\n"
+
+
+@pytest.mark.parametrize(
+    ("log", "words"),
+    [
+        ("", "is empty so far"),
+        ("one\n\n  the address is dead \n\n", "ends with: the address is dead"),
+        ("x" * 9000 + "\nlast", "ends with: last"),
+        ("[red]no markup[/red]", "ends with: [red]no markup[/red]"),
+        ("caf\udce9", "ends with: caf"),
+    ],
+)
+def test_while_nothing_starts_the_console_says_the_last_words(
+    log: str, words: str, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, _ = frozen_plan(store, [make_spec()])
+    path, text, now = tmp_path / "launcher-1.log", io.StringIO(), [0.0]
+    path.write_bytes(log.encode(errors="surrogateescape"))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    with progress.Display(plan, store, Console(file=text, width=80)) as display:
+        display.follow(path)
+        for now[0] in (1.0, 29.0):
+            display.update()
+        assert "nothing has been at work" not in text.getvalue()
+        for now[0] in (31.0, 40.0, 62.0):
+            display.update()
+    assert text.getvalue().count("nothing has been at work") == 2 and words in text.getvalue()
+
+
+def test_while_runs_are_at_work_the_log_is_not_said(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = make_spec()
+    plan, path = frozen_plan(store, [spec])
+    text, now = io.StringIO(), [0.0]
+    with store.claim(spec.id), progress.Display(plan, store, Console(file=text, width=80)) as display:
+        store.beat(spec.id, Progress(phase="train", step=1, total=9, loss=None, time=0.0))
+        monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+        display.follow(path)
+        for now[0] in (31.0, 62.0):
+            display.update()
+    assert "nothing has been at work" not in text.getvalue()

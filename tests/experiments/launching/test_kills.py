@@ -15,7 +15,8 @@ import torch
 from toy import make_record, make_spec
 
 from experiments.errors import UserError
-from experiments.store.store import Store, no_space
+from experiments.store.storage_errors import storage_error
+from experiments.store.store import Store
 from experiments.training.callbacks import Keeper
 from experiments.training.run import execute
 from ressformer.module import SequenceModule
@@ -101,7 +102,7 @@ def test_a_folder_that_can_only_be_read(tmp_path: Path) -> None:
     assert said[1] == "[]"
 
 
-def test_no_space_while_a_checkpoint_is_written(
+def test_storage_error_while_a_checkpoint_is_written(
     store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     spec = make_spec()
@@ -123,8 +124,8 @@ def test_no_space_while_a_checkpoint_is_written(
 def test_other_errors_are_not_taken_for_a_full_disk() -> None:
     error = ValueError("x")
     error.__cause__ = OSError(28, "full")
-    assert no_space(error) is error.__cause__
-    assert no_space(OSError(2, "no such file")) is None
+    assert storage_error(error) is error.__cause__
+    assert storage_error(OSError(2, "no such file")) is None
 
 
 MEMORY = """

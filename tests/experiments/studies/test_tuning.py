@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import multiprocessing
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from experiments.reporting import tuning_figure
 from experiments.reporting.plot_style import Pen
 from experiments.store.store import Store
 from experiments.studies import tuning
+from experiments.studies.kept_studies import KeptStudies
 from experiments.studies.sweep import sweep
 from experiments.studies.verify import derived
 
@@ -142,3 +144,42 @@ def test_the_best_of_k_is_drawn_for_the_sweep_and_in_the_report_of_its_table(tmp
     assert "validation accuracy ↑" in panel.svg and panel.svg.count('class="series') >= 2
     for models, table in ((["other"], "quick"), (["ours"], "cpu")):
         assert not tuning_figure.tuning(Pen(models), labels, table, Store(tmp_path)).panels
+
+
+SPACE = distributions({"trainer.optim.lr": Axis(low=1e-4, high=1e-2, log=True)})
+CELLS = [("a", "chain"), ("b", "chain")]
+
+
+def asked_at_once(path: str, gate: Any, answers: Any) -> None:
+    gate.wait()
+    points = KeptStudies(Path(path), CELLS, 0).points(SPACE, 6, {})
+    answers.put([points[cell] for cell in CELLS])
+
+
+def test_sweeps_at_once_share_one_study(tmp_path: Path) -> None:
+    context: Any = multiprocessing.get_context("spawn")
+    gate, answers = context.Event(), context.Queue()
+    words = (str(tmp_path / "s.db"), gate, answers)
+    several = [context.Process(target=asked_at_once, args=words) for _ in range(3)]
+    for process in several:
+        process.start()
+    gate.set()
+    found = [answers.get(timeout=100) for _ in several]
+    for process in several:
+        process.join()
+    alone = KeptStudies(tmp_path / "alone.db", CELLS, 0).points(SPACE, 6, {})
+    assert found == [[alone[cell] for cell in CELLS]] * 3
+    kept = KeptStudies(tmp_path / "s.db", CELLS, 0).points(SPACE, 6, {})
+    assert kept == alone
+
+
+@pytest.mark.parametrize("content", [b"no database", b"SQLite format 3\x00" + bytes(200), b"\x00" * 5000])
+def test_a_broken_study_costs_nothing_but_itself(
+    content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alone = KeptStudies(tmp_path / "alone.db", CELLS, 0).points(SPACE, 4, {})
+    (tmp_path / "s.db").write_bytes(content)
+    studies = KeptStudies(tmp_path / "s.db", CELLS, 0)
+    assert studies.points(SPACE, 4, {}) == alone
+    assert "the trials are the same without it" in capsys.readouterr().err
+    studies.tell([{"model": "a", "task": "chain", "trial": 0, "status": "done", "validation": 0.5}])

@@ -1,0 +1,78 @@
+"""The studies of a tuning, kept in a file that any number of sweeps may use at once, and that none needs.
+
+The points of a tuning hang on its space and the sampler's seed alone, and its trials are runs of the store: a file that
+is missing, broken or locked by another costs nothing but itself.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.trial import TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from experiments.planning.trial_points import asked, study
+from experiments.store.lease import exclusive
+
+Cell = tuple[str, str]  # model and task
+T = TypeVar("T")
+BROKEN = (SQLAlchemyError, StorageInternalError, sqlite3.Error, UpdateFinishedTrialError)
+
+
+class KeptStudies:
+    """A study per cell in the file `path`; in memory where the file cannot be used."""
+
+    def __init__(self, path: Path, cells: Sequence[Cell], seed: int) -> None:
+        self._path, self._cells, self._seed = path, cells, seed
+        self._studies: dict[Cell, optuna.Study] = {}
+
+    def points(
+        self, space: Mapping[str, BaseDistribution], trials: int, start: Mapping[str, Any]
+    ) -> dict[Cell, list[dict[str, Any]]]:
+        """The points of the first `trials` trials of each cell.
+
+        Raises:
+            UserError: the studies were made for another space.
+        """
+
+        def ask(path: Path | None) -> dict[Cell, list[dict[str, Any]]]:
+            self._studies = {cell: study(path, "/".join(cell), self._seed) for cell in self._cells}
+            return {cell: asked(kept, space, trials, start) for cell, kept in self._studies.items()}
+
+        found = self._guarded(lambda: ask(self._path), "the trials are the same without it")
+        return ask(None) if found is None else found
+
+    def tell(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Hand the outcomes to the studies; what is missing stays running there and is carried on next time."""
+
+        def tell_all() -> None:
+            for cell, kept in self._studies.items():
+                _tell(kept, [row for row in rows if (row["model"], row["task"]) == cell])
+
+        self._guarded(tell_all, "the records have the outcomes")
+
+    def _guarded(self, work: Callable[[], T], comfort: str) -> T | None:
+        """What `work` returns, alone with the file; None, and a line, if the file cannot be used."""
+        try:
+            with exclusive(self._path.with_suffix(".lock")):
+                return work()
+        except BROKEN as error:
+            why = " ".join(str(getattr(error, "orig", error)).split())
+            print(f"the study {self._path} cannot be used ({why}); {comfort}", file=sys.stderr)
+            return None
+
+
+def _tell(kept: optuna.Study, rows: Sequence[Mapping[str, Any]]) -> None:
+    waiting = {trial.number for trial in kept.get_trials(deepcopy=False) if trial.state == TrialState.RUNNING}
+    for row in rows:
+        if row["trial"] in waiting and row["status"] == "done":
+            kept.tell(row["trial"], row["validation"])
+        elif row["trial"] in waiting and row["status"] == "failed":
+            kept.tell(row["trial"], state=TrialState.FAIL)
