@@ -2,8 +2,8 @@
 
 Noise replaces tokens of the facts, while the answers stay those of the clean item. The reader knows where each fact
 stands and what could stand there. On `chain` it weighs every token by the chance that noise has put it there
-(`walk_reader`). On other tasks it drops facts that noise has made unreadable, believes the others, draws where they give
-several answers, and guesses the commonest answer where they give none.
+(`walk_reader`). On other tasks it drops facts that noise has made unreadable, believes the others, draws where they
+give several answers, and guesses the commonest answer where they give none.
 
 F facts, V words, R relations.
 """

@@ -26,7 +26,9 @@ class SizeInfo(Strict):
     items: int = Field(description="Items that are evaluated; of text, windows.")
     different: int = Field(description="Different items, renamings not counted.")
     effective: float = Field(description="1 / sum p^2 over the shares p of the different items.")
-    documents: int | None = Field(default=None, description="Independent texts the windows are cut from; null: no text.")
+    documents: int | None = Field(
+        default=None, description="Independent texts the windows are cut from; null: no text."
+    )
 
 
 class LevelInfo(Strict):

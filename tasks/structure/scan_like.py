@@ -92,10 +92,11 @@ class ScanLike(Translation):
 
     def describe(self) -> TaskCard:
         """See `Task.describe`."""
+        phrases = "one or two" if self.config.phrases_min == 1 else "two"
         return TaskCard(
             summary="Translate commands into actions, word by word right to the end",
             family="structure",
-            train=f"{'one or ' if self.config.phrases_min == 1 else ''}two phrases, up to {self.config.actions_max} actions; '{HELD_OUT}' alone only",
+            train=f"{phrases} phrases, up to {self.config.actions_max} actions; '{HELD_OUT}' alone only",
             in_distribution="as train without the single verb; commands of no training item",
             out_of_distribution={
                 "test/ood_verb": f"'{HELD_OUT}' in phrases, up to {self.config.actions_max} actions",
