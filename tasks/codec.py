@@ -106,8 +106,10 @@ class Codec:
             if self.order_free:
                 found += [fact for fact in self.read(piece) if fact[0] in kinds]
                 continue
-            name = next((name for name in kinds if self.kind_first[name] == piece[0]), None)
-            if name is None or self.width(name) != width:
+            fits = [name for name in kinds if self.width(name) == width]
+            name = next((name for name in fits if self.kind_first[name] == piece[0]), None)
+            name = fits[0] if len(fits) == 1 else name  # what must be of this kind needs no mark of it
+            if name is None:
                 continue
             names = self.kinds[name]
             symbols = [token - self.first[alphabet] for token, alphabet in zip(piece[1:], names, strict=True)]

@@ -52,8 +52,18 @@ def levels(task: Task, seed: int = FIT_SEED, train_bytes: int | None = None) -> 
     if isinstance(task, PCFG):
         return list(_grammar_levels(task, seed))
     if hasattr(task, "texts"):
-        return _cached_text(task, train_bytes)
+        return [*_cached_text(task, None), *part_levels(task, train_bytes)]
     return [level for split in task.splits for level in _rule_levels(task, split)]
+
+
+def part_levels(task: Task, train_bytes: int | None) -> list[Level]:
+    """n-grams of `train_bytes` of the training text; none where the task has no text, or no more than that.
+
+    Raises DataError when the cache folder cannot be written.
+    """
+    if train_bytes is None or not hasattr(task, "texts") or isinstance(task, PCFG):
+        return []
+    return _cached_text(task, train_bytes) if train_bytes < min(len(_raw(task)), LARGEST_TEXT) else []
 
 
 def strongest(found: Iterable[Level], higher_is_better: bool) -> dict[tuple[str, str], Level]:
@@ -157,17 +167,19 @@ def _cached_text(task: Task, train_bytes: int | None) -> list[Level]:
         found = [[level.split, level.metric, level.name, level.value] for level in _text_levels(task, train_bytes)]
         (folder / "levels.json").write_text(json.dumps(found))
 
-    key = {"kind": "n-grams 1", "data": task.fingerprint(), "train_bytes": train_bytes, "largest": LARGEST_TEXT}
+    key = {"kind": "n-grams 2", "data": task.fingerprint(), "train_bytes": train_bytes, "largest": LARGEST_TEXT}
     rows = json.loads((cached(key, make) / "levels.json").read_text())
     return [Level(split=split, metric=metric, name=name, value=value) for split, metric, name, value in rows]
 
 
 def _text_levels(task: Task, train_bytes: int | None) -> Iterator[Level]:
-    raw = np.frombuffer(task.texts["train"].raw, dtype=np.uint8)  # type: ignore[attr-defined]
-    part = "" if len(raw) <= LARGEST_TEXT else f" of {LARGEST_TEXT} bytes"
-    yield from _counted(task, spread(raw, LARGEST_TEXT), part)
-    if train_bytes is not None and train_bytes < min(len(raw), LARGEST_TEXT):
-        yield from _counted(task, spread(raw, train_bytes), f" of {train_bytes} bytes")
+    raw = _raw(task)
+    size = LARGEST_TEXT if train_bytes is None else train_bytes
+    yield from _counted(task, spread(raw, size), f" of {size} bytes" if size < len(raw) else "")
+
+
+def _raw(task: Task) -> Symbols:
+    return np.frombuffer(task.texts["train"].raw, dtype=np.uint8)  # type: ignore[attr-defined]
 
 
 def spread(raw: Symbols, size: int) -> list[Symbols]:

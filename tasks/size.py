@@ -9,7 +9,7 @@ its count is a lower bound from a sample.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tasks.base import Task
@@ -49,14 +49,16 @@ def effective_number(counts: Iterable[int]) -> float:
     return sum(known) ** 2 / squares if squares else 0.0
 
 
-def split_sizes(task: Task, seed: int = EVAL_SEED, n: int | None = None) -> dict[str, SplitSize]:
-    """Sizes of train and of every evaluation split; with `n`, of the first `n` items only.
+def split_sizes(
+    task: Task, seed: int = EVAL_SEED, n: int | None = None, splits: Sequence[str] = ()
+) -> dict[str, SplitSize]:
+    """Sizes of train and of every evaluation split, or of `splits`; with `n`, of the first `n` items only.
 
     `seed` draws the sample of train. Evaluation splits have a seed of their own.
     """
     texts = getattr(task, "texts", None)
     found = {}
-    for split in ("train", *task.splits):
+    for split in splits or ("train", *task.splits):
         if split == "train":
             drawn = range(n or TRAIN_ITEMS)
             counts = Counter(task.generate(split, seed, index).canonical for index in drawn)

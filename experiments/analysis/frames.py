@@ -23,6 +23,7 @@ from experiments.analysis.bootstrap import (
     share_interval,
     stratified_bootstrap,
 )
+from experiments.analysis.levels import best_rule, size_of, small_splits
 from experiments.analysis.significance import MIN_SEEDS, summary
 from experiments.planning.settings import TableSettings
 from experiments.store.records import Record, RunSpec
@@ -33,6 +34,7 @@ CELL_COLUMNS = [
     *("budget", "regime", "on_budget", "params_residual", "train_flops_residual"),
     *("params", "params_total", "params_active", "flops_per_token", "train_flops", "train_flops_counted"),
     *("steps", "helps", "data_fingerprint", "eval_depth", "flops_eval_per_token"),
+    *("different_items", "effective_items", "small_test", "best_rule", "best_rule_value"),
 ]
 AGGREGATE_COLUMNS = ["table", "model", "tasks", "seeds", "iqm", "low", "high", "beats", "beats_share"]
 TIMING_COLUMNS = [
@@ -232,7 +234,13 @@ def _figures(spec: RunSpec, split: str, metric: str, values: Sequence[float], co
     above = None
     if chance is not None and found.low is not None and found.high is not None:
         above = found.low > chance if info.higher_is_better else found.high < chance
+    size, rule = size_of(info, split), best_rule(info, split, metric)
     return {
+        "different_items": None if size is None else size.different,
+        "effective_items": None if size is None else size.effective,
+        "small_test": bool(small_splits(info)),
+        "best_rule": None if rule is None else rule.name,
+        "best_rule_value": None if rule is None else rule.value,
         "split": split,
         "metric": metric,
         "primary": metric == info.metric,

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from experiments.planning.run_spec import Pricer  # loads torch, 2 s, which a remembered plan does without
 
 # Sections that choose runs or carry them; they are not part of any run's config.
-OUTER = ("table", "launcher", "results_dir", "hydra")
+OUTER = ("table", "launcher", "results_dir", "hydra", "allow_small_test")
 PER_RUN = {
     "model": "table.models=[NAME,...]",
     "task": "table.tasks=[NAME,...]",
@@ -116,12 +116,13 @@ def read_request(overrides: Sequence[str], table: dict[str, Any] | None = None) 
         chosen = table if table is not None else plain(config).get("table")
         if chosen is None:
             raise UserError(f"no table; choose one with table=NAME: {', '.join(options('table'))}")
-        settings = section(TableSettings, chosen, "table")
+        base = plain(config)
+        allowed = [*chosen.get("allow_small_test", []), *(base["allow_small_test"] or [])]
+        settings = section(TableSettings, {**chosen, "allow_small_test": allowed}, "table")
         presets = [] if table is not None else [o for o in overrides if override_key(o) == "table"]
         preset = section(TableSettings, plain(composed(presets))["table"], "table") if presets else settings
         if settings.name != preset.name and settings.name in options("table"):
             raise UserError(f"table.name={settings.name} is the name of a preset; choose another")
-    base = plain(config)
     inner = [o for o in overrides if override_key(o).split(".")[0].split("/")[0] not in (*OUTER, *PER_RUN)]
     inner += [o for o in overrides if override_key(o).split(".")[0] in PER_RUN and "." in override_key(o)]
     if presets and settings.name == preset.name:
@@ -211,6 +212,7 @@ def load_plan(path: Path) -> Plan:
 
 def make_plan(request: Request) -> Plan:
     """Compose and solve every run of the table."""
+    from experiments.planning.measured import large_enough
     from experiments.planning.run_spec import Pricer  # loads torch, 2 s, which a remembered plan does without
 
     table = request.table
@@ -227,7 +229,7 @@ def make_plan(request: Request) -> Plan:
                 require_option(group, name)
         for task in table.tasks:
             try:
-                runs += task_specs(request, task, pricer, cells)
+                runs += large_enough(table, task_specs(request, task, pricer, cells))
             except NoData as error:
                 if task not in table.optional:
                     raise

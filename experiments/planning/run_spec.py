@@ -11,6 +11,7 @@ from experiments.errors import UserError
 from experiments.planning.budget import Budget
 from experiments.planning.hydra_config import composed, require_option
 from experiments.planning.instantiate import build_model_config, build_task, model_shape
+from experiments.planning.measured import measured, with_bytes_read
 from experiments.planning.solution import Solution
 from experiments.planning.solve import solve
 from experiments.planning.task_data import fingerprint, frozen_section, places_of
@@ -20,9 +21,6 @@ from experiments.store.records import IDENTITY_VERSION, BudgetInfo, CostInfo, Ru
 from ressformer.cost import Shape, model_cost
 from ressformer.decoder import ModelConfig
 from tasks.base import Task
-from tasks.item import EVAL_SEED
-
-FEW = 100  # different items of a test from which on they are not counted further
 
 
 class Pricer:
@@ -60,7 +58,7 @@ class Pricer:
             config={**config, **typed},
             sizes=sizes,
             steps=solution.steps,
-            task_info=info,
+            task_info=with_bytes_read(info, built, solution.steps),
             budget=budget_info(budget, solution, pinned),
             cost=cost,
             data_fingerprint=data,
@@ -115,8 +113,13 @@ def require_order(model: ModelConfig, task: Task) -> None:
 
 
 def task_info(task: Task) -> TaskInfo:
-    """What the table needs of the task's card."""
+    """What the table needs of the task's card, the sizes of its splits, and its levels.
+
+    Raises:
+        UserError: the data cannot be read.
+    """
     card = task.card
+    sizes, levels = measured(task)
     return TaskInfo(
         name=task.name,
         version=task.version,
@@ -127,20 +130,9 @@ def task_info(task: Task) -> TaskInfo:
         length=task.length,
         batch_size=task.batch_size,
         vocab_size=task.vocab_size,
-        different_items=different_items(task),
+        sizes=sizes,
+        levels=levels,
     )
-
-
-def different_items(task: Task) -> int | None:
-    """Different canonical forms among the items of test/id, counted up to `FEW`; None for a task that reads files."""
-    if hasattr(getattr(type(task), "Config", None), "download"):
-        return None
-    found: set[str] = set()
-    for index in range(task.splits["test/id"]):
-        found.add(task.generate("test/id", EVAL_SEED, index).canonical)
-        if len(found) >= FEW:
-            break
-    return len(found)
 
 
 def budget_info(budget: Budget, solution: Solution, pinned: frozenset[str] = frozenset()) -> BudgetInfo:

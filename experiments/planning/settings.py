@@ -179,6 +179,10 @@ class TableSettings(Section):
     groups: dict[str, list[str]] = Field(default_factory=dict, description="Headings and the rows under each.")
     regime: str | None = Field(default=None, description="The regime that the budget must have; null = any.")
     optional: list[str] = Field(default_factory=list, description="Tasks left out, in a line, where data are absent.")
+    allow_small_test: list[str] = Field(
+        default_factory=list, description="Tasks whose test may be too small for a verdict: marked, and never bold."
+    )
+    means_nothing: bool = Field(default=False, description="The table shows that all runs; any test will do, no bold.")
     bold_seeds: int = Field(
         default=5, ge=3, le=10_000, description="Seeds that a verdict needs; many columns need more."
     )
@@ -204,6 +208,8 @@ class TableSettings(Section):
             raise ValueError(f"groups must name each row once; rows: {', '.join(labels)}")
         if unknown := [column.task for column in self.columns if column.task not in self.tasks]:
             raise ValueError(f"columns name the task {unknown[0]}, which is not in tasks: {', '.join(self.tasks)}")
+        if unknown := [task for task in self.allow_small_test if task not in self.tasks]:
+            raise ValueError(f"allow_small_test names {unknown[0]}, which is not in tasks: {', '.join(self.tasks)}")
         return self
 
     @field_validator("name")

@@ -11,10 +11,10 @@ from experiments.analysis.significance import MIN_SEEDS, groups
 from experiments.planning.budget import WORDS
 from experiments.planning.plan import Plan
 from experiments.reporting.grid import span
+from experiments.reporting.level_notes import level_notes
 from experiments.store.records import Record, RunSpec
 
 OFF_BUDGET = "!"
-FEW = 100  # different items of a test below which its column says how many there are
 
 
 def by_regime(specs: Sequence[RunSpec]) -> dict[str, list[RunSpec]]:
@@ -31,6 +31,8 @@ def header(plan: Plan, needed: int) -> list[str]:
     n = len(plan.table.seeds)
     interval = f"mean ± {plan.table.confidence:.0%} t-interval over seeds" if n >= MIN_SEEDS else "mean"
     bold = f"bold = best, decided by {needed} seeds or more" if n >= needed else f"no bold: it needs {needed} seeds"
+    if plan.table.means_nothing:
+        bold = "no bold: figures mean nothing"
     return [
         *(_matched(specs, named=len(regimes) > 1) for specs in regimes.values()),
         f"{n} seed{'s' if n > 1 else ''}; {interval}; {bold}; split test/id.",
@@ -51,7 +53,7 @@ def _matched(specs: Sequence[RunSpec], *, named: bool) -> str:
 def footnotes(plan: Plan, runs: Runs, cells: pd.DataFrame, needed: int) -> list[str]:
     """All remarks on a table; `needed` is the number of seeds that bold needs."""
     rows = list(primary_rows(cells).values())
-    notes = [f"{task}: {text}" for task, text in few_items(plan.runs).items()]
+    notes = level_notes(plan.runs, plan.table, cells)
     if len(plan.table.seeds) >= MIN_SEEDS:
         for task in plan.table.tasks:
             above = [row["model"] for row in rows if row["task"] == task and row["above_chance"] is True]
@@ -60,6 +62,7 @@ def footnotes(plan: Plan, runs: Runs, cells: pd.DataFrame, needed: int) -> list[
         notes.append(_bold(plan, needed, any(row["best"] for row in rows)))
     else:
         notes.append(f"Fewer than {MIN_SEEDS} seeds: no interval and no verdict.")
+        notes += [_bold(plan, needed, False)] if plan.table.means_nothing else []
     notes += [*_scattered(runs), *_items(runs, plan.table.confidence)]
     if not all(row["on_budget"] for row in rows):
         notes.append(f"{OFF_BUDGET} off budget by more than the tolerance; never bold.")
@@ -73,6 +76,8 @@ def footnotes(plan: Plan, runs: Runs, cells: pd.DataFrame, needed: int) -> list[
 
 def _bold(plan: Plan, needed: int, any_bold: bool) -> str:
     """What bold means here, or why there is none."""
+    if plan.table.means_nothing:
+        return "No bold: the figures of this table mean nothing; it shows that everything runs."
     if len(by_regime(plan.runs)) > 1:
         return "No bold: rows of different regimes are not ranked against each other."
     n = len(plan.table.seeds)
@@ -80,16 +85,6 @@ def _bold(plan: Plan, needed: int, any_bold: bool) -> str:
     if n < needed:
         return f"No bold: {n} seeds are too few for it, it needs {needed}."
     return f"Bold: best {verdict}, and on budget." if any_bold else f"No bold: no model on budget is best {verdict}."
-
-
-def few_items(specs: Sequence[RunSpec]) -> dict[str, str]:
-    """Per task whose planned test/id holds fewer than `FEW` different items: a sentence that says how many."""
-    counts: dict[str, int] = {}
-    for spec in specs:  # rows of a column may set the task apart: the smallest test of a column counts
-        count = spec.task_info.different_items
-        counts[spec.task] = min(counts.get(spec.task, FEW), FEW if count is None else count)
-    found = {task: count for task, count in counts.items() if count < FEW}
-    return {task: f"test/id has {n} different item{'s' if n > 1 else ''}." for task, n in found.items()}
 
 
 def _scattered(runs: Runs) -> list[str]:

@@ -13,10 +13,11 @@ from matplotlib.ticker import EngFormatter
 
 from experiments.analysis import curves
 from experiments.analysis.frames import Runs, primary_rows
+from experiments.analysis.levels import best_rule
 from experiments.planning.settings import TableSettings
 from experiments.planning.table_name import preset_of
 from experiments.reporting.model_figures import graphs, growth_panels, inner_panels, profile
-from experiments.reporting.plot_style import MUTED, Panel, Pen, Section, clamp
+from experiments.reporting.plot_style import MUTED, Panel, Pen, Section, clamp, level
 from experiments.reporting.tuning_figure import tuning
 from experiments.store.records import TaskInfo
 from experiments.store.store import Store
@@ -60,7 +61,7 @@ _PARETO = (
     "A point per model, the bar its interval. The dotted step joins the models that no other beats on both axes. "
     "Where a budget makes all models cost alike (within 5 %), there is nothing to trade and no figure: see the table."
 )
-_LEARNING = "Validation against training FLOPs spent. Lines are means over seeds, bands 95 % intervals, dots chance."
+_LEARNING = "Validation against training FLOPs spent. Means over seeds, bands 95 % intervals, dots chance, dashes the best rule."
 _RANGE = "From the sizes seen in training to larger ones, on test. The less it falls, the better it carries over."
 _CURVES = "Quality on test against one dial of the input or of the model. Bands are 95 % intervals over seeds."
 _PROFILE = "Share of all runs that score above a level; 0 is chance, 1 is perfect. Higher everywhere is better."
@@ -106,6 +107,8 @@ def _learning(pen: Pen, frame: pd.DataFrame, arrows: dict[str, str], infos: dict
             pen.lines(axes, part, "flops")
             known = infos[task].chance
             clamp(axes, part, known.get("validation", known.get("test/id")))
+            if (rule := best_rule(infos[task], "validation", infos[task].metric)) is not None:
+                level(axes, rule.name, rule.value)
             axes.set_xlabel("training FLOPs")
             axes.xaxis.set_major_formatter(si())
             axes.set_ylabel(f"validation {arrows[task]}")
@@ -191,6 +194,8 @@ def _points(
         axes.step(*zip(*best, strict=True), where="post", color=MUTED, linewidth=1, linestyle=(0, (2, 2)), zorder=0)
         chance = points[0][2]["chance"]
         clamp(axes, pd.DataFrame({"mean": [row["mean"] for _, _, row in points]}), None if pd.isna(chance) else chance)
+        if not pd.isna(points[0][2]["best_rule_value"]):
+            level(axes, points[0][2]["best_rule"], points[0][2]["best_rule_value"])
         xs = [x for _, x, _ in points]
         # Never so narrow that costs equal within the budget's tolerance look unlike.
         room = max(0.12 * (max(xs) - min(xs)), 0.15 * max(xs))

@@ -20,9 +20,9 @@ from experiments.analysis.pairwise import duels
 from experiments.analysis.registration import claims_frame, registrations
 from experiments.analysis.significance import summary
 from experiments.planning.plan import Plan
-from experiments.reporting.captions import few_items
 from experiments.reporting.figures import sections
 from experiments.reporting.grid import Cell, Grid
+from experiments.reporting.level_notes import column_infos, size_note, small_note
 from experiments.reporting.plot_style import Pen, glyph
 from experiments.reporting.table import Report, from_records
 from experiments.store import atomic_files as atomic
@@ -108,11 +108,11 @@ def context(plan: Plan, records: dict[str, Record], store: Store, pen: Pen) -> d
 def answers(plan: Plan, runs: Runs, built: Report) -> list[dict[str, Any]]:
     """Per task: who is ahead of whom, and whether that is decided, by the rule of bold and no other."""
     settings = plan.table
-    few = few_items(plan.runs)
+    infos = column_infos(plan.runs)
     bold = {row["task"]: row["model"] for row in primary_rows(built.cells).values() if row["best"]}
     found: list[dict[str, Any]] = []
     for task in settings.tasks:
-        info = next(spec.task_info for spec, _ in runs if spec.task == task)
+        info = infos[task]
         means = {m: summary(list(v.values())).mean for m, v in primary_by_seed(runs, task).items()}
         known = {model: mean for model, mean in means.items() if mean is not None}
         ranked = sorted(known, key=lambda m: known[m], reverse=info.higher_is_better)
@@ -130,7 +130,8 @@ def answers(plan: Plan, runs: Runs, built: Report) -> list[dict[str, Any]]:
             more += f" {row['seeds']} seeds are too few to decide: it needs {row['needed']:.0f}."
         if not won and not pd.isna(row["detectable"]):
             more += f" With {row['seeds']}, a gap of {row['detectable']:.3f} is found four times in five."
-        more += f" {few[task]}" if task in few else ""
+        if small := small_note(info):
+            more += f" The test is {small} {size_note(info)}"
         text = f"{first} is best" if won else f"{first} is ahead, not decided"
         found.append({"task": task, "text": text, "more": more, "won": won})
     return found

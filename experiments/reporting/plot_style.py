@@ -200,6 +200,15 @@ def clamp(axes: Any, frame: pd.DataFrame, chance: float | None = None) -> None:
     axes.set_ylim(bottom, top)
 
 
+def level(axes: Any, name: str, value: float) -> None:
+    """A dashed line at what is scored without the skill, by the rule `name`; the axis is widened to hold it."""
+    low, high = axes.get_ylim()
+    room = 0.06 * (max(high, value) - min(low, value))
+    axes.set_ylim(min(low, value - room), max(high, value + room))
+    axes.axhline(value, color=MUTED, linewidth=1, linestyle=(0, (5, 3)), zorder=0)
+    axes.annotate(name, (0.01, value), xycoords=("axes fraction", "data"), color=MUTED, fontsize=7, va="bottom")
+
+
 def inline(svg: str, words: str) -> str:
     """SVG for the inside of a page: without prolog and metadata, colours as variables, named for a screen reader."""
     svg = svg[svg.index("<svg") :]

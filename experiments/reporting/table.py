@@ -24,6 +24,7 @@ from experiments.analysis.frames import (
     seeds_frame,
     timing_frame,
 )
+from experiments.analysis.levels import small_splits
 from experiments.analysis.significance import seeds_needed, verdicts
 from experiments.errors import UserError
 from experiments.planning.plan import Plan
@@ -135,17 +136,19 @@ def winners(
 ) -> dict[Column, str | None]:
     """Per column, the model that is significantly best in a table of all columns, and on budget; else None.
 
-    Rows that were matched in different ways are not ranked against each other.
+    Rows that were matched in different ways are not ranked against each other, nor any on a test that is too small.
     """
-    if len(by_regime([spec for spec, _ in runs])) > 1:
+    if settings.means_nothing or len(by_regime([spec for spec, _ in runs])) > 1:
         return dict.fromkeys(columns)
     higher = {spec.task: spec.task_info.higher_is_better for spec, _ in runs}
     by_seed = {column: (primary_by_seed(runs, *column), higher[column[0]]) for column in columns}
     found = verdicts(by_seed, settings.alpha, settings.bold_seeds)
     off = {(spec.task, spec.model) for spec, _ in runs if not spec.budget.on_budget}
+    small = {spec.task for spec, _ in runs if small_splits(spec.task_info)}
     chosen: dict[Column, str | None] = {}
     for column, verdict in found.items():
-        chosen[column] = verdict.best if verdict.significant and (column[0], verdict.best) not in off else None
+        sound = verdict.significant and (column[0], verdict.best) not in off and column[0] not in small
+        chosen[column] = verdict.best if sound else None
     return chosen
 
 

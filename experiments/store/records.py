@@ -20,6 +20,26 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
 
 
+class SizeInfo(Strict):
+    """How large a split is: see tasks.size."""
+
+    items: int = Field(description="Items that are evaluated; of text, windows.")
+    different: int = Field(description="Different items, renamings not counted.")
+    effective: float = Field(description="1 / sum p^2 over the shares p of the different items.")
+    documents: int | None = Field(
+        default=None, description="Independent texts the windows are cut from; null: no text."
+    )
+
+
+class LevelInfo(Strict):
+    """What is scored without the skill that a task asks for, or what a perfect reader scores: see tasks.levels."""
+
+    split: str = Field(description="Split.")
+    metric: str = Field(description="Metric.")
+    name: str = Field(description="The rule, the n-gram, or perfect_reader.")
+    value: float = Field(description="Its score.")
+
+
 class TaskInfo(Strict):
     """What the table has to know of a task, copied from its card."""
 
@@ -32,9 +52,9 @@ class TaskInfo(Strict):
     length: int = Field(description="Training length in tokens, padding included.")
     batch_size: int = Field(description="Sequences per training step.")
     vocab_size: int = Field(description="Size of the vocabulary.")
-    different_items: int | None = Field(
-        default=None,
-        description="Different items (canonical forms) of test/id, counted up to 100; None = not counted.",
+    sizes: dict[str, SizeInfo] = Field(default={}, description="Size of each split; empty = not counted.")
+    levels: list[LevelInfo] = Field(
+        default=[], description="Per split and metric the strongest rule; n-grams; the perfect reader under noise."
     )
 
 

@@ -30,6 +30,7 @@ from tasks.codec import Codec
 from tasks.forms import Classes
 from tasks.graphs import Fact, Question, canonical_graph
 from tasks.item import IGNORE, Ints, Item, mean_where
+from tasks.noise import walk_reader
 from tasks.probes import ProbeConfig, ProbedTask
 from tasks.shortcuts import Floats, Rule, hits
 from tasks.stream import Stream
@@ -325,23 +326,13 @@ class Chain(ProbedTask):
         return np.arange(told // 3 if self.order_free else told)
 
     def read_noised(self, clean: Item, noised: Item) -> Floats:
-        """See `tasks.noise`: walks that draw among the values of an (entity, relation), and end where there is none."""
+        """See `tasks.noise.walk_reader`."""
         words, told = self._words(clean), noised.input_ids[: _facts(clean).size]
         if self.order_free:
             told = self._to_sequence(replace(noised, labels=np.full(len(noised.input_ids), IGNORE))).input_ids
-            told = told[: _facts(words).size]
-        values_RVV = np.zeros((self.config.n_relations, self.n_words, self.n_words))
-        for relation, head, tail in told.reshape(-1, 3).tolist():
-            if FIRST_RELATION <= relation < self.first_entity <= min(head, tail):
-                values_RVV[relation - FIRST_RELATION, head, tail] = 1
-        shares = []
-        for question, answer in zip(_questions(words), words.labels[words.labels != IGNORE], strict=True):
-            reached_V = np.eye(self.n_words)[question[-1]]
-            for relation in question[-2:0:-1] - FIRST_RELATION:
-                step_VV = values_RVV[relation]
-                reached_V = reached_V @ (step_VV / np.maximum(1, step_VV.sum(1, keepdims=True)))
-            shares.append(reached_V[answer])
-        return hits(shares)
+        facts_F3 = _facts(words)
+        paths = [question[:0:-1].tolist() for question in _questions(words)]
+        return walk_reader(facts_F3, told[: facts_F3.size].reshape(-1, 3), paths, words.labels[words.labels != IGNORE])
 
     def rules(self) -> dict[str, Rule]:
         """Values named anywhere; and, reading some structure, those beside the start, and what one hop leaves open."""

@@ -27,14 +27,19 @@ ALONE = 0.1  # share of training items that are the held-out verb alone
 
 @dataclass(frozen=True, kw_only=True)
 class ScanConfig(ProbeConfig):
-    """Outputs of at most actions_max actions; test/ood_length has longer ones. Raises ValueError where none fits."""
+    """Outputs of at most actions_max actions; test/ood_length has longer ones. Raises ValueError where none fits.
+
+    Commands have phrases_min to 2 phrases: single ones are few and repeat.
+    """
 
     length: int = 32
     ood_length: int = 64
     actions_max: int = 16
+    phrases_min: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require(1 <= self.phrases_min <= 2, f"phrases_min={self.phrases_min} does not fit: use 1 or 2")
         require(4 <= self.actions_max <= 40, f"actions_max={self.actions_max} does not fit: use 4 to 40")
         for field, need in (("length", self.actions_max + 10), ("ood_length", 58)):
             require(getattr(self, field) >= need, f"{field}={getattr(self, field)} is too small: use {need} or more")
@@ -62,7 +67,7 @@ class ScanLike(Translation):
         if split == "train" and stream.uniform() < ALONE:
             return HELD_OUT, HELD_OUT.upper(), {"actions": 1}
         verbs = ("turn", *VERBS) if split == "test/ood_verb" else ("turn", *(v for v in VERBS if v != HELD_OUT))
-        phrases = [_phrase(stream, verbs) for _ in range(stream.between(1, 2))]
+        phrases = [_phrase(stream, verbs) for _ in range(stream.between(self.config.phrases_min, 2))]
         source, actions = phrases[0]
         if len(phrases) == 2:
             joint = stream.choice(("and", "after"))
@@ -87,10 +92,11 @@ class ScanLike(Translation):
 
     def describe(self) -> TaskCard:
         """See `Task.describe`."""
+        phrases = "one or two" if self.config.phrases_min == 1 else "two"
         return TaskCard(
             summary="Translate commands into actions, word by word right to the end",
             family="structure",
-            train=f"one or two phrases, up to {self.config.actions_max} actions; '{HELD_OUT}' alone only",
+            train=f"{phrases} phrases, up to {self.config.actions_max} actions; '{HELD_OUT}' alone only",
             in_distribution="as train without the single verb; commands of no training item",
             out_of_distribution={
                 "test/ood_verb": f"'{HELD_OUT}' in phrases, up to {self.config.actions_max} actions",

@@ -10,14 +10,13 @@ import pandas as pd
 import pytest
 from toy import fill, make_record, table_plan
 
-from experiments.planning.instantiate import build_task
 from experiments.planning.plan import Plan
-from experiments.planning.run_spec import FEW, different_items, task_info
 from experiments.planning.settings import TableSettings
-from experiments.reporting.captions import few_items
 from experiments.reporting.csv_export import export
 from experiments.reporting.html_page import write_html
+from experiments.reporting.level_notes import level_notes, rule_notes
 from experiments.reporting.table import build, markdown, write
+from experiments.store.records import LevelInfo, TaskInfo
 from experiments.store.store import Store
 
 
@@ -47,32 +46,74 @@ def test_the_settings_of_a_table_are_frozen_in_full() -> None:
     assert TableSettings.model_validate(plan.table.model_dump()) == plan.table
 
 
-def planned(**settings: object) -> Plan:
-    """A plan on `chain` with these settings, as planning describes the task."""
-    info = task_info(build_task({"_target_": "tasks.qa.chain.Chain", **settings}))
+def planned(**table: object) -> Plan:
+    """The toy table with sizes and levels of its task."""
     plan = table_plan()
-    return plan.model_copy(update={"runs": [s.model_copy(update={"task_info": info}) for s in plan.runs]})
+    split = {"items": 300, "different": 200}
+    sizes = {
+        "validation": {**split, "effective": 60.0},
+        "test/id": {**split, "effective": table.pop("effective", 120.0)},
+    }
+    rules = [("test/id", "first_hop", table.pop("level", 0.75)), ("test/id", "majority", 0.2)]
+    rules += [("probe/noise20", "perfect_reader", 0.7), ("validation", "first_hop", 0.74)]
+    levels = [{"split": s, "metric": "accuracy", "name": n, "value": v} for s, n, v in rules]
+    info = TaskInfo.model_validate({**plan.runs[0].task_info.model_dump(), "sizes": sizes, "levels": levels})
+    runs = [spec.model_copy(update={"task_info": info}) for spec in plan.runs]
+    return plan.model_copy(update={"runs": runs, "table": plan.table.model_copy(update=table)})
 
 
-def test_a_test_of_few_different_items_says_how_many(store: Store) -> None:
-    plan = planned(facts_max=4, n_relations=1, length=40, n_test=200)
+def test_sizes_and_levels_stand_under_the_table_and_in_its_csv(store: Store) -> None:
+    plan = planned()
     fill(store, plan)
-    said = "test/id has 3 different items."
     report = build(plan, store)
-    assert f"chain: {said}" in report.notes and f"- chain: {said}" in markdown(report, "toy")
-    page = write_html(plan, store).read_text()
-    assert page.count(said) >= 2, "under the table and on the card of the task"
-    other = planned(n_test=200)
-    assert few_items(other.runs) == {}
-    assert few_items([*other.runs[:1], *plan.runs[-1:]]) == {"chain": said}, "one row of the column suffices"
-    assert few_items(planned(n_test=FEW - 1).runs).keys() == {"chain"}
+    assert report.results.rows[0][1].bold
+    text = markdown(report, "toy")
+    for line in (
+        "validation has 300 items, 200 different, effectively 60; "
+        "test/id has 300 items, 200 different, effectively 120.",
+        "the strongest rule for accuracy on test/id is first_hop, 0.7500.",
+        "a perfect reader of the noised facts scores 0.7000 (20 %).",
+    ):
+        assert f"- chain: {line}" in text
+    assert "no row is better" not in text
+    row = report.cells[report.cells["primary"]].iloc[0]
+    found = [row[key] for key in ("different_items", "effective_items", "small_test", "best_rule", "best_rule_value")]
+    assert found == [200, 120.0, False, "first_hop", 0.75]
+    assert level_notes(table_plan().runs, plan.table, report.cells) == [], "a plan of before tests were measured"
 
 
-def test_a_task_that_reads_files_is_not_counted(tmp_path: Path) -> None:
-    (tmp_path / "text.txt").write_text("all work and no play makes jack a dull boy. " * 200)
-    text = {"_target_": "tasks.language.text.Text", "path": str(tmp_path / "text.txt"), "length": 32}
-    assert different_items(build_task(text)) is None
-    assert few_items(table_plan().runs) == {}, "a plan of before items were counted"
+def test_a_rule_that_no_row_beats_is_named(store: Store) -> None:
+    plan = planned(level=0.95)
+    fill(store, plan)
+    assert "chain: no row is better than first_hop (0.9500) in accuracy on test/id." in build(plan, store).notes
+
+
+def test_a_small_test_that_was_allowed_is_marked_and_never_bold(store: Store) -> None:
+    plan = planned(effective=3.0)
+    fill(store, plan)
+    report = build(plan, store)
+    said = "too small for a verdict, and never bold: test/id with effectively 3.0 of 100 items."
+    assert f"chain: {said}" in report.notes and report.cells["small_test"].all() and not report.cells["best"].any()
+    assert said in write_html(plan, store).read_text().partition("Results")[0], "on the card of the task"
+
+
+def test_figures_that_mean_nothing_are_never_bold(store: Store) -> None:
+    plan = planned(means_nothing=True)
+    fill(store, plan)
+    report = build(plan, store)
+    assert "no bold: figures mean nothing" in report.header[1] and not report.cells["best"].any()
+    assert "No bold: the figures of this table mean nothing; it shows that everything runs." in report.notes
+
+
+def test_ngrams_of_a_text_are_listed_by_how_much_they_read() -> None:
+    info = planned().runs[0].task_info
+    named = [("bigram", 3.0), ("4-gram", 2.0), ("unigram of 640 bytes", 4.5), ("bigram of 640 bytes", 3.5)]
+    levels = [LevelInfo(split="test/id", metric="bits_per_byte", name=n, value=v) for n, v in named]
+    text = info.model_copy(update={"levels": levels, "higher_is_better": False})
+    assert list(rule_notes(text, "test/id", "bits_per_byte")) == [
+        "n-grams of all training text, bits_per_byte on test/id: bigram 3.0000, 4-gram 2.0000.",
+        "n-grams of as much as a model reads, 640 bytes, bits_per_byte on test/id: unigram 4.5000, bigram 3.5000.",
+    ]
 
 
 def test_what_the_items_of_one_run_leave_open(store: Store) -> None:

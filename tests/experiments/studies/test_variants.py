@@ -85,7 +85,7 @@ def test_a_model_without_variants_is_refused(few: dict[str, Any]) -> None:
         read_sweep([*SMALL, "model.steps=2,4"])
 
 
-@pytest.mark.parametrize(("sweep", "of"), [("readings", "quick_v1"), ("shell", "quick")])
+@pytest.mark.parametrize(("sweep", "of"), [("readings", "quick"), ("shell", "quick")])
 def test_the_variants_change_what_they_name_and_fit_the_models_of_their_table(sweep: str, of: str) -> None:
     found = read_sweep([f"sweep={sweep}", f"table={of}"])
     table, settings = found.table, found.settings
