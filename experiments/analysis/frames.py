@@ -34,7 +34,7 @@ CELL_COLUMNS = [
     *("budget", "regime", "on_budget", "params_residual", "train_flops_residual"),
     *("params", "params_total", "params_active", "flops_per_token", "train_flops", "train_flops_counted"),
     *("steps", "helps", "data_fingerprint", "eval_depth", "flops_eval_per_token"),
-    *("different_items", "effective_items", "small_test", "best_rule", "best_rule_value"),
+    *("different_items", "effective_items", "small_test", "best_rule", "best_rule_value", "checked"),
 ]
 AGGREGATE_COLUMNS = ["table", "model", "tasks", "seeds", "iqm", "low", "high", "beats", "beats_share"]
 TIMING_COLUMNS = [
@@ -50,7 +50,13 @@ Column = tuple[str, str, str]  # task, split, metric
 Runs = Sequence[tuple[RunSpec, Record | None]]
 
 
-def cells_frame(table: str, runs: Runs, best: Mapping[Column, str | None], confidence: float) -> pd.DataFrame:
+def cells_frame(
+    table: str,
+    runs: Runs,
+    best: Mapping[Column, str | None],
+    confidence: float,
+    checked: Mapping[str, str] | None = None,
+) -> pd.DataFrame:
     """One row per model x task x split x metric, in the order of the plan.
 
     Args:
@@ -58,6 +64,7 @@ def cells_frame(table: str, runs: Runs, best: Mapping[Column, str | None], confi
         runs: (spec, record or None) in the order of the plan; the spec's labels name rows and columns.
         best: per column (task, split, metric), the model that is significantly best.
         confidence: of the intervals.
+        checked: what preflight found of each model, where it was asked.
     """
     rows: list[dict[str, Any]] = []
     for (model, task), members in _cells(runs).items():
@@ -65,7 +72,7 @@ def cells_frame(table: str, runs: Runs, best: Mapping[Column, str | None], confi
         done = [record for _, record in members if record is not None and record.status == "done"]
         keys = list(dict.fromkeys((s, m) for r in done for s, values in r.metrics.items() for m in values))
         primary = ("test/id", spec.task_info.metric)
-        common = _common(table, model, task, members)
+        common = _common(table, model, task, members) | {"checked": (checked or {}).get(model, "")}
         for split, metric in keys if primary in keys else [primary, *keys]:
             values = [r.metrics[split][metric] for r in done if metric in r.metrics.get(split, {})]
             found = {"best": best.get((task, split, metric)) == model}

@@ -11,6 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,7 @@ from experiments.planning.settings import (
     TableSettings,
     TrainerSettings,
     section,
+    without,
 )
 from experiments.planning.table_name import is_part, table_name
 from experiments.store import atomic_files as atomic
@@ -71,6 +73,11 @@ class Plan(BaseModel):
     table: TableSettings = Field(description="Settings of the table.")
     code_fingerprint: str = Field(description="Sources the plan was made with.")
     runs: list[RunSpec] = Field(description="The runs; ids may repeat under different labels.")
+    checked: dict[str, str] = Field(
+        default={},
+        exclude_if=lambda value: not value,  # plans of before preflight keep their names
+        description="What preflight found of each row: `passed`, or `unchecked: CHECK on TASK`; absent: not asked.",
+    )
 
     @property
     def file_name(self) -> str:
@@ -159,7 +166,9 @@ def plan_for(request: Request, store: Store) -> tuple[Plan, Path]:
         return plan, path
     except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError):
         known = known if isinstance(known, dict) else {}
-    plan = make_plan(request)
+    from experiments.planning.preflight import checked_plan  # loads torch: 2 s
+
+    plan = checked_plan(make_plan(request), request.base["allow_unchecked"])
     path = plan_file.write(store.root / "plans", *plan.frozen())
     # Foreign code may change, and absent data may arrive, without the key noticing.
     if not request.base.get("allow_targets") and plan.table.tasks == request.table.tasks:
@@ -175,7 +184,8 @@ def request_key(request: Request) -> str:
     asked = request.model_dump(mode="json", exclude={"launcher", "results_dir"})
     # A relative path, and the folder of the data sets, mean another file elsewhere.
     where = [os.getcwd(), os.environ.get("RESSFORMER_DATA", "")]
-    return atomic.digest({"asked": asked, "conf": conf, "sources": sources, "python": sys.version, "where": where})
+    versions = [sys.version, metadata.version("torch")]  # preflight passed under this torch
+    return atomic.digest({"asked": asked, "conf": conf, "sources": sources, "versions": versions, "where": where})
 
 
 def plan_files(folder: Path) -> dict[Path, str]:
@@ -250,19 +260,6 @@ def task_specs(request: Request, task: str, pricer: Pricer, cells: Cells) -> lis
     return runs
 
 
-def without(table: TableSettings, absent: Sequence[str]) -> TableSettings:
-    """The table less some of its tasks, and less their columns.
-
-    Raises:
-        UserError: nothing is left.
-    """
-    tasks = [task for task in table.tasks if task not in absent]
-    if not tasks:
-        raise UserError(f"table {table.name}: the data of every task are absent: {', '.join(absent)}")
-    columns = [column for column in table.columns if column.task not in absent]
-    return table.model_copy(update={"tasks": tasks, "columns": columns})
-
-
 def run_overrides(table: TableSettings, entry: Entry, task: str, extra: Sequence[str]) -> list[str]:
     """The overrides of one cell, the more specific the later; the command line has the last word."""
     chosen = [f"model={entry.model}", f"task={task}", f"budget={table.budget}", f"++logger.group={quoted(table.name)}"]
@@ -289,7 +286,8 @@ def run_spec(
     if seed is not None:
         config.seed = seed
     values = {key: value for key, value in plain(config).items() if key not in OUTER}
-    section(RunSettings, {"seed": values["seed"], "allow_targets": values["allow_targets"]}, "")
+    section(RunSettings, {key: values[key] for key in ("seed", "allow_targets", "allow_unchecked")}, "")
+    del values["allow_unchecked"]  # it says which rows may be planned, not what a run is
     values["seeds"] = section(SeedSettings, values["seeds"], "seeds").model_dump()
     values["trainer"] = section(TrainerSettings, values["trainer"], "trainer").model_dump()
     if values["trainer"]["compile"]:

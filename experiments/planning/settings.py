@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import (
@@ -64,6 +65,9 @@ class RunSettings(Section):
     seed: Seed = Field(description="Which training items are drawn, and the model's initial weights and draws.")
     allow_targets: list[Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*$")]] = Field(
         default_factory=list, description="Packages that a _target_ may come from, beside ressformer and tasks."
+    )
+    allow_unchecked: list[Annotated[str, Field(min_length=1)]] = Field(
+        default_factory=list, description="Models that run although they fail preflight; marked, and never bold."
     )
 
 
@@ -231,6 +235,19 @@ class TableSettings(Section):
     def entries(self) -> list[Entry]:
         """The rows, plain names spelled out."""
         return [m if isinstance(m, Entry) else Entry(label=m, model=m) for m in self.models]
+
+
+def without(table: TableSettings, absent: Sequence[str]) -> TableSettings:
+    """The table less some of its tasks, and less their columns.
+
+    Raises:
+        UserError: nothing is left.
+    """
+    tasks = [task for task in table.tasks if task not in absent]
+    if not tasks:
+        raise UserError(f"table {table.name}: the data of every task are absent: {', '.join(absent)}")
+    columns = [column for column in table.columns if column.task not in absent]
+    return table.model_copy(update={"tasks": tasks, "columns": columns})
 
 
 S = TypeVar("S", bound=Section)

@@ -15,6 +15,7 @@ from experiments.reporting.level_notes import level_notes
 from experiments.store.records import Record, RunSpec
 
 OFF_BUDGET = "!"
+UNCHECKED = "unchecked"  # how the finding of a row that fails preflight begins
 
 
 def by_regime(specs: Sequence[RunSpec]) -> dict[str, list[RunSpec]]:
@@ -50,10 +51,25 @@ def _matched(specs: Sequence[RunSpec], *, named: bool) -> str:
     return f"Budget {budget.name}, regime {budget.regime}{rows}: {', '.join(parts)}."
 
 
+def failing(plan: Plan) -> dict[str, str]:
+    """What preflight found of the rows that run although they fail it."""
+    return {model: found for model, found in plan.checked.items() if found.startswith(UNCHECKED)}
+
+
+def preflight_note(plan: Plan) -> list[str]:
+    """A line on the rows that fail, or that none does; nothing where the plan is of before preflight."""
+    if not plan.checked:
+        return []
+    if not (found := failing(plan)):
+        return ["Preflight: every model passed (future, padding, batch, state, weights, cost, gradients)."]
+    rows = "; ".join(f"{model} ({words.removeprefix(UNCHECKED + ': ')})" for model, words in found.items())
+    return [f"Unchecked rows fail preflight and may be worth nothing: {rows}; never bold, nor is a column they lead."]
+
+
 def footnotes(plan: Plan, runs: Runs, cells: pd.DataFrame, needed: int) -> list[str]:
     """All remarks on a table; `needed` is the number of seeds that bold needs."""
     rows = list(primary_rows(cells).values())
-    notes = level_notes(plan.runs, plan.table, cells)
+    notes = [*preflight_note(plan), *level_notes(plan.runs, plan.table, cells)]
     if len(plan.table.seeds) >= MIN_SEEDS:
         for task in plan.table.tasks:
             above = [row["model"] for row in rows if row["task"] == task and row["above_chance"] is True]

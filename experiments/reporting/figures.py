@@ -61,7 +61,7 @@ _PARETO = (
     "A point per model, the bar its interval. The dotted step joins the models that no other beats on both axes. "
     "Where a budget makes all models cost alike (within 5 %), there is nothing to trade and no figure: see the table."
 )
-_LEARNING = "Validation against training FLOPs spent. Means over seeds, bands 95 % intervals, dots chance, dashes the best rule."
+_LEARNING = "Validation against training FLOPs spent. Means over seeds, bands 95 % intervals; dots are chance, dashes the best rule."
 _RANGE = "From the sizes seen in training to larger ones, on test. The less it falls, the better it carries over."
 _CURVES = "Quality on test against one dial of the input or of the model. Bands are 95 % intervals over seeds."
 _PROFILE = "Share of all runs that score above a level; 0 is chance, 1 is perfect. Higher everywhere is better."

@@ -7,7 +7,7 @@ a run was interrupted. Every grid is a function of a tidy frame, so that it can 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from experiments.errors import UserError
 from experiments.planning.plan import Plan
 from experiments.planning.settings import TableSettings
 from experiments.reporting import grid as render
-from experiments.reporting.captions import OFF_BUDGET, by_regime, footnotes, header
+from experiments.reporting.captions import OFF_BUDGET, UNCHECKED, by_regime, failing, footnotes, header
 from experiments.reporting.grid import Cell, Grid, number, span
 from experiments.store import atomic_files as atomic
 from experiments.store.records import Record, RunSpec
@@ -74,7 +74,8 @@ def from_records(plan: Plan, records: dict[str, Record]) -> Report:
             f"table {settings.name} is for regime {settings.regime}, its budget {settings.budget} has {has}"
         )
     columns = layout(settings, plan.runs)
-    cells = cells_frame(settings.name, runs, winners(runs, settings, columns), settings.confidence)
+    best = winners(runs, settings, columns, failing(plan))
+    cells = cells_frame(settings.name, runs, best, settings.confidence, plan.checked)
     timing, aggregate = timing_frame(settings.name, runs), aggregate_frame(runs, settings)
     labels = [entry.label for entry in settings.entries()]
     return Report(
@@ -132,18 +133,22 @@ def markdown(report: Report, name: str) -> str:
 
 
 def winners(
-    runs: Runs, settings: TableSettings, columns: Sequence[Column] | dict[Column, str | None]
+    runs: Runs,
+    settings: TableSettings,
+    columns: Sequence[Column] | dict[Column, str | None],
+    unchecked: Collection[str] = (),
 ) -> dict[Column, str | None]:
     """Per column, the model that is significantly best in a table of all columns, and on budget; else None.
 
-    Rows that were matched in different ways are not ranked against each other, nor any on a test that is too small.
+    Models that fail preflight (`unchecked`) are never best, and nobody is best in a column that one of them leads. Rows
+    that were matched in different ways are not ranked against each other, nor any on a test that is too small.
     """
     if settings.means_nothing or len(by_regime([spec for spec, _ in runs])) > 1:
         return dict.fromkeys(columns)
     higher = {spec.task: spec.task_info.higher_is_better for spec, _ in runs}
     by_seed = {column: (primary_by_seed(runs, *column), higher[column[0]]) for column in columns}
     found = verdicts(by_seed, settings.alpha, settings.bold_seeds)
-    off = {(spec.task, spec.model) for spec, _ in runs if not spec.budget.on_budget}
+    off = {(spec.task, spec.model) for spec, _ in runs if not spec.budget.on_budget or spec.model in unchecked}
     small = {spec.task for spec, _ in runs if small_splits(spec.task_info)}
     chosen: dict[Column, str | None] = {}
     for column, verdict in found.items():
@@ -200,7 +205,10 @@ def _row(
     tasks = mine.drop_duplicates("task")
     ok, launched = int(tasks["n_ok"].sum()), int(tasks["n_launched"].sum())
     helps = " ".join(sorted({str(h) for h in tasks["helps"] if h and not pd.isna(h)}))
-    name = Cell(label if bool(tasks["on_budget"].all()) else f"{label} {OFF_BUDGET}")
+    marks = [] if bool(tasks["on_budget"].all()) else [OFF_BUDGET]
+    if "checked" in tasks:  # CSVs of before preflight have no such column
+        marks += sorted({f"({text})" for text in tasks["checked"].dropna() if str(text).startswith(UNCHECKED)})
+    name = Cell(" ".join([label, *marks]))
     values = [_result(found.get((label, *column)), (label, *column)) for column in columns]
     return [name, *values, Cell(f"{ok}/{launched}"), Cell(helps or "none")]
 

@@ -31,7 +31,8 @@ LATER: tuple[tuple[str, Any], ...] = (("config.task.phrases_min", 1),)
 
 # Keys of the config that choose, carry or show runs; the model is told by its sizes, the seeds stand apart.
 COSMETIC = frozenset(
-    {"results_dir", "logger", "launcher", "name", "table", "hydra", "allow_targets", "model", "seed", "seeds"}
+    {"results_dir", "logger", "launcher", "name", "table", "hydra", "allow_targets", "allow_unchecked"}
+    | {"model", "seed", "seeds"}
 )
 COSMETIC_TRAINER = frozenset(
     {"threads", "checkpoint_every_s", "checkpoint_every_steps", "log_every", "keep_checkpoint"}

@@ -118,6 +118,11 @@ class ReSSFormerConfig(ModelConfig):
             self.shared or self.eval_steps in (0, self.steps),
             f"eval_steps={self.eval_steps} needs a loop; set shared=true, or eval_steps=0",
         )
+        self.require(
+            self.steps > 1 or self.eval_steps <= 1 or not self.memory_slots,
+            f"eval_steps={self.eval_steps} needs the gate between memories, which steps=1 does not train; set steps=2 "
+            "or more, or memory_slots=0",
+        )
 
     @property
     def position_free(self) -> bool:
@@ -163,8 +168,8 @@ class ReSSFormerConfig(ModelConfig):
             first = self._step_cost("block_1", shape, memory[0] if memory else None)
             later = self._step_cost("block", shape, replace(memory[0], params=0)) if memory else first
             parts = [first, *(later.named(f"block_{i + 1}") for i in range(1, self.steps))]
-        if memory:
-            # The gate mixes with the step before: K - 1 runs.
+        if memory and self.steps > 1:
+            # The gate mixes with the step before: K - 1 runs, and none to build where K = 1.
             parts.append(replace(memory[1], flops=memory[1].flops * (self.steps - 1)))
         if self.step_embedding:
             parts.append(Cost(name="step_embedding", params=self.steps * d))
@@ -213,7 +218,8 @@ class ReSSFormerConfig(ModelConfig):
         return support, load
 
     def at_depth(self, depth: int) -> Self | None:
-        return replace(self, steps=depth, eval_steps=0) if depth >= 1 and self.shared else None
+        gateless = self.steps == 1 and self.memory_slots and depth > 1
+        return replace(self, steps=depth, eval_steps=0) if depth >= 1 and self.shared and not gateless else None
 
     def dials(self) -> tuple[Dial, ...]:
         fill, width = super().dials()
@@ -256,7 +262,7 @@ class Step(nn.Module):
             self.edges = EdgeScorer(d, config.edge_rank, similarity=config.edge_similarity)
         if memory is None and config.memory_slots:
             dials = {"slots": config.memory_slots, "segment": config.memory_segment}
-            memory = SegmentMemory(d, pool=config.memory_pool, causal=causal, **dials)
+            memory = SegmentMemory(d, pool=config.memory_pool, causal=causal, gated=config.steps > 1, **dials)
         self.memory = memory
         self.attention = SparseAttention(d, config.n_heads, config.selection_config, causal=causal, out_scale=scale)
         self.ff_norm = make_norm(config.norm, d)

@@ -49,14 +49,17 @@ class SegmentMemory(nn.Module):
         segment: s, tokens per segment (causal only).
         pool: attention (learned queries), mean, or topk (the m tokens of highest learned score so far).
         causal: prefix memory per segment; otherwise one memory of the whole sequence for all.
+        gated: whether there are steps before to mix with; without, there is no gate, whose weights nothing would train.
     """
 
-    def __init__(self, d_model: int, *, slots: int, segment: int, pool: str, causal: bool) -> None:
+    def __init__(self, d_model: int, *, slots: int, segment: int, pool: str, causal: bool, gated: bool = True) -> None:
         super().__init__()
         self.slots, self.segment, self.pool, self.causal = slots, segment, pool, causal
         queries = {"attention": slots, "mean": 0, "topk": 1}[pool]
         self.query_qd = nn.Parameter(torch.randn(queries, d_model) / math.sqrt(d_model)) if queries else None
-        self.gate = nn.Linear(2 * d_model, 1)
+        self.gate = nn.Linear(2 * d_model, 1) if gated else None
+        if self.gate is None:
+            return
         nn.init.zeros_(self.gate.weight)
         nn.init.zeros_(self.gate.bias)
 
@@ -73,6 +76,8 @@ class SegmentMemory(nn.Module):
 
     def mix(self, previous_BGmd: Tensor, pooled_BGmd: Tensor) -> Tensor:
         """Applies equation (3): a * S(t-1) + (1 - a) * S^, one gate a in [0, 1] a slot."""
+        if self.gate is None:
+            raise RuntimeError("a memory without a gate was built for one step: there is no step before to mix with")
         a_BGm1: Tensor = self.gate(torch.cat([previous_BGmd, pooled_BGmd], dim=-1)).sigmoid()
         return a_BGm1 * previous_BGmd + (1 - a_BGm1) * pooled_BGmd
 

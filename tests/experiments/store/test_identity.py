@@ -47,7 +47,9 @@ def changed(spec: RunSpec, part: str, **values: Any) -> RunSpec:
     return spec.model_copy(update={"config": {**spec.config, part: {**spec.config[part], **values}}})
 
 
-@pytest.mark.parametrize("key", ["results_dir", "logger", "name", "launcher", "table", "hydra", "allow_targets"])
+@pytest.mark.parametrize(
+    "key", ["results_dir", "logger", "name", "launcher", "table", "hydra", "allow_targets", "allow_unchecked"]
+)
 def test_what_carries_or_shows_a_run_does_not_name_it(key: str) -> None:
     assert make_spec(**{key: "other"}).id == make_spec().id
 
