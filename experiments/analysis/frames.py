@@ -23,8 +23,8 @@ from experiments.analysis.bootstrap import (
     share_interval,
     stratified_bootstrap,
 )
-from experiments.analysis.levels import best_rule, size_of, small_splits
 from experiments.analysis.significance import MIN_SEEDS, summary
+from experiments.planning.levels import best_rule, size_of, small_splits
 from experiments.planning.settings import TableSettings
 from experiments.store.records import Record, RunSpec
 

@@ -166,9 +166,12 @@ def plan_for(request: Request, store: Store) -> tuple[Plan, Path]:
         return plan, path
     except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError):
         known = known if isinstance(known, dict) else {}
-    from experiments.planning.preflight import checked_plan  # loads torch: 2 s
+    from experiments.planning.preflight import checked_rows  # loads torch: 2 s
 
-    plan = checked_plan(make_plan(request), request.base["allow_unchecked"])
+    plan = make_plan(request)
+    names = {entry.label: entry.model for entry in plan.table.entries()}
+    checked = checked_rows(plan.runs, names, request.base["allow_unchecked"])
+    plan = plan.model_copy(update={"checked": checked})
     path = plan_file.write(store.root / "plans", *plan.frozen())
     # Foreign code may change, and absent data may arrive, without the key noticing.
     if not request.base.get("allow_targets") and plan.table.tasks == request.table.tasks:
@@ -222,8 +225,8 @@ def load_plan(path: Path) -> Plan:
 
 def make_plan(request: Request) -> Plan:
     """Compose and solve every run of the table."""
-    from experiments.planning.measured import large_enough
     from experiments.planning.run_spec import Pricer  # loads torch, 2 s, which a remembered plan does without
+    from experiments.planning.task_measures import large_enough
 
     table = request.table
     labels = [entry.label for entry in table.entries()]

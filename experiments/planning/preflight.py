@@ -20,7 +20,6 @@ import sys
 import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -34,9 +33,6 @@ from ressformer.checks.subject import ROWS, default_lengths
 from ressformer.cost import Shape
 from tasks.hub.cache import cache_root
 
-if TYPE_CHECKING:
-    from experiments.planning.plan import Plan
-
 LONGEST = 512
 PASSED = "passed"
 
@@ -46,12 +42,6 @@ def bounded_lengths(shape: Shape) -> tuple[int, ...]:
     trained = min(shape.length, LONGEST)
     longest = max(trained, min(shape.positions, 2 * shape.length, LONGEST))
     return default_lengths(dataclasses.replace(shape, length=trained, max_length=longest))
-
-
-def checked_plan(plan: Plan, allow_unchecked: Collection[str] = ()) -> Plan:
-    """The plan with what preflight found of its rows; see `checked_rows`."""
-    names = {entry.label: entry.model for entry in plan.table.entries()}
-    return plan.model_copy(update={"checked": checked_rows(plan.runs, names, allow_unchecked)})
 
 
 def checked_rows(

@@ -11,10 +11,10 @@ from experiments.errors import UserError
 from experiments.planning.budget import Budget
 from experiments.planning.hydra_config import composed, require_option
 from experiments.planning.instantiate import build_model_config, build_task, model_shape
-from experiments.planning.measured import measured, with_bytes_read
 from experiments.planning.solution import Solution
 from experiments.planning.solve import solve
 from experiments.planning.task_data import fingerprint, frozen_section, places_of
+from experiments.planning.task_measures import measured, with_bytes_read
 from experiments.store import atomic_files as atomic
 from experiments.store.identity import foreign_sources, named, require_finite
 from experiments.store.records import IDENTITY_VERSION, BudgetInfo, CostInfo, RunSpec, TaskInfo

@@ -1,7 +1,4 @@
-"""The figures of the report, section by section; each from a frame of experiments.analysis.curves or from the table.
-
-A section without data says which command would make them.
-"""
+"""The figures of the report, section by section. A section without data says which command would make them."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from matplotlib.ticker import EngFormatter
 
 from experiments.analysis import curves
 from experiments.analysis.frames import Runs, primary_rows
-from experiments.analysis.levels import best_rule
+from experiments.planning.levels import best_rule
 from experiments.planning.settings import TableSettings
 from experiments.planning.table_name import preset_of
 from experiments.reporting.model_figures import graphs, growth_panels, inner_panels, profile
@@ -61,15 +58,15 @@ _PARETO = (
     "A point per model, the bar its interval. The dotted step joins the models that no other beats on both axes. "
     "Where a budget makes all models cost alike (within 5 %), there is nothing to trade and no figure: see the table."
 )
-_LEARNING = "Validation against training FLOPs spent. Means over seeds, bands 95 % intervals; dots are chance, dashes the best rule."
+_LEARNING = "Validation against training FLOPs: means over seeds, 95 % intervals, chance (dots), best rule (dashes)."
 _RANGE = "From the sizes seen in training to larger ones, on test. The less it falls, the better it carries over."
 _CURVES = "Quality on test against one dial of the input or of the model. Bands are 95 % intervals over seeds."
 _PROFILE = "Share of all runs that score above a level; 0 is chance, 1 is perfect. Higher everywhere is better."
 _GROWTH = "Useful forward FLOPs per token, in closed form, not measured. A flat line is a cost linear in length."
 _INNER = "Diagnostics by inner step, over the last fifth of training, mean over seeds."
 _GRAPH = (
-    "One test sample of one trained run. Arcs above the words are edges of the last inner step, those below of the "
-    "first; the darker, the heavier. Edges lead back to the words that a word reads from."
+    "One test sample of one trained run. Arcs above the words are edges of the last inner step, those below of the first; "
+    "the darker, the heavier. Edges lead back to the words that a word reads from."
 )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from experiments.analysis.frames import Column, rows_of
-from experiments.analysis.levels import PART, best_rule, readers, rules_of, size_of, small_splits
+from experiments.planning.levels import PART, best_rule, readers, rules_of, size_of, small_splits
 from experiments.planning.settings import TableSettings
 from experiments.reporting.grid import number
 from experiments.store.records import LevelInfo, RunSpec, TaskInfo

@@ -24,9 +24,9 @@ from experiments.analysis.frames import (
     seeds_frame,
     timing_frame,
 )
-from experiments.analysis.levels import small_splits
 from experiments.analysis.significance import seeds_needed, verdicts
 from experiments.errors import UserError
+from experiments.planning.levels import small_splits
 from experiments.planning.plan import Plan
 from experiments.planning.settings import TableSettings
 from experiments.reporting import grid as render

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from experiments.analysis.levels import best_rule, small_splits
 from experiments.errors import UserError
 from experiments.planning import measured as module
 from experiments.planning.hydra_config import CONF, Cells, composer, plain
 from experiments.planning.instantiate import build_task
-from experiments.planning.measured import measured
+from experiments.planning.levels import best_rule, small_splits
 from experiments.planning.plan import make_plan, read_request, run_overrides
+from experiments.planning.task_measures import measured
 from experiments.store.atomic_files import digest
 from tasks.hub.files import DataError
 from tasks.size import split_sizes, too_small

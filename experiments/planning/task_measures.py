@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from experiments.analysis.levels import small_splits
 from experiments.errors import UserError
 from experiments.planning.instantiate import refused
+from experiments.planning.levels import small_splits
 from experiments.planning.settings import TableSettings
 from experiments.store.identity import foreign_sources
 from experiments.store.provenance import source_fingerprint
