@@ -13,6 +13,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
 import torch
@@ -82,6 +83,11 @@ class ModelConfig(ABC):
     fill: ClassVar[str]
     depth_field: ClassVar[str] = ""
     version: ClassVar[int] = 1
+    # Fields that, at equal shapes, give a head start that others lack, and the values at which they give none.
+    help_fields: ClassVar[Mapping[str, Any]] = MappingProxyType({"short_conv": 0, "embedding_std": 0.02})
+    # Numbers and switches that change the initial function at equal shapes and are no help, each with the reason.
+    switches: ClassVar[Mapping[str, str]] = MappingProxyType({"n_heads": "the number of heads is architecture"})
+    by_design: ClassVar[str] = ""  # A cue that the family has in any case, and the table names.
 
     d_model: int = 64
     n_heads: int = 4
@@ -98,6 +104,10 @@ class ModelConfig(ABC):
         )
         self.require(self.short_conv >= 0, "short_conv is a kernel width: 0 (off) or more")
         self.choice("norm", NORMS)
+
+    def helps(self) -> dict[str, Any]:
+        """The helps in use and their values: the declared fields that do not stand at their neutral values."""
+        return {key: getattr(self, key) for key, off in self.help_fields.items() if getattr(self, key) != off}
 
     def require(self, condition: bool, message: str) -> None:
         """Raise ValueError with one clear line that names the family, unless `condition` holds."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,8 @@ class RecurrentConfig(StackConfig):
         conv: taps of the convolution over the mixer's own inputs, which both papers have by design.
         chunk: most tokens of a chunk; it changes time and executed FLOPs, not the result.
     """
+
+    by_design: ClassVar[str] = "conv-by-design"
 
     positions: str = "none"
     conv: int = 4

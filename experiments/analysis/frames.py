@@ -24,6 +24,8 @@ from experiments.analysis.bootstrap import (
     stratified_bootstrap,
 )
 from experiments.analysis.significance import MIN_SEEDS, summary
+from experiments.errors import UserError
+from experiments.planning.instantiate import build_model_config
 from experiments.planning.levels import best_rule, size_of, small_splits
 from experiments.planning.settings import TableSettings
 from experiments.store.records import Record, RunSpec
@@ -181,15 +183,17 @@ def item_interval(record: Record, split: str, confidence: float = 0.95) -> ItemI
     return share_interval(values, record.item_weights.get(split), confidence)
 
 
-def helps(sizes: Mapping[str, Any]) -> str:
-    """The helps a model uses that its faithful variant does without, e.g. `short_conv=4`."""
-    found = []
-    for key, value in sizes.items():
-        if isinstance(value, Mapping):
-            found.append(helps(value))
-        elif key == "short_conv" and value:
-            found.append(f"{key}={value}")
-    return " ".join(sorted(text for text in found if text))
+def helps(sizes: Mapping[str, Any], allow: Sequence[str] = ()) -> str:
+    """What the model's family declares as help and the row uses, e.g. `cache_lean=4.0 short_conv=4`.
+
+    Of a class that cannot be loaded any more only the convolution is told, which any family may have.
+    """
+    try:
+        model = build_model_config(sizes, allow)
+    except UserError:
+        return f"short_conv={sizes['short_conv']}" if sizes.get("short_conv") else ""
+    found = sorted(f"{key}={value}" for key, value in model.helps().items())
+    return " ".join([*found, *([model.by_design] if model.by_design else [])])
 
 
 def _cells(runs: Runs) -> dict[tuple[str, str], list[tuple[RunSpec, Record | None]]]:
@@ -227,7 +231,7 @@ def _common(table: str, model: str, task: str, members: Runs) -> dict[str, Any]:
         "train_flops": cost.flops_train,
         "train_flops_counted": step,
         "steps": spec.steps,
-        "helps": helps(spec.sizes),
+        "helps": helps(spec.sizes, spec.allow_targets),
         "data_fingerprint": spec.data_fingerprint[:12],
         "eval_depth": cost.eval_depth,
         "flops_eval_per_token": None if cost.flops_eval is None else cost.flops_eval / info.length,

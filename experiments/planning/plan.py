@@ -273,7 +273,7 @@ def run_overrides(table: TableSettings, entry: Entry, task: str, extra: Sequence
 
 def given_dials(overrides: Sequence[str]) -> frozenset[str]:
     """The fields of the model that overrides name: a solver leaves them as they were given."""
-    keys = map(override_key, overrides)
+    keys = (key for key in map(override_key, overrides) if key != "model._target_")
     return frozenset(key.removeprefix("model.").split(".")[0] for key in keys if key.startswith("model."))
 
 

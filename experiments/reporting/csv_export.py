@@ -140,7 +140,7 @@ def run_row(record: Record) -> dict[str, Any]:
         "bytes_moved": cost.bytes_moved,
         "eval_depth": cost.eval_depth,
         "flops_eval": cost.flops_eval,
-        "helps": helps(spec.sizes),
+        "helps": helps(spec.sizes, spec.allow_targets),
         "data_fingerprint": spec.data_fingerprint,
         **origin.model_dump(exclude={"versions", "attempt_threads"}),
         "python": origin.versions.get("python"),

@@ -65,7 +65,7 @@ _PROFILE = "Share of all runs that score above a level; 0 is chance, 1 is perfec
 _GROWTH = "Useful forward FLOPs per token, in closed form, not measured. A flat line is a cost linear in length."
 _INNER = "Diagnostics by inner step, over the last fifth of training, mean over seeds."
 _GRAPH = (
-    "One test sample of one trained run. Arcs above the words are edges of the last inner step, those below of the first; "
+    "One test sample of one trained run. Arcs above the words are edges of the last inner step, below of the first; "
     "the darker, the heavier. Edges lead back to the words that a word reads from."
 )
 

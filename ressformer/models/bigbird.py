@@ -7,6 +7,7 @@ Shapes: B batch, n length, d width, H heads, h head width.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -32,6 +33,14 @@ class BigBirdConfig(StackConfig):
     """
 
     family: ClassVar[str] = "bigbird"
+    switches: ClassVar[Mapping[str, str]] = {
+        **StackConfig.switches,
+        "block": "how many tokens a block of keys has",
+        "window": "how many blocks around a query it reads",
+        "global_blocks": "how many blocks all may read",
+        "random_blocks": "how many random blocks a query reads",
+        "block_seed": "which random blocks",
+    }
 
     block: int = 8
     window: int = 3

@@ -8,6 +8,7 @@ Shapes: B batch, n length, d width, H heads, h head width.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -31,6 +32,12 @@ class LongformerConfig(StackConfig):
     """
 
     family: ClassVar[str] = "longformer"
+    switches: ClassVar[Mapping[str, str]] = {
+        **StackConfig.switches,
+        "window": "how many tokens a query reads",
+        "dilation": "which tokens of the window it reads",
+        "n_global": "how many tokens all may read",
+    }
 
     window: int = 32
     dilation: int = 1

@@ -5,6 +5,7 @@ The control for ReSSFormer: the same loop, without sparsity, memory, graph or ex
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -16,6 +17,10 @@ class LoopedConfig(TransformerConfig):
     """Dials of the looped Transformer: those of the stack; `n_layers` is the number of applications K."""
 
     family: ClassVar[str] = "looped"
+    switches: ClassVar[Mapping[str, str]] = {
+        **TransformerConfig.switches,
+        "n_layers": "depth of the loop",
+    }
 
     @property
     def shared(self) -> bool:

@@ -13,6 +13,7 @@ Shapes: B batch, n length, d width, H heads, h head width, E experts, e experts 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
@@ -45,6 +46,11 @@ class MoEUTConfig(ModelConfig):
     family: ClassVar[str] = "moeut"
     fill: ClassVar[str] = "d_expert"
     depth_field: ClassVar[str] = "n_layers"
+    switches: ClassVar[Mapping[str, str]] = {
+        **ModelConfig.switches,
+        "n_layers": "depth of the loop",
+        "top_e": "how many experts a token passes through",
+    }
 
     embedding_std: float = 0.125  # 1 / sqrt(64): no norm stands before values and experts to repair a smaller one
     n_layers: int = 4

@@ -11,6 +11,7 @@ Shapes: B batch, n length, d width, H heads, h head width.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -38,6 +39,13 @@ class ReformerConfig(StackConfig):
     """
 
     family: ClassVar[str] = "reformer"
+    switches: ClassVar[Mapping[str, str]] = {
+        **StackConfig.switches,
+        "rounds": "how often tokens are hashed",
+        "chunk": "how many tokens of a bucket are read together",
+        "hash_seed": "which hashes",
+        "reversible": "a residual path in two streams (the paper's)",
+    }
 
     rounds: int = 2
     chunk: int = 16

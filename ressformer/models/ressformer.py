@@ -16,6 +16,7 @@ one has the most dials.)
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
@@ -70,6 +71,23 @@ class ReSSFormerConfig(ModelConfig):
     family: ClassVar[str] = "ressformer"
     fill: ClassVar[str] = "d_expert"
     depth_field: ClassVar[str] = "steps"
+    help_fields: ClassVar[Mapping[str, Any]] = {
+        **ModelConfig.help_fields,
+        "cache_lean": 0.0,
+        "edge_similarity": False,
+        "expert_copies": False,
+    }
+    switches: ClassVar[Mapping[str, str]] = {
+        **ModelConfig.switches,
+        "steps": "depth of the loop",
+        "eval_steps": "depth of the loop at evaluation",
+        "top_k": "how many keys the sparse attention reads",
+        "block": "how many tokens a selected block has",
+        "blocks": "how many blocks a query reads",
+        "memory_segment": "how many tokens a memory is pooled over",
+        "top_e": "how many experts a token passes through",
+        "input_injection": "a residual path of the loop",
+    }
 
     steps: int = 4
     eval_steps: int = 0
@@ -123,6 +141,12 @@ class ReSSFormerConfig(ModelConfig):
             f"eval_steps={self.eval_steps} needs the gate between memories, which steps=1 does not train; set steps=2 "
             "or more, or memory_slots=0",
         )
+
+    def helps(self) -> dict[str, Any]:
+        """Less those whose part is not built."""
+        idle = {"cache_lean": not self.cache, "edge_similarity": self.graph != "edges"}
+        idle["expert_copies"] = self.ffn == "dense" or self.n_experts == 1
+        return {key: value for key, value in super().helps().items() if not idle.get(key)}
 
     @property
     def position_free(self) -> bool:

@@ -98,8 +98,14 @@ def test_header_names_regime_and_tolerance(store: Store) -> None:
 
 
 def test_helps_are_named() -> None:
-    assert helps({"short_conv": 0, "core": {"short_conv": 4}}) == "short_conv=4"
-    assert helps({"short_conv": 0}) == ""
+    ours = {"_target_": "ressformer.models.ressformer.ReSSFormerConfig"}
+    assert helps(ours) == "cache_lean=4.0 edge_similarity=True expert_copies=True"
+    assert (
+        helps({**ours, "cache_lean": 0.0, "expert_copies": False, "graph": "none", "short_conv": 4}) == "short_conv=4"
+    )
+    assert helps({"_target_": "ressformer.models.transformer.TransformerConfig"}) == ""
+    assert helps({"_target_": "ressformer.models.mamba2.Mamba2Config"}) == "conv-by-design"
+    assert helps({"_target_": "gone.Model", "short_conv": 4}) == "short_conv=4"
 
 
 def test_a_corrupt_record_stops_the_table(store: Store) -> None:
@@ -151,7 +157,7 @@ def test_columns_of_the_tidy_table_are_pinned() -> None:
         "table model task split metric primary higher_is_better unit n_ok n_launched mean sd low high chance "
         "above_chance best budget regime on_budget params_residual train_flops_residual params params_total "
         "params_active flops_per_token train_flops train_flops_counted steps helps data_fingerprint eval_depth "
-        "flops_eval_per_token"
+        "flops_eval_per_token checked"
     )
     assert TIMING_COLUMNS == [
         "table",
