@@ -9,6 +9,7 @@ Shapes: S seeds, T tasks.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,6 @@ from experiments.analysis.bootstrap import (
 )
 from experiments.analysis.significance import MIN_SEEDS, summary
 from experiments.errors import UserError
-from experiments.planning.instantiate import build_model_config
 from experiments.planning.levels import best_rule, size_of, small_splits
 from experiments.planning.settings import TableSettings
 from experiments.store.records import Record, RunSpec
@@ -57,7 +57,8 @@ def cells_frame(
     runs: Runs,
     best: Mapping[Column, str | None],
     confidence: float,
-    checked: Mapping[str, str] | None = None,
+    checked: Mapping[str, str] = MappingProxyType({}),
+    known_helps: Mapping[str, str] = MappingProxyType({}),
 ) -> pd.DataFrame:
     """One row per model x task x split x metric, in the order of the plan.
 
@@ -67,6 +68,7 @@ def cells_frame(
         best: per column (task, split, metric), the model that is significantly best.
         confidence: of the intervals.
         checked: what preflight found of each model, where it was asked.
+        known_helps: the helps of runs by id, as planned; of others the class is asked.
     """
     rows: list[dict[str, Any]] = []
     for (model, task), members in _cells(runs).items():
@@ -74,7 +76,7 @@ def cells_frame(
         done = [record for _, record in members if record is not None and record.status == "done"]
         keys = list(dict.fromkeys((s, m) for r in done for s, values in r.metrics.items() for m in values))
         primary = ("test/id", spec.task_info.metric)
-        common = _common(table, model, task, members) | {"checked": (checked or {}).get(model, "")}
+        common = _common(table, model, task, members, known_helps) | {"checked": checked.get(model, "")}
         for split, metric in keys if primary in keys else [primary, *keys]:
             values = [r.metrics[split][metric] for r in done if metric in r.metrics.get(split, {})]
             found = {"best": best.get((task, split, metric)) == model}
@@ -184,10 +186,9 @@ def item_interval(record: Record, split: str, confidence: float = 0.95) -> ItemI
 
 
 def helps(sizes: Mapping[str, Any], allow: Sequence[str] = ()) -> str:
-    """What the model's family declares as help and the row uses, e.g. `cache_lean=4.0 short_conv=4`.
+    """What the family declares as help and the row uses, e.g. `short_conv=4`; of a class that is gone the convolution."""
+    from experiments.planning.instantiate import build_model_config  # loads torch: 2 s
 
-    Of a class that cannot be loaded any more only the convolution is told, which any family may have.
-    """
     try:
         model = build_model_config(sizes, allow)
     except UserError:
@@ -203,7 +204,7 @@ def _cells(runs: Runs) -> dict[tuple[str, str], list[tuple[RunSpec, Record | Non
     return cells
 
 
-def _common(table: str, model: str, task: str, members: Runs) -> dict[str, Any]:
+def _common(table: str, model: str, task: str, members: Runs, known_helps: Mapping[str, str]) -> dict[str, Any]:
     spec, _ = members[0]
     # Records have torch's count of the FLOPs; plans do not.
     cost = next(
@@ -231,7 +232,7 @@ def _common(table: str, model: str, task: str, members: Runs) -> dict[str, Any]:
         "train_flops": cost.flops_train,
         "train_flops_counted": step,
         "steps": spec.steps,
-        "helps": helps(spec.sizes, spec.allow_targets),
+        "helps": known_helps[spec.id] if spec.id in known_helps else helps(spec.sizes, spec.allow_targets),
         "data_fingerprint": spec.data_fingerprint[:12],
         "eval_depth": cost.eval_depth,
         "flops_eval_per_token": None if cost.flops_eval is None else cost.flops_eval / info.length,

@@ -54,13 +54,8 @@ from experiments.store.store import Store
 if TYPE_CHECKING:
     from experiments.planning.run_spec import Pricer  # loads torch, 2 s, which a remembered plan does without
 
-# Sections that choose runs or carry them; they are not part of any run's config.
 OUTER = ("table", "launcher", "results_dir", "hydra", "allow_small_test")
-PER_RUN = {
-    "model": "table.models=[NAME,...]",
-    "task": "table.tasks=[NAME,...]",
-    "seed": "table.seeds=[0,...]",
-}
+PER_RUN = {"model": "table.models=[NAME,...]", "task": "table.tasks=[NAME,...]", "seed": "table.seeds=[0,...]"}
 PER_RUN["budget"] = "table.budget=NAME"
 
 
@@ -77,6 +72,9 @@ class Plan(BaseModel):
         default={},
         exclude_if=lambda value: not value,  # plans of before preflight keep their names
         description="What preflight found of each row: `passed`, or `unchecked: CHECK on TASK`; absent: not asked.",
+    )
+    helps: dict[str, str] = Field(
+        default={}, exclude_if=lambda value: not value, description="Helps of each run that has any, by its id."
     )
 
     @property
@@ -166,12 +164,14 @@ def plan_for(request: Request, store: Store) -> tuple[Plan, Path]:
         return plan, path
     except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError):
         known = known if isinstance(known, dict) else {}
+    from experiments.analysis.frames import helps
     from experiments.planning.preflight import checked_rows  # loads torch: 2 s
 
     plan = make_plan(request)
     names = {entry.label: entry.model for entry in plan.table.entries()}
     checked = checked_rows(plan.runs, names, request.base["allow_unchecked"])
-    plan = plan.model_copy(update={"checked": checked})
+    known = {spec.id: helps(spec.sizes, spec.allow_targets) for spec in plan.unique()}
+    plan = plan.model_copy(update={"checked": checked, "helps": known})
     path = plan_file.write(store.root / "plans", *plan.frozen())
     # Foreign code may change, and absent data may arrive, without the key noticing.
     if not request.base.get("allow_targets") and plan.table.tasks == request.table.tasks:

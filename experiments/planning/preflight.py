@@ -83,12 +83,8 @@ def _refusal(refused: dict[str, str]) -> str:
 
 
 def _words(failures: Sequence[Check]) -> str:
-    """Each failure in words with its numbers, on one line."""
-    told = []
-    for check in failures:
-        numbers = ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in check.numbers.items())
-        told.append(f"{check.name}: {check.sentence}" + (f" [{numbers}]" if numbers else ""))
-    return "; ".join(told)
+    """Each failure in words, its numbers among them, on one line."""
+    return "; ".join(f"{check.name}: {check.sentence}" for check in failures)
 
 
 def _reports(specs: Sequence[RunSpec]) -> dict[tuple[str, str], Report]:

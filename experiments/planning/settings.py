@@ -22,8 +22,7 @@ from experiments.errors import UserError, clipped
 
 LARGEST_SEED = 2**63 - 1  # of torch's generators
 LARGEST_COUNT = 10**12
-# What pandas reads as a missing value: such a label would come back from a CSV as NaN.
-MISSING = frozenset(
+MISSING = frozenset(  # what pandas reads as a missing value: such a label would come back from a CSV as NaN
     {"", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA"}
     | {"NULL", "NaN", "None", "n/a", "nan", "null"}
 )

@@ -75,7 +75,7 @@ def from_records(plan: Plan, records: dict[str, Record]) -> Report:
         )
     columns = layout(settings, plan.runs)
     best = winners(runs, settings, columns, failing(plan))
-    cells = cells_frame(settings.name, runs, best, settings.confidence, plan.checked)
+    cells = cells_frame(settings.name, runs, best, settings.confidence, plan.checked, plan.helps)
     timing, aggregate = timing_frame(settings.name, runs), aggregate_frame(runs, settings)
     labels = [entry.label for entry in settings.entries()]
     return Report(

@@ -20,7 +20,9 @@ from experiments.store.store import Store
 from ressformer.checks import Check, Report
 from ressformer.cost import Shape
 
-SMALL = ["model=transformer", "model.d_model=32", "model.n_heads=2", "model.n_layers=1", "task=chain", "budget=off"]
+SMALL = ["model=transformer", "model.d_model=32", "model.n_heads=2", "model.n_layers=1", "task=mqar", "budget=off"]
+SMALL += ["task.n_validation=64", "task.n_test=128"]
+PRICER = Pricer()  # a task is made once
 LEAKS = """
 from dataclasses import dataclass
 
@@ -44,7 +46,7 @@ def leaking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def planned(*words: str) -> RunSpec:
     with composer():
-        return run_spec(composed([*SMALL, *words]), "mine", "chain", 0, Pricer())
+        return run_spec(composed([*SMALL, *words]), "mine", "mqar", 0, PRICER)
 
 
 def test_a_model_that_passes_is_checked_once(capsys: pytest.CaptureFixture[str]) -> None:
@@ -94,11 +96,11 @@ def test_a_model_that_fails_is_refused_in_one_line_or_marked() -> None:
     with pytest.raises(UserError) as refused:
         asked.checked_rows([spec], {"mine": "leaks"})
     line = str(refused.value)
-    assert line.startswith("model mine fails preflight on task chain: future: a later token changes earlier logits by ")
-    assert "difference " in line and "allow_unchecked=[mine]" in line and "\n" not in line
+    assert line.startswith("model mine fails preflight on task mqar: future: a later token changes earlier logits by ")
+    assert "(length " in line and "allow_unchecked=[mine]" in line and "\n" not in line
     for name in ("mine", "leaks"):
         found = asked.checked_rows([spec], {"mine": "leaks"}, [name])
-        assert found["mine"].startswith("unchecked: future") and found["mine"].endswith(" on chain")
+        assert found["mine"].startswith("unchecked: future") and found["mine"].endswith(" on mqar")
     with pytest.raises(UserError, match="allow_unchecked 'mein'"):
         asked.checked_rows([spec], {"mine": "leaks"}, ["mein"])
     with pytest.raises(UserError, match="model mine fails"):
@@ -107,9 +109,12 @@ def test_a_model_that_fails_is_refused_in_one_line_or_marked() -> None:
 
 @pytest.mark.usefixtures("leaking")
 def test_planning_refuses_it_and_the_ids_are_those_of_the_allowed(store: Store) -> None:
-    table = {"name": "t", "models": [{"label": "mine", "model": "transformer", "overrides": SMALL[1:4]}]}
-    table |= {"tasks": ["chain"], "seeds": [0], "budget": "off"}
-    with pytest.raises(UserError, match="model mine fails preflight on task chain: future"):
+    table = {
+        "name": "t",
+        "models": [{"label": "mine", "model": "transformer", "overrides": [*SMALL[1:4], *SMALL[-2:]]}],
+    }
+    table |= {"tasks": ["mqar"], "seeds": [0], "budget": "off"}
+    with pytest.raises(UserError, match="model mine fails preflight on task mqar: future"):
         plan_for(read_request([*MINE, f"results_dir={store.root}"], table), store)
     assert not list(store.root.glob("plans/t-*"))
     plan, _ = plan_for(read_request([*MINE, "allow_unchecked=[mine]", f"results_dir={store.root}"], table), store)

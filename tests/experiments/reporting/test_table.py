@@ -157,7 +157,8 @@ def test_columns_of_the_tidy_table_are_pinned() -> None:
         "table model task split metric primary higher_is_better unit n_ok n_launched mean sd low high chance "
         "above_chance best budget regime on_budget params_residual train_flops_residual params params_total "
         "params_active flops_per_token train_flops train_flops_counted steps helps data_fingerprint eval_depth "
-        "flops_eval_per_token checked"
+        "flops_eval_per_token different_items effective_items "
+        "small_test best_rule best_rule_value checked"
     )
     assert TIMING_COLUMNS == [
         "table",
