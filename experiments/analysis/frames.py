@@ -25,7 +25,7 @@ from experiments.analysis.bootstrap import (
     stratified_bootstrap,
 )
 from experiments.analysis.significance import MIN_SEEDS, summary
-from experiments.errors import UserError
+from experiments.planning.instantiate import helps
 from experiments.planning.levels import best_rule, size_of, small_splits
 from experiments.planning.settings import TableSettings
 from experiments.store.records import Record, RunSpec
@@ -183,18 +183,6 @@ def item_interval(record: Record, split: str, confidence: float = 0.95) -> ItemI
     if not record.spec.task_info.higher_is_better or not values or any(value is None for value in values):
         return None
     return share_interval(values, record.item_weights.get(split), confidence)
-
-
-def helps(sizes: Mapping[str, Any], allow: Sequence[str] = ()) -> str:
-    """What the family declares as help and the row uses, e.g. `short_conv=4`; of a class that is gone the convolution."""
-    from experiments.planning.instantiate import build_model_config  # loads torch: 2 s
-
-    try:
-        model = build_model_config(sizes, allow)
-    except UserError:
-        return f"short_conv={sizes['short_conv']}" if sizes.get("short_conv") else ""
-    found = sorted(f"{key}={value}" for key, value in model.helps().items())
-    return " ".join([*found, *([model.by_design] if model.by_design else [])])
 
 
 def _cells(runs: Runs) -> dict[tuple[str, str], list[tuple[RunSpec, Record | None]]]:

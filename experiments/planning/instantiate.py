@@ -100,3 +100,13 @@ def build_decoder(config: ModelConfig, task: Task) -> Decoder:
     return Decoder(
         config, vocab_size=task.vocab_size, length=task.length, max_length=task.max_length, causal=task.causal
     )
+
+
+def helps(sizes: Mapping[str, Any], allow: Sequence[str] = ()) -> str:
+    """What the family declares as help and a row uses, e.g. `short_conv=4`; of a class that is gone the convolution."""
+    try:
+        model = build_model_config(sizes, allow)
+    except UserError:
+        return f"short_conv={sizes['short_conv']}" if sizes.get("short_conv") else ""
+    found = sorted(f"{key}={value}" for key, value in model.helps().items())
+    return " ".join([*found, *([model.by_design] if model.by_design else [])])

@@ -32,6 +32,7 @@ from experiments.planning.hydra_config import (
     results_folder,
 )
 from experiments.planning.hydra_values import quoted
+from experiments.planning.instantiate import helps
 from experiments.planning.settings import (
     Entry,
     LauncherSettings,
@@ -164,14 +165,13 @@ def plan_for(request: Request, store: Store) -> tuple[Plan, Path]:
         return plan, path
     except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError):
         known = known if isinstance(known, dict) else {}
-    from experiments.analysis.frames import helps
     from experiments.planning.preflight import checked_rows  # loads torch: 2 s
 
     plan = make_plan(request)
     names = {entry.label: entry.model for entry in plan.table.entries()}
     checked = checked_rows(plan.runs, names, request.base["allow_unchecked"])
-    known = {spec.id: helps(spec.sizes, spec.allow_targets) for spec in plan.unique()}
-    plan = plan.model_copy(update={"checked": checked, "helps": known})
+    declared = {spec.id: helps(spec.sizes, spec.allow_targets) for spec in plan.unique()}
+    plan = plan.model_copy(update={"checked": checked, "helps": declared})
     path = plan_file.write(store.root / "plans", *plan.frozen())
     # Foreign code may change, and absent data may arrive, without the key noticing.
     if not request.base.get("allow_targets") and plan.table.tasks == request.table.tasks:

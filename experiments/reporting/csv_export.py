@@ -14,9 +14,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.analysis.frames import VALUE_COLUMNS, helps, item_interval, metrics_frame, names_of, rows_of
+from experiments.analysis.frames import VALUE_COLUMNS, item_interval, metrics_frame, names_of, rows_of
 from experiments.analysis.run_details import flops_of_step, log_lines, module_rows
 from experiments.errors import UserError
+from experiments.planning.instantiate import helps
 from experiments.planning.plan import plan_files
 from experiments.store import atomic_files as atomic
 from experiments.store import plan_file

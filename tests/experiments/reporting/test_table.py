@@ -13,8 +13,9 @@ import pytest
 from toy import VALUES, fill, make_record, make_spec, table_plan
 
 import experiments
-from experiments.analysis.frames import AGGREGATE_COLUMNS, CELL_COLUMNS, SEED_COLUMNS, TIMING_COLUMNS, helps
+from experiments.analysis.frames import AGGREGATE_COLUMNS, CELL_COLUMNS, SEED_COLUMNS, TIMING_COLUMNS
 from experiments.errors import UserError
+from experiments.planning.instantiate import helps
 from experiments.planning.settings import TableSettings
 from experiments.reporting.csv_export import COLUMNS, ITEM_COLUMNS, RUN_COLUMNS, export
 from experiments.reporting.grid import latex, wide
