@@ -131,18 +131,29 @@ def test_a_perfect_reader_is_right_without_noise_and_falls_with_it(name: str, or
     assert len(value) == 4 and 1 > value[0] > value[3] > 0
 
 
-def test_a_reader_draws_among_what_the_noise_left() -> None:
-    task = Chain(facts_max=4, n_relations=1, length=40, probe="noise")
-    items = (task.generate("train", 0, index) for index in range(99))
-    item = next(
-        i for i in items if i.difficulty["facts"] == i.difficulty["questions"] == 4 and i.difficulty["hops"] == 1
-    )
-    noised = item.input_ids.copy()
-    noised[4] = noised[1]  # the second fact is now about the head of the first
-    hits = perfect_reader(task, item, type(item)(input_ids=noised, labels=item.labels, difficulty={}, canonical=""))
-    starts = item.input_ids[np.flatnonzero(item.labels != IGNORE)].tolist()
-    left = {int(item.input_ids[1]): 0.5, int(item.input_ids[4]): 0.0}
-    assert hits is not None and hits.tolist() == [left.get(start, 1.0) for start in starts]
+@pytest.mark.parametrize("settings", [{"facts_max": 4, "n_relations": 1, "length": 40}, {"facts_min": 4}])
+@pytest.mark.parametrize("share", [10, 40])
+def test_a_perfect_reader_beats_simpler_ones(settings: dict[str, int], share: int) -> None:
+    task = Chain(**settings, probe="noise", n_test=200)
+    found: dict[str, list[float]] = {"perfect": [], "whole facts": [], "any relation": [], "any value": []}
+    for clean, noised in zip(task.eval_items("test/id"), task.eval_items(f"probe/noise{share}"), strict=True):
+        hits = perfect_reader(task, clean, noised)
+        assert hits is not None
+        found["perfect"] += hits.tolist()
+        words = noised.input_ids.tolist()
+        facts = [words[k : k + 3] for k in range(0, 3 * clean.difficulty["facts"], 3)]
+        for end in np.flatnonzero(clean.labels != IGNORE).tolist():
+            begin = max(k for k in range(end) if words[k] == 1) + 1
+            path, right = words[begin:end][::-1], int(clean.labels[end])
+            for name, fits in (("whole facts", lambda r, asked: r == asked), ("any relation", lambda r, asked: True)):
+                at = {words[end]}
+                for relation in path:
+                    at = {tail for r, head, tail in facts if head in at and fits(r, relation)}
+                found[name].append((right in at) / max(1, len(at)))
+            values = [tail for _, _, tail in facts]
+            found["any value"].append(values.count(right) / len(values))
+    means = {name: float(np.mean(some)) for name, some in found.items()}
+    assert means.pop("perfect") > max(means.values()), means
 
 
 def test_clustered_errors_by_hand() -> None:
