@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.errors import NoData, UserError
 from experiments.store.identity import module_named
-from tasks.hub.files import MissingData
 
 if TYPE_CHECKING:
     from ressformer.cost import Shape  # loads torch: 2 s
@@ -61,6 +60,8 @@ def build_task(config: Mapping[str, Any], allow: Sequence[str] = ()) -> Task:
 
 def refused(error: Exception) -> UserError:
     """The error of a task in the words of the user; NoData where its data are not there."""
+    from tasks.hub.files import MissingData  # loads torch: 2 s
+
     return NoData(str(error)) if isinstance(error, MissingData) else UserError(str(error))
 
 

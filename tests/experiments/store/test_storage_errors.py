@@ -1,4 +1,7 @@
-"""What an error of the storage means, wherever it strikes: a run, a record, a lease, the line on the screen."""
+"""What an error of the storage means, wherever it strikes: a run, a record, a lease, the line on the screen.
+
+The file is longer than 300 lines: it is one list of what can befall a disk, and what is said of each.
+"""
 
 from __future__ import annotations
 
