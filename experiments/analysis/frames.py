@@ -186,7 +186,7 @@ def item_interval(record: Record, split: str, confidence: float = 0.95) -> ItemI
 
 
 def helps(sizes: Mapping[str, Any], allow: Sequence[str] = ()) -> str:
-    """What the family declares as help and the row uses, e.g. `short_conv=4`; of a class that is gone the convolution."""
+    """What the family declares as help and the row uses, `short_conv=4`; of a class that is gone the convolution."""
     from experiments.planning.instantiate import build_model_config  # loads torch: 2 s
 
     try:

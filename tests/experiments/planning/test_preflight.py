@@ -21,7 +21,7 @@ from ressformer.checks import Check, Report
 from ressformer.cost import Shape
 
 SMALL = ["model=transformer", "model.d_model=32", "model.n_heads=2", "model.n_layers=1", "task=mqar", "budget=off"]
-SMALL += ["task.n_validation=64", "task.n_test=128"]
+SMALL += ["task.n_validation=256", "task.n_test=256"]
 PRICER = Pricer()  # a task is made once
 LEAKS = """
 from dataclasses import dataclass
