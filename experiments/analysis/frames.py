@@ -84,7 +84,7 @@ def cells_frame(
     return pd.DataFrame(rows, columns=CELL_COLUMNS)
 
 
-def seeds_frame(table: str, runs: Runs) -> pd.DataFrame:
+def seeds_frame(table: str, runs: Runs, known_helps: Mapping[str, str] = MappingProxyType({})) -> pd.DataFrame:
     """One row per run of the plan, in its order: the primary metric on test/id and validation, and what it cost."""
     rows = []
     for spec, record in runs:
@@ -112,7 +112,7 @@ def seeds_frame(table: str, runs: Runs) -> pd.DataFrame:
                 "budget": spec.budget.name,
                 "regime": spec.budget.regime,
                 "on_budget": spec.budget.on_budget,
-                "helps": helps(spec.sizes),
+                "helps": known_helps[spec.id] if spec.id in known_helps else helps(spec.sizes, spec.allow_targets),
             }
         )
     return pd.DataFrame(rows, columns=SEED_COLUMNS)

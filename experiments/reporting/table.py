@@ -86,7 +86,7 @@ def from_records(plan: Plan, records: dict[str, Record]) -> Report:
         notes=footnotes(plan, runs, cells, _needed(plan)),
         cells=cells,
         timing=timing,
-        runs=seeds_frame(settings.name, runs),
+        runs=seeds_frame(settings.name, runs, plan.helps),
         aggregate=aggregate,
         overall=_overall(aggregate) if len(aggregate) else None,
     )

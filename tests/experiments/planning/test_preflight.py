@@ -21,7 +21,7 @@ from ressformer.checks import Check, Report
 from ressformer.cost import Shape
 
 SMALL = ["model=transformer", "model.d_model=32", "model.n_heads=2", "model.n_layers=1", "task=mqar", "budget=off"]
-SMALL += ["task.n_validation=64", "task.n_test=128"]
+SMALL += ["task.n_validation=256", "task.n_test=256"]
 PRICER = Pricer()  # a task is made once
 LEAKS = """
 from dataclasses import dataclass
@@ -115,9 +115,12 @@ def test_planning_refuses_it_and_the_ids_are_those_of_the_allowed(store: Store) 
     }
     table |= {"tasks": ["mqar"], "seeds": [0], "budget": "off"}
     with pytest.raises(UserError, match="model mine fails preflight on task mqar: future"):
-        plan_for(read_request([*MINE, f"results_dir={store.root}"], table), store)
+        plan_for(read_request([*MINE, "allow_small_test=[mqar]", f"results_dir={store.root}"], table), store)
     assert not list(store.root.glob("plans/t-*"))
-    plan, _ = plan_for(read_request([*MINE, "allow_unchecked=[mine]", f"results_dir={store.root}"], table), store)
+    plan, _ = plan_for(
+        read_request([*MINE, "allow_small_test=[mqar]", "allow_unchecked=[mine]", f"results_dir={store.root}"], table),
+        store,
+    )
     assert plan.checked["mine"].startswith("unchecked: future")
     assert "allow_unchecked" not in plan.runs[0].config
 
