@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from experiments.store.records import LevelInfo, SizeInfo, TaskInfo
-from tasks.size import NEEDED
 
 PERFECT = "perfect_reader"  # what is left to read under noise: a ceiling, no rule
 PART = " of "  # in the name of n-grams that were counted in a part of the training text
@@ -11,7 +10,7 @@ PART = " of "  # in the name of n-grams that were counted in a part of the train
 
 def small_splits(info: TaskInfo) -> dict[str, SizeInfo]:
     """The splits of a verdict, validation and test/id, whose effective number of items is too low for one."""
-    return {split: size for split, size in info.sizes.items() if size.effective < NEEDED.get(split, 0)}
+    return {split: size for split, size in info.sizes.items() if size.effective < size.needed}
 
 
 def size_of(info: TaskInfo, split: str) -> SizeInfo | None:

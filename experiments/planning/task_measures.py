@@ -53,6 +53,7 @@ def _key(task: Task) -> dict[str, Any]:
     left_out = ("batch_size", *getattr(type(config), "places", ()))  # where data lie; what they are is in `data`
     return {
         "kind": "measured",
+        "fields": list(SizeInfo.model_fields),
         "task": [kind, task.version, {key: value for key, value in values.items() if key not in left_out}],
         "data": task.fingerprint(),
         "sources": [source_fingerprint(("tasks",)), foreign_sources([kind])],
@@ -77,9 +78,12 @@ def _remembered(key: dict[str, Any], make: Callable[[], dict[str, Any]]) -> dict
 def _measure(task: Task) -> dict[str, Any]:
     splits = [split for split in task.splits if not split.startswith("probe/")]  # a probe has the items of test/id
     sizes = split_sizes(task, splits=splits)
-    fields = SizeInfo.model_fields
+    kept = [key for key in SizeInfo.model_fields if key != "needed"]
     return {
-        "sizes": {split: {key: getattr(size, key) for key in fields} for split, size in sizes.items()},
+        "sizes": {
+            split: {key: getattr(size, key) for key in kept} | {"needed": NEEDED.get(split, 0.0)}
+            for split, size in sizes.items()
+        },
         "levels": [dataclasses.asdict(level) for level in printed(levels(task), task.describe().higher_is_better)],
     }
 
@@ -125,7 +129,7 @@ def large_enough(table: TableSettings, specs: list[RunSpec]) -> list[RunSpec]:
             count = "n_validation" if split == "validation" else "n_test"
             raise UserError(
                 f"table {table.name}, task {spec.task}: {split} has {size.different} different items among "
-                f"{size.items}, effectively {size.effective:.1f}, and a verdict needs {NEEDED[split]:.0f}: widen the "
+                f"{size.items}, effectively {size.effective:.1f}, and a verdict needs {size.needed:.0f}: widen the "
                 f"task's sizes, or evaluate more (task.{count}); allow_small_test=[{spec.task}] runs it, marked and "
                 "never bold"
             )

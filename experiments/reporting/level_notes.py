@@ -11,7 +11,6 @@ from experiments.planning.levels import PART, best_rule, readers, rules_of, size
 from experiments.planning.settings import TableSettings
 from experiments.reporting.grid import number
 from experiments.store.records import LevelInfo, RunSpec, TaskInfo
-from tasks.size import NEEDED
 
 
 def level_notes(specs: Sequence[RunSpec], settings: TableSettings, cells: pd.DataFrame) -> list[str]:
@@ -64,7 +63,7 @@ def size_note(info: TaskInfo) -> str:
 def small_note(info: TaskInfo) -> str:
     """Which splits are too small for a verdict; empty if none is."""
     small = ", ".join(
-        f"{split} with effectively {size.effective:.1f} of {NEEDED[split]:.0f} items"
+        f"{split} with effectively {size.effective:.1f} of {size.needed:.0f} items"
         for split, size in small_splits(info).items()
     )
     return f"too small for a verdict, and never bold: {small}." if small else ""

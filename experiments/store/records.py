@@ -29,6 +29,7 @@ class SizeInfo(Strict):
     documents: int | None = Field(
         default=None, description="Independent texts the windows are cut from; null: no text."
     )
+    needed: float = Field(default=0.0, description="Effective number that a verdict needs; 0: none rests on the split.")
 
 
 class LevelInfo(Strict):

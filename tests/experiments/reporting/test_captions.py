@@ -51,8 +51,8 @@ def planned(**table: object) -> Plan:
     plan = table_plan()
     split = {"items": 300, "different": 200}
     sizes = {
-        "validation": {**split, "effective": 60.0},
-        "test/id": {**split, "effective": table.pop("effective", 120.0)},
+        "validation": {**split, "effective": 60.0, "needed": 50.0},
+        "test/id": {**split, "effective": table.pop("effective", 120.0), "needed": 100.0},
     }
     rules = [("test/id", "first_hop", table.pop("level", 0.75)), ("test/id", "majority", 0.2)]
     rules += [("probe/noise20", "perfect_reader", 0.7), ("validation", "first_hop", 0.74)]
