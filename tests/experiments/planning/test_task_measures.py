@@ -10,7 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from experiments.errors import UserError
-from experiments.planning import measured as module
+from experiments.planning import task_measures as module
 from experiments.planning.hydra_config import CONF, Cells, composer, plain
 from experiments.planning.instantiate import build_task
 from experiments.planning.levels import best_rule, small_splits
