@@ -80,3 +80,55 @@ def test_files_of_others_do_not_stop_a_plan(tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.parametrize("value", ["3", "true", "chain", "{a:1}", "[3]", "[null]"])
 def test_what_takes_names_takes_nothing_else(key: str, value: str, tmp_path: Path) -> None:
     assert key in line_of(["plan", "table=smoke", f"{key}={value}", f"results_dir={tmp_path}"])
+
+
+OWN_CODE = """
+class Model:
+    @classmethod
+    def from_dict(cls, values):
+        raise RuntimeError("first line\\nsecond line")
+
+
+class Task:
+    def __init__(self):
+        raise KeyError("inside")
+"""
+
+
+def own(folder: Path, monkeypatch: pytest.MonkeyPatch, group: str, target: str) -> list[str]:
+    """The words that choose a file `mine` of the group, whose class lies in the folder."""
+    (folder / "broken_import_of_mine.py").write_text("raise OSError('while it is imported')")
+    (folder / "raising_code_of_mine.py").write_text(OWN_CODE)
+    (folder / group).mkdir()
+    (folder / group / "mine.yaml").write_text(f"_target_: {target}\n")
+    monkeypatch.syspath_prepend(folder)
+    allow = "allow_targets=[broken_import_of_mine,raising_code_of_mine]"
+    return [f"{group}=mine", allow, f"hydra.searchpath=[file://{folder}]"]
+
+
+@pytest.mark.parametrize(
+    ("group", "target", "said"),
+    [
+        ("model", "broken_import_of_mine.Model", "OSError: while it is imported"),
+        ("model", "raising_code_of_mine.Model", "RuntimeError: first line second line"),
+        ("task", "broken_import_of_mine.Task", "OSError: while it is imported"),
+        ("task", "raising_code_of_mine.Task", "KeyError: 'inside'"),
+    ],
+)
+def test_own_code_that_raises(
+    group: str, target: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = own(tmp_path, monkeypatch, group, target)
+    for verb in ("check", "cost"):
+        line = line_of([verb, *words, *(["task=chain"] if group == "model" else ["model=transformer"])])
+        assert said in line and target in line and "HYDRA_FULL_ERROR" in line
+
+
+@pytest.mark.parametrize("action", ["show", "check", "sizes"])
+def test_tasks_without_their_data(action: str, tmp_path: Path) -> None:
+    line = line_of(["tasks", action, "text", f"path={tmp_path}/nowhere", "--items", "3"])
+    assert "does not exist" in line
+
+
+def test_a_wandb_project_that_cannot_be(tmp_path: Path) -> None:
+    assert "logger.project" in line_of(["sync", "--project", "x" * 1000, f"results_dir={tmp_path}"])
