@@ -68,6 +68,10 @@ def build_task(config: Mapping[str, Any], allow: Sequence[str] = ()) -> Task:
         if config["_target_"].startswith(PREFIXES):
             raise
         raise UserError(f"task._target_={config['_target_']} cannot be built: {_foreign(error)}") from error
+    from tasks.base import Task as Base  # the class of the task has loaded it
+
+    if not isinstance(task, Base):
+        raise UserError(f"task._target_={config['_target_']} is no task: name a subclass of tasks.base.Task")
     return task
 
 

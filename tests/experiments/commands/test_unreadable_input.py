@@ -132,3 +132,21 @@ def test_tasks_without_their_data(action: str, tmp_path: Path) -> None:
 
 def test_a_wandb_project_that_cannot_be(tmp_path: Path) -> None:
     assert "logger.project" in line_of(["sync", "--project", "x" * 1000, f"results_dir={tmp_path}"])
+
+
+def test_an_own_budget_without_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "conf" / "budget").mkdir(parents=True)
+    (tmp_path / "conf" / "budget" / "bare.yaml").write_text("")
+    assert "no name" in line_of(["budget", "table", "bare"])
+
+
+def test_a_file_of_sizes_that_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "sizes.csv").write_bytes(b"\xff\xfe\xfd" * 100)
+    assert "is no CSV of solved sizes" in line_of(["budget", "check", "--to", str(tmp_path / "sizes.csv")])
+
+
+def test_an_own_class_that_is_no_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = own(tmp_path, monkeypatch, "task", "collections.Counter")
+    words[1] = "allow_targets=[collections]"
+    assert "is no task" in line_of(["tasks", "check", "mine", *words[1:]])
