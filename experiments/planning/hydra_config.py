@@ -17,8 +17,10 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from experiments.errors import FULL, UserError, clipped, one_line, unknown
 from experiments.planning.hydra_values import literal, require_path
@@ -111,6 +113,8 @@ def files_at_fault(overrides: Sequence[str]) -> Iterator[None]:
     """Say of a file of conf/ that cannot be read, or a group set to what names no file, which words asked for it."""
     try:
         yield
+    except (HydraException, OmegaConfBaseException):  # some are OSErrors or ValueErrors, too
+        raise
     except (yaml.YAMLError, ValueError, RecursionError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
