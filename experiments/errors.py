@@ -6,6 +6,7 @@ Exit codes: 0 all went well, 1 a run failed, 2 the input is at fault, 130 interr
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 import re
 import sys
@@ -17,6 +18,10 @@ from experiments.store.storage_errors import in_words, storage_error
 FULL = "HYDRA_FULL_ERROR"
 # Hydra's words for a list without brackets, or a range, where there is no multirun.
 SEVERAL = re.compile(r"Sweep parameters '(.+?)' requires --multirun|Ambiguous value for argument '(.+?)'\s", re.DOTALL)
+# A path that leads nowhere by its form: no storage is to blame, and no program could go on.
+NO_PLACE = frozenset((errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR))
+LONGEST = 200  # characters of a word, paths included, that a complaint repeats
+LONGEST_LINE = 3000
 
 
 class UserError(Exception):
@@ -44,9 +49,22 @@ def main(body: Callable[[], int | None]) -> None:
 
 
 def explain(error: BaseException) -> str | None:
-    """One line for an error of the input; None for any other error."""
+    """One line for an error of the input, fit for a terminal; None for any other error."""
+    line = _in_words(error)
+    return None if line is None else readable(line)
+
+
+def _in_words(error: BaseException) -> str | None:
+    """What `explain` says, however long and whatever characters it has."""
     if isinstance(error, UserError):
         return one_line(str(error))
+    if isinstance(error, ValueError):
+        from tasks.hub.files import DataError
+
+        if isinstance(error, DataError):
+            return one_line(str(error))
+    if isinstance(error, OSError) and error.errno in NO_PLACE and error.filename is not None:
+        return f"cannot use {error.filename!s}: {error.strerror}; name another file or folder"
     if (storage := storage_error(error)) is not None:
         return one_line(in_words(storage))
     if isinstance(error, FileNotFoundError) and "temporary directory" in str(error):
@@ -101,3 +119,10 @@ def clipped(text: str, limit: int = 80) -> str:
 def one_line(text: str) -> str:
     """The text with its line breaks folded."""
     return " ".join(text.split())
+
+
+def readable(line: str) -> str:
+    """The line with what no terminal should be sent written as escapes, and no value of the user's at any length."""
+    cut = re.sub(rf"[^\s'\"]{{{LONGEST + 1},}}", lambda word: clipped(word[0], LONGEST), line)
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)
+    return clipped(shown, LONGEST_LINE)

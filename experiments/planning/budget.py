@@ -90,6 +90,8 @@ class Budget:
             if not isinstance(value, kinds) or isinstance(value, bool):
                 raise UserError(f"budget.{key} must be of type {wanted.__name__}, got {value!r}")
             typed[key] = float(value) if wanted is float and isinstance(value, int) else value
+        if "name" not in values:
+            raise UserError("a budget has no name; its YAML says name: NAME")
         return cls(**typed)
 
     def train_flops_of(self, cost: Cost) -> float:

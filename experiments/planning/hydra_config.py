@@ -12,14 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from experiments.errors import FULL, UserError, unknown
+from experiments.errors import FULL, UserError, clipped, one_line, unknown
 from experiments.planning.hydra_values import literal, require_path
 from experiments.store.provenance import ROOT
 
@@ -28,6 +31,7 @@ CONF = INSIDE if INSIDE.is_dir() else ROOT / "conf"  # inside an installed packa
 
 # Sections whose dataclass knows every key and refuses the others; their YAML holds only what differs from it.
 OPEN = ("model.", "task.", "budget.")
+GROUPS = ("model", "task", "budget", "trainer", "logger", "launcher", "table")
 
 
 def config_folders() -> list[Path]:
@@ -91,8 +95,32 @@ def opened(argument: str) -> str:
 
 
 def composed(overrides: Sequence[str]) -> DictConfig:
-    """conf/config.yaml under the overrides (inside `composer`). Hydra's own errors pass through."""
-    return compose("config", overrides=[opened(override) for override in overrides])
+    """conf/config.yaml under the overrides (inside `composer`). Hydra's own errors pass through.
+
+    Raises:
+        UserError: a YAML file that cannot be read, or a group that is no mapping.
+    """
+    with files_at_fault(overrides):
+        config = compose("config", overrides=[opened(override) for override in overrides])
+    for group in GROUPS:
+        if group in config and OmegaConf.is_list(config[group]):
+            raise UserError(f"{group} is a list, and has to be a mapping (KEY: VALUE); see {CONF / group}")
+    return config
+
+
+@contextlib.contextmanager
+def files_at_fault(overrides: Sequence[str]) -> Iterator[None]:
+    """Say of a file of conf/ that cannot be read, or a group set to what names no file, which words asked for it."""
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException):  # some are OSErrors or ValueErrors, too
+        raise
+    except (yaml.YAMLError, ValueError, RecursionError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        groups = [word for word in overrides if override_key(word) in (*GROUPS, "sweep")]
+        asked = f" of {clipped(' '.join(groups), 200)}" if groups else ""
+        raise UserError(f"the config{asked} cannot be read: {one_line(str(error))}") from None
 
 
 class Cells:
@@ -141,6 +169,18 @@ def plain(config: Any) -> dict[str, Any]:
     return {str(key): value for key, value in values.items()}
 
 
+def names_in(config: dict[str, Any], key: str) -> list[str]:
+    """The names that a key of a plain config lists; null is none.
+
+    Raises:
+        UserError: it is no list of names.
+    """
+    value = [] if config.get(key) is None else config[key]
+    if not isinstance(value, list) or not all(isinstance(name, str) and name for name in value):
+        raise UserError(f"{key} takes a list of names, {key}=[NAME,NAME]; got {value!r}")
+    return value
+
+
 def results_folder(config: Any) -> str:
     """The results folder of a composed config.
 
@@ -186,10 +226,9 @@ def hydra_main(config_name: str, job: Callable[[Any], Any], config_dir: str | No
     os.environ[FULL] = "1"  # Hydra would print the error and exit with 1 itself
     arguments, sys.argv[1:] = sys.argv[1:], [opened(argument) for argument in sys.argv[1:]]
     try:
-        hydra.main(version_base="1.3", config_path=config_dir, config_name=config_name)(kept)()
-    except OSError as error:  # a job's own are in `errors`; some of Hydra's complaints are OSErrors without a number
-        if error.errno is None:
-            raise
+        with files_at_fault(sys.argv[1:]):
+            hydra.main(version_base="1.3", config_path=config_dir, config_name=config_name)(kept)()
+    except OSError as error:  # a job's own are in `errors`
         where = error.filename or "its folder"
         raise UserError(
             f"{where} cannot be written ({error.strerror}); choose another with results_dir=FOLDER"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from experiments.errors import NoData, UserError
+from experiments.errors import FULL, NoData, UserError
 from experiments.store.identity import module_named
 
 if TYPE_CHECKING:
@@ -34,6 +34,15 @@ def resolve(target: str, where: str, allow: Sequence[str] = ()) -> Any:
         return getattr(module_named(module), name)
     except (ImportError, AttributeError) as error:
         raise UserError(f"{where}._target_={target} cannot be loaded: {error}") from None
+    except Exception as error:
+        if target.startswith(PREFIXES):
+            raise
+        raise UserError(f"{where}._target_={target} cannot be loaded: {_foreign(error)}") from error
+
+
+def _foreign(error: Exception) -> str:
+    """An error of the user's own code: its kind, its words, and how to see where it was raised."""
+    return f"{type(error).__name__}: {error} ({FULL}=1 prints where)"
 
 
 def _target(config: Mapping[str, Any], where: str, allow: Sequence[str]) -> tuple[Any, dict[str, Any]]:
@@ -55,6 +64,14 @@ def build_task(config: Mapping[str, Any], allow: Sequence[str] = ()) -> Task:
         task: Task = kind(**values)
     except (TypeError, ValueError) as error:
         raise refused(error) from None
+    except Exception as error:
+        if config["_target_"].startswith(PREFIXES):
+            raise
+        raise UserError(f"task._target_={config['_target_']} cannot be built: {_foreign(error)}") from error
+    from tasks.base import Task as Base  # the class of the task has loaded it
+
+    if not isinstance(task, Base):
+        raise UserError(f"task._target_={config['_target_']} is no task: name a subclass of tasks.base.Task")
     return task
 
 
@@ -78,6 +95,10 @@ def build_model_config(config: Mapping[str, Any], allow: Sequence[str] = ()) -> 
         built: ModelConfig = kind.from_dict(values)
     except (TypeError, ValueError, ArithmeticError) as error:
         raise UserError(str(error)) from None
+    except Exception as error:
+        if config["_target_"].startswith(PREFIXES):
+            raise
+        raise UserError(f"model._target_={config['_target_']} cannot be built: {_foreign(error)}") from error
     return built
 
 

@@ -25,6 +25,7 @@ from experiments.planning.hydra_config import (
     composed,
     composer,
     config_folders,
+    names_in,
     options,
     override_key,
     plain,
@@ -123,7 +124,7 @@ def read_request(overrides: Sequence[str], table: dict[str, Any] | None = None) 
         if chosen is None:
             raise UserError(f"no table; choose one with table=NAME: {', '.join(options('table'))}")
         base = plain(config)
-        allowed = [*chosen.get("allow_small_test", []), *(base["allow_small_test"] or [])]
+        allowed = [*chosen.get("allow_small_test", []), *names_in(base, "allow_small_test")]
         settings = section(TableSettings, {**chosen, "allow_small_test": allowed}, "table")
         presets = [] if table is not None else [o for o in overrides if override_key(o) == "table"]
         preset = section(TableSettings, plain(composed(presets))["table"], "table") if presets else settings
@@ -181,8 +182,8 @@ def plan_for(request: Request, store: Store) -> tuple[Plan, Path]:
 
 def request_key(request: Request) -> str:
     """Hash of all that goes into the plan, but for the content of data files."""
-    files = [(folder, path) for folder in config_folders() for path in sorted(folder.rglob("*.yaml"))]
-    conf = [(path.relative_to(folder).as_posix(), path.read_text()) for folder, path in files]
+    files = [(folder, path) for folder in config_folders() for path in sorted(folder.rglob("*.yaml")) if path.is_file()]
+    conf = [(path.relative_to(folder).as_posix(), path.read_text(errors="backslashreplace")) for folder, path in files]
     sources = source_fingerprint(("ressformer", "tasks", "experiments"))
     asked = request.model_dump(mode="json", exclude={"launcher", "results_dir"})
     # A relative path, and the folder of the data sets, mean another file elsewhere.

@@ -9,7 +9,7 @@ from typing import Any
 
 from experiments.errors import UserError
 from experiments.planning.budget import Budget
-from experiments.planning.hydra_config import composed, require_option
+from experiments.planning.hydra_config import composed, names_in, require_option
 from experiments.planning.instantiate import build_model_config, build_task, model_shape
 from experiments.planning.solution import Solution
 from experiments.planning.solve import solve
@@ -42,7 +42,7 @@ class Pricer:
         Raises:
             UserError: a value that model, task or budget refuses, or a budget that cannot be met.
         """
-        allow = [str(package) for package in config.pop("allow_targets")]
+        allow = names_in({"allow_targets": config.pop("allow_targets")}, "allow_targets")
         require_finite(config)
         built, info, data = self._task(config["task"], allow)
         budget = Budget.from_dict(config["budget"])

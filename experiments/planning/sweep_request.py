@@ -24,6 +24,7 @@ from experiments.planning.hydra_config import (
     composed,
     composer,
     config_folders,
+    files_at_fault,
     override_key,
     plain,
     require_option,
@@ -193,12 +194,16 @@ def preset_file(name: str) -> dict[str, Any]:
     """The content of conf/sweep/NAME.yaml.
 
     Raises:
-        UserError: there is no such preset.
+        UserError: there is no such preset, or its file cannot be read.
     """
     files = {path.stem: path for folder in reversed(config_folders()) for path in (folder / "sweep").glob("*.yaml")}
     if name not in files:
         raise UserError(unknown("sweep", name, list(files)))
-    return plain(OmegaConf.load(files[name]))
+    with files_at_fault([f"sweep={name}"]):
+        content = OmegaConf.load(files[name])
+    if not OmegaConf.is_dict(content):
+        raise UserError(f"{files[name]} is a list, and has to be a mapping (KEY: VALUE)")
+    return plain(content)
 
 
 def preset(name: str) -> list[str]:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from experiments.planning.budget import Budget
-from experiments.planning.hydra_config import composed, composer, override_key, plain
+from experiments.planning.hydra_config import composed, composer, names_in, override_key, plain
 from experiments.planning.instantiate import build_model_config, build_task, model_shape
 from experiments.planning.plan import given_dials
 from experiments.planning.solve import solve
@@ -70,7 +70,7 @@ def described(overrides: Sequence[str], shape: Shape | None = None) -> tuple[Mod
     """
     with composer():
         values = plain(composed(overrides))
-        allow = [str(package) for package in values["allow_targets"]]
+        allow = names_in(values, "allow_targets")
         config = build_model_config(values["model"], allow)
         found = shape or model_shape(build_task(values["task"], allow))
         if "budget" in sections(overrides):

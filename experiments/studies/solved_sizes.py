@@ -140,7 +140,10 @@ def read(path: Path) -> list[dict[str, Any]]:
     """
     if not path.is_file():
         raise UserError(f"no file {path}; write it with: python -m experiments budget lock --to={path}")
-    frame = pd.read_csv(path, keep_default_na=False, na_values={key: [""] for key in COLUMNS[4:-1]})
+    try:
+        frame = pd.read_csv(path, keep_default_na=False, na_values={key: [""] for key in COLUMNS[4:-1]})
+    except ValueError as error:  # those of pandas among them
+        raise UserError(f"{path} is no CSV of solved sizes: {error}") from None
     if list(frame.columns) != COLUMNS:
         raise UserError(f"{path.name} has other columns than {', '.join(COLUMNS)}")
     return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]

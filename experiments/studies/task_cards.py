@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from experiments.errors import UserError, unknown
-from experiments.planning.hydra_config import composed, composer, options, override_key, plain
+from experiments.planning.hydra_config import composed, composer, names_in, options, override_key, plain
 from experiments.planning.instantiate import build_task, refused
 from tasks import figures
 from tasks.base import Task
@@ -35,7 +35,7 @@ def load(names: Sequence[str], words: Sequence[str]) -> dict[str, Task]:
             if name not in have:
                 raise UserError(unknown("task", name, have))
             values = plain(composed([f"task={name}", *given]))
-            found[name] = build_task(values["task"], [str(package) for package in values["allow_targets"]])
+            found[name] = build_task(values["task"], names_in(values, "allow_targets"))
     return found
 
 
