@@ -118,13 +118,13 @@ def record_faults(run: str, store: Store, spec: RunSpec | None = None) -> Iterat
 
 
 def _less_notes(value: Any) -> Any:
-    """Without the budget's notes, which say how a plan came to its sizes (two plans may share a run), and without null.
+    """Without the budget's notes, which say how a plan came to its sizes (two plans may share a run), and what is empty.
 
-    A field that is null says as much as one that an older record lacks.
+    A field that is null or empty says as much as one that an older record lacks.
     """
     if not isinstance(value, dict):
         return value
-    return {key: each for key, each in value.items() if key != "notes" and each is not None}
+    return {key: each for key, each in value.items() if key != "notes" and each not in (None, {}, [])}
 
 
 MATTERS = ("id", "seed", "sizes", "steps", "data_fingerprint", "task_info", "budget", "cost")
