@@ -228,7 +228,9 @@ def hydra_main(config_name: str, job: Callable[[Any], Any], config_dir: str | No
     try:
         with files_at_fault(sys.argv[1:]):
             hydra.main(version_base="1.3", config_path=config_dir, config_name=config_name)(kept)()
-    except OSError as error:  # a job's own are in `errors`
+    except OSError as error:  # a job's own are in `errors`; some of Hydra's complaints are OSErrors without a number
+        if error.errno is None:
+            raise
         where = error.filename or "its folder"
         raise UserError(
             f"{where} cannot be written ({error.strerror}); choose another with results_dir=FOLDER"
