@@ -58,11 +58,9 @@ def _in_words(error: BaseException) -> str | None:
     """What `explain` says, however long and whatever characters it has."""
     if isinstance(error, UserError):
         return one_line(str(error))
-    if isinstance(error, ValueError):
-        from tasks.hub.files import DataError
-
-        if isinstance(error, DataError):
-            return one_line(str(error))
+    files = sys.modules.get("tasks.hub.files")  # where it is not loaded, no error is of its making
+    if files is not None and isinstance(error, files.DataError):
+        return one_line(str(error))
     if isinstance(error, OSError) and error.errno in NO_PLACE and error.filename is not None:
         return f"cannot use {error.filename!s}: {error.strerror}; name another file or folder"
     if (storage := storage_error(error)) is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -77,9 +78,9 @@ def build_task(config: Mapping[str, Any], allow: Sequence[str] = ()) -> Task:
 
 def refused(error: Exception) -> UserError:
     """The error of a task in the words of the user; NoData where its data are not there."""
-    from tasks.hub.files import MissingData  # loads torch: 2 s
-
-    return NoData(str(error)) if isinstance(error, MissingData) else UserError(str(error))
+    files = sys.modules.get("tasks.hub.files")  # where it is not loaded, no error is of its making
+    missing = files is not None and isinstance(error, files.MissingData)
+    return NoData(str(error)) if missing else UserError(str(error))
 
 
 def build_model_config(config: Mapping[str, Any], allow: Sequence[str] = ()) -> ModelConfig:

@@ -118,7 +118,8 @@ def record_faults(run: str, store: Store, spec: RunSpec | None = None) -> Iterat
 
 
 def _less_notes(value: Any) -> Any:
-    """Without the budget's notes, which say how a plan came to its sizes (two plans may share a run), and what is empty.
+    """Without the budget's notes, which say how a plan came to its sizes (two plans may share a run), and what is
+    empty.
 
     A field that is null or empty says as much as one that an older record lacks.
     """

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.hub.corpus import Corpus
-from tasks.hub.files import READABLE, ROW_KINDS, DataError, Schema, kind_of, read_file
+from tasks.hub.files import READABLE, ROW_KINDS, DataError, MissingData, Schema, kind_of, read_file
 from tasks.hub.kinds import read_text
 from tasks.hub.layout import Candidate, candidates, files_in, is_data, refusal
 from tasks.hub.texts import PARTS, CorpusConfig
@@ -88,7 +88,7 @@ class Text(Corpus):
     def _candidates(self) -> list[Candidate]:
         where = self.config.path
         if not where:
-            raise DataError(
+            raise MissingData(
                 "task text: no data: name a text, parquet or jsonl file, or a folder of such, with task.path=FILE; "
                 "task=pydocs needs no data and stands in for it"
             )
