@@ -18,6 +18,7 @@ models: [transformer]
 tasks: [chain]
 seeds: [0]
 budget: tiny
+overrides: [task.facts_min=2]
 """
 
 

@@ -127,7 +127,7 @@ def test_check_says_what_is_wrong_with_its_words(words: str, message: str, capsy
     [
         "compare transformer longformer tasks=chain seeds=0 table=smoke",
         "reproduce table=smoke table.tasks=[chain] table.models=[transformer]",
-        "sweep model=transformer task=chain trainer.optim.lr=1e-3,2e-3",
+        "sweep model=transformer task=chain task.facts_min=2 trainer.optim.lr=1e-3,2e-3",
     ],
 )
 def test_a_dry_run_starts_nothing(

@@ -12,7 +12,14 @@ from experiments.store.records import RunSpec
 
 
 def runs(models: list[Any], budget: Any = "mini", extra: tuple[str, ...] = ()) -> list[RunSpec]:
-    table = {"name": "given", "models": models, "tasks": ["chain"], "seeds": [0], "budget": budget}
+    table = {
+        "name": "given",
+        "models": models,
+        "tasks": ["chain"],
+        "seeds": [0],
+        "budget": budget,
+        "allow_small_test": ["chain"],
+    }
     return make_plan(read_request(list(extra), table)).runs
 
 

@@ -27,7 +27,7 @@ from experiments.studies.kept_studies import KeptStudies
 from experiments.studies.sweep import sweep
 from experiments.studies.verify import derived
 
-SMALL = ["sweep=lr", "task=chain", "budget.train_flops=1e10", "budget.tolerance_flops=0.1"]
+SMALL = ["sweep=lr", "task=chain", "task.facts_min=2", "budget.train_flops=1e10", "budget.tolerance_flops=0.1"]
 
 
 @given(

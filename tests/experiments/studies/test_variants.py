@@ -24,7 +24,7 @@ from experiments.studies.sweep import sweep
 from experiments.studies.verify import derived
 
 SMALL = ["sweep=readings", "model=ressformer,transformer_rope", "task=chain", "budget=tiny"]
-CHEAP = ["budget.train_flops=1e10", "budget.tolerance_flops=0.1"]
+CHEAP = ["budget.train_flops=1e10", "budget.tolerance_flops=0.1", "task.facts_min=2"]
 
 
 @pytest.fixture
