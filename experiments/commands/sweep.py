@@ -1,6 +1,6 @@
 """Run a grid, a tuning with equal effort, or variants; rank them on validation.
 
-    python -m experiments sweep model=ressformer,transformer task=chain seed=0,1 trainer.optim.lr=1e-3,3e-3
+    python -m experiments sweep model=ressformer,transformer task=listops seed=0,1 trainer.optim.lr=1e-3,3e-3
     python -m experiments sweep sweep=lr table=quick --trials 16
     python -m experiments sweep sweep=readings table=quick model=ressformer task=chain 'seed=range(0,3)'
     python -m experiments sweep --dry-run sweep=shell table=quick

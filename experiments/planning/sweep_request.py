@@ -1,6 +1,6 @@
 """What a sweep is asked for, read once: a grid of overrides, a tuning over a space, or variants, one change at a time.
 
-    model=ressformer,transformer task=chain seed=0,1 trainer.optim.lr=1e-3,3e-3     a grid
+    model=ressformer,transformer task=listops seed=0,1 trainer.optim.lr=1e-3,3e-3     a grid
     sweep=lr table=quick trials=16                                                  a preset with a `space`: a tuning
     sweep=readings table=quick                                                      a preset with `variants`
 
@@ -140,7 +140,7 @@ def _grid(arguments: Sequence[str]) -> SweepRequest:
     axes, fixed = read_axes(arguments)
     for needed in ("model", "task"):
         if needed not in axes:
-            raise UserError(f"a sweep needs {needed}=NAME, e.g. model=ressformer task=chain trainer.optim.lr=1e-3,3e-3")
+            raise UserError(f"a sweep needs {needed}=NAME, e.g. model=ressformer task=listops trainer.optim.lr=1e-3,3e-3")
     if len(budget := axes.pop("budget", ["tiny"])) > 1:
         raise UserError("a sweep has one budget; trials of different budgets cannot be ranked")
     models_of, tasks, seeds = (axes.pop(key, ["0"]) for key in ("model", "task", "seed"))

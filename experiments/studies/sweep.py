@@ -1,6 +1,6 @@
 """A sweep: each trial solved to the budget anew, ranked by validation; test is never looked at.
 
-    python -m experiments sweep model=ressformer,transformer task=chain seed=0,1 trainer.optim.lr=1e-3,3e-3
+    python -m experiments sweep model=ressformer,transformer task=listops seed=0,1 trainer.optim.lr=1e-3,3e-3
     python -m experiments sweep sweep=lr table=quick trials=16      # equal tuning, see experiments.studies.tuning
     python -m experiments sweep sweep=readings table=quick          # one change at a time, see .variants
 
