@@ -140,7 +140,9 @@ def _grid(arguments: Sequence[str]) -> SweepRequest:
     axes, fixed = read_axes(arguments)
     for needed in ("model", "task"):
         if needed not in axes:
-            raise UserError(f"a sweep needs {needed}=NAME, e.g. model=ressformer task=listops trainer.optim.lr=1e-3,3e-3")
+            raise UserError(
+                f"a sweep needs {needed}=NAME, e.g. model=ressformer task=listops trainer.optim.lr=1e-3,3e-3"
+            )
     if len(budget := axes.pop("budget", ["tiny"])) > 1:
         raise UserError("a sweep has one budget; trials of different budgets cannot be ranked")
     models_of, tasks, seeds = (axes.pop(key, ["0"]) for key in ("model", "task", "seed"))
