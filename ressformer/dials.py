@@ -59,3 +59,18 @@ def around(own: int) -> tuple[int, ...]:
 def with_own(values: Sequence[int], own: int) -> tuple[int, ...]:
     """`values` and the value that the config has already."""
     return tuple(sorted({*values, own}))
+
+
+def of_experts(n_experts: int, top_e: int) -> tuple[Dial, Dial]:
+    """The dials of a mixture whose config has these fields: how many experts there are, how many read a token."""
+    counts = (*range(2, 16), *range(16, 32, 2), *range(32, 65, 4))
+    routed = Dial(
+        name="n_experts",
+        values=with_own(counts, n_experts),
+        affine=True,
+        anchors=(max(4, top_e), 64),
+        at_least="top_e",
+        ordinary=n_experts,
+        smooth=8,
+    )
+    return routed, Dial(name="top_e", values=with_own(range(1, 5), top_e), affine=True, ordinary=top_e)

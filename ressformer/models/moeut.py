@@ -23,7 +23,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from ressformer.cost import Cost, Shape, Spread, group, norm
 from ressformer.decoder import Core, CoreOutput, ModelConfig, init_linear, mean_cosine
-from ressformer.dials import Dial, with_own
+from ressformer.dials import Dial, of_experts, with_own
 from ressformer.layers.attention import attention_cost, merge_heads, split_heads
 from ressformer.layers.experts.moe import MoEConfig, moe_cost
 from ressformer.layers.experts.sigma_moe import SigmaExperts
@@ -109,17 +109,7 @@ class MoEUTConfig(ModelConfig):
 
     def dials(self) -> tuple[Dial, ...]:
         fill, width = super().dials()
-        counts = (*range(2, 16), *range(16, 32, 2), *range(32, 65, 4))
-        routed = Dial(
-            name="n_experts",
-            values=with_own(counts, self.n_experts),
-            affine=True,
-            anchors=(max(4, self.top_e), 64),
-            at_least="top_e",
-            ordinary=self.n_experts,
-            smooth=8,
-        )
-        each = Dial(name="top_e", values=with_own(range(1, 5), self.top_e), affine=True, ordinary=self.top_e)
+        routed, each = of_experts(self.n_experts, self.top_e)
         depths = range(2 * self.group, 4 * self.n_layers + 1, self.group)  # whole turns
         turns = Dial(
             name="n_layers",

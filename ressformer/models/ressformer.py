@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from ressformer.cost import Cost, Shape, Spread, group, norm
 from ressformer.decoder import Core, CoreOutput, ModelConfig, mean_cosine
-from ressformer.dials import Dial, around, with_own
+from ressformer.dials import Dial, around, of_experts, with_own
 from ressformer.layers.experts.moe import MixtureOfExperts, MoEConfig, moe_cost
 from ressformer.layers.norms import make_norm
 from ressformer.layers.short_conv import short_conv, short_conv_cost
@@ -247,17 +247,7 @@ class ReSSFormerConfig(ModelConfig):
 
     def dials(self) -> tuple[Dial, ...]:
         fill, width = super().dials()
-        counts = (*range(2, 16), *range(16, 32, 2), *range(32, 65, 4))
-        routed = Dial(
-            name="n_experts",
-            values=with_own(counts, self.n_experts),
-            affine=True,
-            anchors=(max(4, self.top_e), 64),
-            at_least="top_e",
-            ordinary=self.n_experts,
-            smooth=8,
-        )
-        each = Dial(name="top_e", values=with_own(range(1, 5), self.top_e), affine=True, ordinary=self.top_e)
+        routed, each = of_experts(self.n_experts, self.top_e)
         ranks = with_own(range(self.edge_rank // 2, 2 * self.edge_rank + 1, 4), self.edge_rank)
         edges = Dial(name="edge_rank", values=ranks, rank=1, affine=True, ordinary=self.edge_rank, smooth=8)
         turns = range(2, 4 * self.steps + 1)  # the cost of two blocks is quicker to measure than that of many
