@@ -32,8 +32,13 @@ MODULE = "benchmarks.steps"
 BATCHES = 8
 
 
-def planned(table: str) -> list[RunSpec]:
+def planned(table: str, overrides: Sequence[str] = (), tasks: Sequence[str] = ()) -> list[RunSpec]:
     """One run of each cell of the table, the vanilla Transformer's cells added where it has none.
+
+    Args:
+        table: name of a preset.
+        overrides: what is set otherwise in every cell.
+        tasks: those of the table that are asked for; all without any.
 
     Raises:
         UserError: an unknown table, or a budget that cannot be met.
@@ -43,7 +48,12 @@ def planned(table: str) -> list[RunSpec]:
     request = read_request([f"table={table}"])
     entries = [entry for entry in request.table.entries() if entry.label != VANILLA]
     first = Entry(label=VANILLA, model=VANILLA)
-    settings = request.table.model_copy(update={"models": [first, *entries], "seeds": [0], "groups": {}})
+    given = request.table
+    changes: dict[str, Any] = {"models": [first, *entries], "seeds": [0], "groups": {}}
+    if tasks:
+        changes["tasks"] = list(tasks)
+    per_task = {task: [*own, *overrides] for task, own in ({t: [] for t in given.tasks} | given.per_task).items()}
+    settings = given.model_copy(update={**changes, "per_task": per_task})
     return make_plan(request.model_copy(update={"table": settings})).runs
 
 

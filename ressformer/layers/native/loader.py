@@ -15,7 +15,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -34,22 +34,24 @@ _FLAGS = ["-O3", "-march=native", "-fPIC", "-shared", "-fopenmp-simd", "-fno-mat
 _FLAGS += ["-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math", "-freciprocal-math"]
 
 _enabled = os.environ.get("RESSFORMER_NATIVE", "1") != "0"
+_without: frozenset[str] = frozenset()
 
 
 @contextmanager
-def use_native(on: bool) -> Iterator[None]:
-    """Allows or forbids the C kernels inside the block."""
-    global _enabled
-    before, _enabled = _enabled, on
+def use_native(on: bool, without: Iterable[str] = ()) -> Iterator[None]:
+    """Allows or forbids the C kernels inside the block, or those named in `without` alone."""
+    global _enabled, _without
+    before = _enabled, _without
+    _enabled, _without = on, frozenset(without)
     try:
         yield
     finally:
-        _enabled = before
+        _enabled, _without = before
 
 
 def library(name: str) -> Kernels | None:
     """Returns the kernels of `<name>.c`, or None where they are switched off or cannot be built."""
-    return _load(name) if _enabled else None
+    return _load(name) if _enabled and name not in _without else None
 
 
 def usable(*tensors: Tensor | None) -> bool:

@@ -1,0 +1,112 @@
+"""What each C kernel is worth: training steps with all kernels, without one of them, and without any.
+
+python -m benchmarks.kernels --table quick --out results/benchmarks
+
+A kernel stays if it saves at least 15 % of a step's time in some cell of the table, or at 8 x 256 tokens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.measure import Report, enter, interleaved, machine, positive
+from benchmarks.steps import BATCHES, planned, step
+from experiments.errors import UserError
+from experiments.planning.instantiate import build_task
+from experiments.store.records import RunSpec
+from ressformer.layers.native import loader
+from tasks.loaders import TrainLoader
+
+MODULE = "benchmarks.kernels"
+KERNELS = sorted(path.stem for path in Path(loader.__file__).parent.glob("*.c"))
+# Less than this share of a step's time, and a kernel is not worth its C.
+WORTH = 0.15
+
+
+def switched(call: Callable[[], object], on: bool, without: Sequence[str] = ()) -> Callable[[], object]:
+    """The call, with the kernels on or off, or without some of them."""
+
+    def once() -> None:
+        with loader.use_native(on, without):
+            call()
+
+    return once
+
+
+def measure(spec: RunSpec, repeats: int) -> list[dict[str, Any]]:
+    """Milliseconds of a step of the run: with all kernels, without each, without any."""
+    task = build_task(spec.config["task"])
+    batches = list(TrainLoader(task, task.batch_size, 0, BATCHES))
+    once = step(spec, task, batches)
+    calls = {"all": switched(once, True)}
+    calls |= {f"without {name}": switched(once, True, [name]) for name in KERNELS}
+    calls["none"] = switched(once, False)
+    seconds = interleaved(calls, repeats)
+    shape = f"{task.batch_size} x {task.length}"
+    return [
+        {
+            "task": spec.task,
+            "model": spec.model,
+            "shape": shape,
+            "kernels": name,
+            "step_ms": taken * 1e3,
+            "saved": 1 - seconds["all"] / taken,
+        }
+        for name, taken in seconds.items()
+    ]
+
+
+def show(rows: Sequence[dict[str, Any]], report: Report) -> None:
+    """One table for a task: a line per model, a column per kernel with the share of a step that it saves."""
+    columns = ["model", "all, ms", *KERNELS, "all of them"]
+    lines = []
+    for model in dict.fromkeys(row["model"] for row in rows):
+        own = {row["kernels"]: row for row in rows if row["model"] == model}
+        saved = [own[f"without {name}"]["saved"] for name in KERNELS] + [own["none"]["saved"]]
+        lines.append([model, f"{own['all']['step_ms']:.1f}", *[f"{share:+.0%}" for share in saved]])
+    report.table(f"{rows[0]['task']}, {rows[0]['shape']} tokens: share of a step's CPU time that is saved", columns, lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; 2 for bad input."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    parser = argparse.ArgumentParser(prog=f"python -m {MODULE}", description="Training steps without each C kernel.")
+    parser.add_argument("--table", default="quick", help="preset of conf/table (quick)")
+    parser.add_argument("--repeats", type=positive, default=10, help="turns of each (10)")
+    parser.add_argument("--out", type=Path, help="folder for kernels.md and kernels.csv")
+    asked = parser.parse_args(words)
+    enter(MODULE, words)
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    try:
+        specs = planned(asked.table)
+        specs += planned(asked.table, ["task.batch_size=8", "task.length=256"], ["pydocs"])
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    report = Report("kernels", f"What each C kernel saves in the cells of table {asked.table}", asked.out)
+    rows: list[dict[str, Any]] = []
+    for shape in dict.fromkeys((spec.task, spec.config["task"]["length"]) for spec in specs):
+        found = [
+            row
+            for spec in specs
+            if (spec.task, spec.config["task"]["length"]) == shape
+            for row in measure(spec, asked.repeats)
+        ]
+        show(found, report)
+        rows += found
+    report.say(f"Medians of {asked.repeats} turns, interleaved, one thread. A kernel is worth its C from {WORTH:.0%} on.")
+    report.say(f"At the end: {machine()}")
+    report.write(kernels=rows)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
