@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from ressformer.cost import Cost, Shape, Spread
-from ressformer.dials import MULTIPLE, NARROW, Dial, with_own
+from ressformer.dials import MULTIPLE, NARROW, WIDTH, Dial, with_own
 from ressformer.layers.norms import NORMS, make_norm
 
 INF = float("inf")
@@ -192,7 +192,7 @@ class ModelConfig(ABC):
         step = math.lcm(MULTIPLE, head)
         widths = with_own(range(_up(self.d_model / 2, step), 4 * self.d_model + 1, step), self.d_model)
         fill = Dial(name=self.fill, values=self.fill_range, affine=True, fills=True, smooth=64)
-        width = Dial(name="d_model", values=widths, rank=3, ordinary=self.d_model, smooth=64)
+        width = Dial(name="d_model", values=widths, rank=WIDTH, ordinary=self.d_model, smooth=64)
         return fill, width
 
     def turned(self, values: Mapping[str, int]) -> Self:

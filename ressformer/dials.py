@@ -1,8 +1,9 @@
 """The integers of a model that a budget solver may move, and in which order.
 
 A family lists its dials (`ModelConfig.dials`); it knows nothing of budgets. Ranks say who gives way first: rank 0
-moves always (a width inside a block, experts), rank 1 trims what is small, rank 2 is depth, rank 3 the model's width,
-rank 4 what the family is known for (its window, its top-k).
+moves always (a width inside a block, of an expert), `TRIM` is what is small, `EXPERTS` how many experts there are,
+`ROUTED` how many read a token, then come `DEPTH`, the model's `WIDTH` and, as `LAST`, what the family is known for (its
+window, its top-k). So a variant of a model has the experts of its YAML unless widths and trims cannot meet the target.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 MULTIPLE = 8  # Widths are whole multiples of it: 16 bytes at 16 bits, what matrix hardware wants rows to have.
-TRIM, DEPTH, LAST = 1, 2, 4  # Ranks.
+TRIM, EXPERTS, ROUTED, DEPTH, WIDTH, LAST = range(1, 7)  # Ranks.
 NARROW = (
     128  # Below this model width the widths inside a block move in half of it: a step would be over 1 % of a model.
 )
@@ -67,10 +68,12 @@ def of_experts(n_experts: int, top_e: int) -> tuple[Dial, Dial]:
     routed = Dial(
         name="n_experts",
         values=with_own(counts, n_experts),
+        rank=EXPERTS,
         affine=True,
         anchors=(max(4, top_e), 64),
         at_least="top_e",
         ordinary=n_experts,
         smooth=8,
     )
-    return routed, Dial(name="top_e", values=with_own(range(1, 5), top_e), affine=True, ordinary=top_e)
+    each = with_own(range(1, 5), top_e)
+    return routed, Dial(name="top_e", values=each, rank=ROUTED, affine=True, ordinary=top_e)

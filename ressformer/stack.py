@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ressformer.cost import Cost, Shape, group, norm
 from ressformer.decoder import Core, CoreOutput, ModelConfig, mean_cosine
-from ressformer.dials import Dial
+from ressformer.dials import DEPTH, Dial
 from ressformer.layers.feed_forward import FeedForward, feed_forward_cost
 from ressformer.layers.norms import make_norm
 from ressformer.layers.short_conv import short_conv, short_conv_cost
@@ -74,7 +74,7 @@ class StackConfig(ModelConfig):
         fill, width = super().dials()
         depths = range(2 if self.looped else 1, 4 * self.n_layers + 1)
         few = (depths[0], depths[0] + 1)  # the cost of two layers is quicker to measure than that of many
-        layers = Dial(name="n_layers", values=depths, rank=2, affine=True, anchors=few, ordinary=self.n_layers)
+        layers = Dial(name="n_layers", values=depths, rank=DEPTH, affine=True, anchors=few, ordinary=self.n_layers)
         usual = 4 * self.d_model if self.feed_forward == "gelu" else 8 * self.d_model // 3  # weights alike
         return replace(fill, ordinary=usual), layers, width
 

@@ -24,7 +24,7 @@ LARGEST = {  # beyond these, or where a value is no finite number, nothing can b
     **{"train_flops": 1e32, "flops_per_token": 1e32},
     **{"tolerance_params": 1.0, "tolerance_flops_per_token": 1.0, "tolerance_flops": 1.0},
 }
-VERSION = 2  # Of the solver: a change of its answers is a new version.
+VERSION = 3  # Of the solver: a change of its answers is a new version.
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,7 @@ from experiments.planning.integer_search import Found, Goal, Question, search
 from experiments.planning.solution import Solution, refusal
 from ressformer.cost import Cost, Shape, model_cost
 from ressformer.decoder import ModelConfig
-from ressformer.dials import LAST
+from ressformer.dials import LAST, ROUTED
 
 
 def solve(
@@ -105,7 +105,7 @@ def _whole_steps(
     for steps in near:
         per_token = budget.train_flops / (steps * shape.length * shape.batch)
         both = {**goals, "flops_per_token": Goal(per_token, budget.tolerance_flops)}
-        other = _sized(found.model, budget, shape, both, {}, pinned, ranks=0)
+        other = _sized(found.model, budget, shape, both, {}, pinned, ranks=ROUTED)
         if other.met:
             return other
     return found

@@ -14,7 +14,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from ressformer.cost import Cost, Shape
-from ressformer.dials import Dial, around
+from ressformer.dials import LAST, Dial, around
 from ressformer.layers.attention import ProjectedAttention, projected_cost
 from ressformer.layers.baselines.block_sparse import block_sparse_attention, block_sparse_pairs
 from ressformer.stack import StackConfig
@@ -61,7 +61,7 @@ class BigBirdConfig(StackConfig):
         tokens = Dial(
             name="block",
             values=around(self.block),
-            rank=4,
+            rank=LAST,
             ordinary=self.block,
         )
         return *super().dials(), tokens

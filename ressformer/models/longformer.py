@@ -15,7 +15,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from ressformer.cost import Cost, Shape
-from ressformer.dials import Dial, around
+from ressformer.dials import LAST, Dial, around
 from ressformer.layers.attention import ProjectedAttention, projected_cost
 from ressformer.layers.baselines.sliding_window import sliding_window_attention, sliding_window_pairs
 from ressformer.stack import StackConfig
@@ -59,7 +59,7 @@ class LongformerConfig(StackConfig):
         keys = Dial(
             name="window",
             values=around(self.window),
-            rank=4,
+            rank=LAST,
             ordinary=self.window,
         )
         return *super().dials(), keys

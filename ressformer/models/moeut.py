@@ -23,7 +23,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from ressformer.cost import Cost, Shape, Spread, group, norm
 from ressformer.decoder import Core, CoreOutput, ModelConfig, init_linear, mean_cosine
-from ressformer.dials import Dial, of_experts, with_own
+from ressformer.dials import DEPTH, Dial, of_experts, with_own
 from ressformer.layers.attention import attention_cost, merge_heads, split_heads
 from ressformer.layers.experts.moe import MoEConfig, moe_cost
 from ressformer.layers.experts.sigma_moe import SigmaExperts
@@ -44,6 +44,7 @@ class MoEUTConfig(ModelConfig):
     """
 
     family: ClassVar[str] = "moeut"
+    version: ClassVar[int] = 2
     fill: ClassVar[str] = "d_expert"
     depth_field: ClassVar[str] = "n_layers"
     switches: ClassVar[Mapping[str, str]] = {
@@ -114,7 +115,7 @@ class MoEUTConfig(ModelConfig):
         turns = Dial(
             name="n_layers",
             values=with_own(depths, self.n_layers),
-            rank=2,
+            rank=DEPTH,
             affine=True,
             anchors=(2 * self.group, 3 * self.group),
             ordinary=self.n_layers,

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from ressformer.cost import Cost, Shape, Spread, group, norm
 from ressformer.decoder import Core, CoreOutput, ModelConfig, mean_cosine
-from ressformer.dials import Dial, around, of_experts, with_own
+from ressformer.dials import DEPTH, LAST, TRIM, Dial, around, of_experts, with_own
 from ressformer.layers.experts.moe import MixtureOfExperts, MoEConfig, moe_cost
 from ressformer.layers.norms import make_norm
 from ressformer.layers.short_conv import short_conv, short_conv_cost
@@ -69,6 +69,7 @@ class ReSSFormerConfig(ModelConfig):
     """
 
     family: ClassVar[str] = "ressformer"
+    version: ClassVar[int] = 2
     fill: ClassVar[str] = "d_expert"
     depth_field: ClassVar[str] = "steps"
     help_fields: ClassVar[Mapping[str, Any]] = {
@@ -249,11 +250,11 @@ class ReSSFormerConfig(ModelConfig):
         fill, width = super().dials()
         routed, each = of_experts(self.n_experts, self.top_e)
         ranks = with_own(range(self.edge_rank // 2, 2 * self.edge_rank + 1, 4), self.edge_rank)
-        edges = Dial(name="edge_rank", values=ranks, rank=1, affine=True, ordinary=self.edge_rank, smooth=8)
+        edges = Dial(name="edge_rank", values=ranks, rank=TRIM, affine=True, ordinary=self.edge_rank, smooth=8)
         turns = range(2, 4 * self.steps + 1)  # the cost of two blocks is quicker to measure than that of many
-        steps = Dial(name="steps", values=turns, rank=2, affine=True, anchors=(2, 3), ordinary=self.steps)
+        steps = Dial(name="steps", values=turns, rank=DEPTH, affine=True, anchors=(2, 3), ordinary=self.steps)
         read = {"token": ("top_k", self.top_k), "block": ("blocks", self.blocks)}.get(self.selection)
-        keys = (Dial(name=read[0], values=around(read[1]), rank=4, ordinary=read[1]),) if read else ()
+        keys = (Dial(name=read[0], values=around(read[1]), rank=LAST, ordinary=read[1]),) if read else ()
         experts = (routed, each) if self.moe.n_experts > 1 else ()
         return fill, *experts, *((edges,) if self.graph == "edges" else ()), steps, width, *keys
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ressformer.layers.experts.dispatch import Dispatch
 from ressformer.layers.experts.moe import MixtureOfExperts, MoEConfig, autocast_off
-from ressformer.layers.native.loader import eager_kernels
+from ressformer.layers.native.loader import eager
 
 
 class SigmaExperts(MixtureOfExperts):
@@ -37,7 +37,7 @@ class SigmaExperts(MixtureOfExperts):
             logits_TE = nn.functional.linear(routed_Td.float(), self.router.weight.float())
         score_Te, expert_Te = logits_TE.topk(self.config.top_e, dim=-1)
         gate_Te = score_Te.sigmoid()
-        if eager_kernels("parts", x_Td, self.up_Edf, gate_Te) is not None:
+        if eager(x_Td, self.up_Edf, gate_Te):
             y_Td = Dispatch.apply(x_Td, gate_Te, expert_Te, self.up_Edf, self.down_Efd)  # type: ignore[no-untyped-call]
         else:
             y_Td = self._dispatch(x_Td, gate_Te.to(x_Td.dtype), expert_Te)

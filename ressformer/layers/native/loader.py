@@ -70,11 +70,14 @@ def usable(*tensors: Tensor | None) -> bool:
     )
 
 
+def eager(*tensors: Tensor | None) -> bool:
+    """Tells whether code that torch cannot see into may run on these: no compiler and no counter is looking."""
+    return not torch.compiler.is_compiling() and usable(*tensors) and _get_current_dispatch_mode() is None
+
+
 def eager_kernels(name: str, *tensors: Tensor | None) -> Kernels | None:
-    """Returns the C kernels `name` where eager code may call them; None where a compiler or a counter is looking."""
-    if torch.compiler.is_compiling() or not usable(*tensors) or _get_current_dispatch_mode() is not None:
-        return None
-    return library(name)
+    """Returns the C kernels `name` where eager code may call them, else None."""
+    return library(name) if eager(*tensors) else None
 
 
 def address(x: Tensor | None) -> ctypes.c_void_p:

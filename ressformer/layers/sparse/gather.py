@@ -4,8 +4,8 @@ Each query i has c columns, the keys idx[i, 0..c-1]. Three operators, each other
     gather_dot   z[i, j] = x[i] . y[idx[i, j]]                 logits
     gather_sum   x[i]    = sum_j p[i, j] y[idx[i, j]]          outputs
     scatter_sum  y[t]    = sum_{(i, j): idx[i, j] = t} p[i, j] x[i]
-No key is copied: C kernels on CPU (`native.gather`) read the rows in place. Without them the operators are a sampled
-product of torch.sparse and its embedding bags, and scatter_sum is a gather_sum over the inverse lists.
+On a CPU no key is copied: the operators are a sampled product of torch.sparse and its embedding bags, and scatter_sum
+is a gather_sum over the inverse lists.
 
 Example: query 0 reads keys 2 and 0, query 1 reads key 1; -1 marks a column that does not exist.
 
@@ -29,9 +29,6 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from ressformer.layers.native.gather import gather_rows
-from ressformer.layers.native.loader import library
-
 # Floats gathered at a time where keys do have to be copied (accelerators).
 _HELD = 2**24
 
@@ -44,7 +41,7 @@ class Columns:
         idx_Bnc: int64, all within [0, m).
         valid_Bnc: which columns exist. The others point at key 0 and are the caller's to mask.
         order_Be, starts_Bm1: the inverse: columns (flat, query * c + column) sorted by key, and where each key's begin.
-            Empty until they are needed: where no gradient will be asked for, and where a C kernel does without.
+            Empty where no gradient will be asked for.
     """
 
     idx_Bnc: Tensor
@@ -57,8 +54,7 @@ def columns(idx_Bnc: Tensor, m: int, *, gradient: bool = True) -> Columns:
     """Makes columns from indices into m keys; indices outside [0, m) mark columns that do not exist."""
     valid_Bnc = (idx_Bnc >= 0) & (idx_Bnc < m)
     idx_Bnc = torch.where(valid_Bnc, idx_Bnc, 0).contiguous()
-    plain = type(idx_Bnc) is Tensor and idx_Bnc.device.type == "cpu" and not torch.compiler.is_compiling()
-    if gradient and not (plain and library("gather")):
+    if gradient:
         order_Be, starts_Bm1 = _invert(idx_Bnc, m)
     else:
         order_Be, starts_Bm1 = (torch.empty(0, dtype=torch.int64, device=idx_Bnc.device) for _ in range(2))
@@ -95,9 +91,6 @@ def column_pairs(n: int, c: int) -> int:
 
 @torch.library.custom_op("ressformer::gather_dot", mutates_args=())
 def _dot(x_BHnh: Tensor, y_BHmh: Tensor, idx_Bnc: Tensor, order_Be: Tensor, starts_Bm1: Tensor) -> Tensor:
-    here = gather_rows("column_dot", (x_BHnh, y_BHmh), idx_Bnc, (*x_BHnh.shape[:3], idx_Bnc.shape[2]))
-    if here is not None:
-        return here
     x, y = _wide(x_BHnh), _wide(y_BHmh)
     shape = torch.Size((*x.shape[:3], idx_Bnc.shape[-1]))
     # A sparse matrix does not hold more columns than there are keys: columns that do not exist share the first.
@@ -114,9 +107,6 @@ def _dot(x_BHnh: Tensor, y_BHmh: Tensor, idx_Bnc: Tensor, order_Be: Tensor, star
 
 @torch.library.custom_op("ressformer::gather_sum", mutates_args=())
 def _sum(p_BHnc: Tensor, y_BHmh: Tensor, idx_Bnc: Tensor, order_Be: Tensor, starts_Bm1: Tensor) -> Tensor:
-    here = gather_rows("column_sum", (p_BHnc, y_BHmh), idx_Bnc, (*p_BHnc.shape[:3], y_BHmh.shape[3]))
-    if here is not None:
-        return here
     p, y = _wide(p_BHnc), _wide(y_BHmh)
     flat = _flat_index(idx_Bnc, y.shape[1], y.shape[2])
     rows, width = p.shape[:3].numel(), p.shape[3]
@@ -127,9 +117,6 @@ def _sum(p_BHnc: Tensor, y_BHmh: Tensor, idx_Bnc: Tensor, order_Be: Tensor, star
 
 @torch.library.custom_op("ressformer::scatter_sum", mutates_args=())
 def _scatter(p_BHnc: Tensor, x_BHnh: Tensor, idx_Bnc: Tensor, order_Be: Tensor, starts_Bm1: Tensor, m: int) -> Tensor:
-    shape = (*x_BHnh.shape[:2], m, x_BHnh.shape[3])
-    if (y := gather_rows("column_scatter", (p_BHnc, x_BHnh), idx_Bnc, shape)) is not None:
-        return y
     if not order_Be.numel():
         order_Be, starts_Bm1 = _invert(idx_Bnc, m)
     p, x = _wide(p_BHnc), _wide(x_BHnh)

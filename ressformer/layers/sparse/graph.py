@@ -34,8 +34,6 @@ from torch import Tensor, nn
 
 from ressformer.cost import Cost
 from ressformer.decoder import init_linear
-from ressformer.layers.native.graph_change import GraphChange
-from ressformer.layers.native.loader import eager_kernels
 
 
 class EdgeScorer(nn.Module):
@@ -87,10 +85,6 @@ class Graph:
             The mean squared change over the union of both supports, and 1 - |intersection| / |union|.
         """
         n, k = self.idx_Bnk.shape[1:]
-        if (lib := eager_kernels("graph_change", self.weight_Bnk, before.weight_Bnk)) is not None:
-            graphs = self.weight_Bnk, before.weight_Bnk, self.idx_Bnk, before.idx_Bnk
-            change, turnover = GraphChange.apply(lib, *graphs, mask_Bn)  # type: ignore[no-untyped-call]
-            return change, turnover
         at_Bnk = torch.searchsorted(before.idx_Bnk, self.idx_Bnk).clamp_max(k - 1)
         same_Bnk = (before.idx_Bnk.gather(-1, at_Bnk) == self.idx_Bnk) & (self.idx_Bnk < n)
         shared_Bnk = before.weight_Bnk.gather(-1, at_Bnk) * same_Bnk
