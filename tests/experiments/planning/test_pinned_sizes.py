@@ -31,7 +31,7 @@ def test_one_dial_turned_costs_the_same() -> None:
         assert spec.budget.on_budget and f"given: steps={spec.sizes['steps']}" in spec.budget.notes
         assert abs(spec.cost.params_non_embedding / 1e6 - 1) <= 0.01
         assert abs(spec.cost.flops_train / 3e13 - 1) <= 0.005
-    assert len({spec.sizes["d_expert"] for spec in specs}) > 1
+    assert {(spec.sizes["n_experts"], spec.sizes["top_e"]) for spec in specs} == {(13, 2)}
 
 
 def test_what_breaks_the_budget_is_refused_with_the_numbers() -> None:
