@@ -26,7 +26,7 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.analysis.trials import CURVE, SHOWN, higher_is_better, trial_files, trials_of
+from experiments.analysis.trials import SHOWN, higher_is_better, trial_files, trials_of
 from experiments.errors import UserError
 from experiments.planning.plan import Plan
 from experiments.planning.sweep_names import FOLDER, results_root
@@ -91,8 +91,8 @@ def write_trials(files: Files, plan: Plan, store: Store, keys: Sequence[str]) ->
     for path, (columns, rows) in zip(paths, files.values(), strict=True):
         atomic.write_text(path, to_csv(columns, rows))
     better = higher_is_better(plan)
-    curve = pd.DataFrame(files["-best-of-k"][1], columns=CURVE)
-    drawn = tuning_figure.write(curve, name, folder / "figures" / name, better)
+    trials, chosen, curve = (pd.read_csv(path, keep_default_na=True) for path in paths)
+    drawn = tuning_figure.write(trials, chosen, curve, name, folder / "figures" / name, better)
     best = files["-best"][1]
     show_rows(best, SHOWN, f"{name}: chosen on validation, ties within its standard error fall to the default")
     block = per_cell_block(plan, best)

@@ -167,7 +167,7 @@ def chosen(choice: Choice) -> float:
 
 def test_a_tie_falls_to_the_default() -> None:
     level = [1.0] * 50 + [0.0] * 50
-    better = [1.0] * 51 + [0.0] * 49  # one item more: a gap of 0.01 with a standard error of 0.01
+    better = [0.0] + [1.0] * 51 + [0.0] * 48  # two items more, one less: a gap of 0.01, its standard error is 0.017
     worse = [1.0] * 30 + [0.0] * 70
     found = choose(cell({2e-3: items(better), 4e-3: items(level), 8e-3: items(worse)}), [RATE], True)
     assert (chosen(found), found.tied, found.place) == (4e-3, 2, "low end")
