@@ -8,45 +8,62 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from experiments.analysis.significance import summary
+from experiments.analysis.trial_choice import Tried, choose, tried
+from experiments.analysis.validation_error import Scored, scored
 from experiments.planning.plan import Plan
 from experiments.planning.trial_points import VARIANT, points_of
 from experiments.store.records import Record, RunSpec
 
 RANKING = ["task", "rank", "trial", "metric", "mean", "sd", "n_ok", "n_launched", "steps", "params"]
-TRIALS = ["model", "task", "trial", "status", "metric", "validation", "n_ok", "train_flops", "on_budget"]
-BEST = ["model", "task", "trial", "metric", "validation", "trials", "trials_ok", "tuning_flops", "overrides"]
+TRIALS = [
+    *("model", "task", "trial", "status", "metric", "validation", "validation_se", "n_ok"),
+    *("train_flops", "on_budget"),
+]
+BEST = [
+    *("model", "task", "trial", "chosen", "metric", "validation", "validation_se", "best", "best_validation"),
+    *("tied", "place", "edge", "widened", "trials", "trials_ok", "tuning_flops", "overrides"),
+]
+SHOWN = [
+    *("model", "task", "chosen", "metric", "validation", "validation_se", "best", "tied", "place", "edge", "widened"),
+    "trials",
+]
 CURVE = ["model", "task", "k", "metric", "expected_best", "p_none"]
-Points = Mapping[str, Mapping[str, Any]]  # by row label, "MODEL #TRIAL"
+Points = Mapping[tuple[str, str], Mapping[str, Any]]  # by row label, "MODEL #TRIAL", and task
 
 
-def trial_rows(plan: Plan, records: Mapping[str, Record], points: Points) -> list[dict[str, Any]]:
-    """A row for each model, task and trial: what it scored on validation, and what it cost."""
+def trials_of(plan: Plan, records: Mapping[str, Record], keys: Sequence[str]) -> list[Tried]:
+    """The trials of each model and task: what each scored on validation, and what it cost."""
+    points = points_of(plan, keys)
     cells: dict[tuple[str, str], list[RunSpec]] = {}
     for spec in plan.runs:
         cells.setdefault((spec.model, spec.task), []).append(spec)
-    rows = []
-    for (label, task), specs in cells.items():
-        model, number = label.rsplit(" #", 1)
-        metric = specs[0].task_info.metric
-        found = [records[spec.id] for spec in specs if spec.id in records]
-        values = [r.selection[metric] for r in found if r.status == "done" and metric in r.selection]
-        whole = len(values) == len(specs)
-        states = {record.status for record in found} if len(found) == len(specs) else {"missing"}
-        rows.append(
-            {
-                "model": model,
-                "task": task,
-                "trial": int(number),
-                "status": "done" if whole else "missing" if "missing" in states else "failed",
-                "metric": metric,
-                "validation": sum(values) / len(values) if whole else None,
-                "n_ok": len(values),
-                "train_flops": sum(r.spec.cost.flops_train * r.steps_done / r.spec.steps for r in found),
-                "on_budget": all(spec.budget.on_budget for spec in specs),
-                **points[label],
-            }
-        )
-    return rows
+    return tried(plan, [_row(cell, specs, records, points[cell]) for cell, specs in cells.items()], keys)
+
+
+def _row(
+    cell: tuple[str, str], specs: Sequence[RunSpec], records: Mapping[str, Record], point: Mapping[str, Any]
+) -> tuple[dict[str, Any], Scored]:
+    model, number = cell[0].rsplit(" #", 1)
+    metric = specs[0].task_info.metric
+    found = [records[spec.id] for spec in specs if spec.id in records]
+    values = [r.selection[metric] for r in found if r.status == "done" and metric in r.selection]
+    whole = len(values) == len(specs)
+    states = {record.status for record in found} if len(found) == len(specs) else {"missing"}
+    mine = scored(found, sum(values) / len(values) if whole else None)
+    row = {
+        "model": model,
+        "task": cell[1],
+        "trial": int(number),
+        "status": "done" if whole else "missing" if "missing" in states else "failed",
+        "metric": metric,
+        "validation": mine.mean,
+        "validation_se": mine.error,
+        "n_ok": len(values),
+        "train_flops": sum(r.spec.cost.flops_train * r.steps_done / r.spec.steps for r in found),
+        "on_budget": all(spec.budget.on_budget for spec in specs),
+        **point,
+    }
+    return row, mine
 
 
 def higher_is_better(plan: Plan) -> dict[str, bool]:
@@ -58,9 +75,10 @@ def trial_files(
     plan: Plan, records: Mapping[str, Record], keys: Sequence[str]
 ) -> dict[str, tuple[list[str], list[dict[str, Any]]]]:
     """What a tuning exports: the end of each CSV's name, its columns and its rows; `keys` as in `points_of`."""
-    rows = trial_rows(plan, records, points_of(plan, keys))
-    better = higher_is_better(plan)
-    best, curve = chosen(rows, better, keys), curve_rows(rows, better)
+    found = trials_of(plan, records, keys)
+    rows, better = [dict(one.row) for one in found], higher_is_better(plan)
+    curve = curve_rows(rows, better)
+    best = chosen(found, better, keys)
     return {"": ([*TRIALS, *keys], rows), "-best": (BEST, best), "-best-of-k": (CURVE, curve)}
 
 
@@ -71,27 +89,51 @@ def _cells(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], list[Mapp
     return cells
 
 
-def chosen(rows: Sequence[Mapping[str, Any]], better: Mapping[str, bool], keys: Sequence[str]) -> list[dict[str, Any]]:
-    """The best trial of each model and task by validation, as overrides, with what finding it took."""
-    found = []
-    for (model, task), mine in _cells(rows).items():
-        ok = [row for row in mine if row["validation"] is not None]
-        sign = 1 if better[task] else -1
-        best = max(ok, key=lambda row: (sign * row["validation"], -row["trial"]), default=None)
-        found.append(
+def by_cell(found: Sequence[Tried]) -> dict[tuple[str, str], list[Tried]]:
+    """The trials of each model and task."""
+    cells: dict[tuple[str, str], list[Tried]] = {}
+    for one in found:
+        cells.setdefault((one.row["model"], one.row["task"]), []).append(one)
+    return cells
+
+
+def chosen(found: Sequence[Tried], better: Mapping[str, bool], keys: Sequence[str]) -> list[dict[str, Any]]:
+    """The trial that each model and task is given (`trial_choice`), as overrides, with what finding it took."""
+    rows = []
+    for (model, task), mine in by_cell(found).items():
+        choice = choose(mine, keys, better[task])
+        one, best = choice.chosen, choice.best
+        rows.append(
             {
                 "model": model,
                 "task": task,
-                "trial": best["trial"] if best else None,
-                "metric": mine[0]["metric"],
-                "validation": best["validation"] if best else None,
+                "trial": one.row["trial"] if one else None,
+                "chosen": _told(one, keys),
+                "metric": mine[0].row["metric"],
+                "validation": one.scored.mean if one else None,
+                "validation_se": one.scored.error if one else None,
+                "best": _told(best, keys),
+                "best_validation": best.scored.mean if best else None,
+                "tied": choice.tied,
+                "place": choice.place,
+                "edge": choice.edge,
+                "widened": choice.widened,
                 "trials": len(mine),
-                "trials_ok": len(ok),
-                "tuning_flops": sum(row["train_flops"] for row in mine),
-                "overrides": _overrides(best, keys) if best else "",
+                "trials_ok": sum(other.scored.mean is not None for other in mine),
+                "tuning_flops": sum(other.row["train_flops"] for other in mine),
+                "overrides": _overrides(one.row, keys) if one else "",
             }
         )
-    return found
+    return rows
+
+
+def _told(one: Tried | None, keys: Sequence[str]) -> str:
+    """The point of a trial in short: its value, or its overrides; of a variant without any, what it is."""
+    if one is None:
+        return ""
+    if list(keys) == [VARIANT]:
+        return str(one.row[VARIANT]) or "as it is"
+    return str(one.row[keys[0]]) if len(keys) == 1 else _overrides(one.row, keys)
 
 
 def _overrides(row: Mapping[str, Any], keys: Sequence[str]) -> str:

@@ -230,9 +230,9 @@ def make_plan(request: Request) -> Plan:
     from experiments.planning.task_measures import large_enough
 
     table = request.table
-    labels = [entry.label for entry in table.entries()]
-    if len(set(labels)) < len(labels):
-        raise UserError(f"table {table.name}: labels of models must differ, got {', '.join(labels)}")
+    rows = [(entry.label, task) for entry in table.entries() for task in entry.tasks or table.tasks]
+    if len(set(rows)) < len(rows):
+        raise UserError(f"table {table.name}: labels of models must differ, got {', '.join(row for row, _ in rows)}")
     runs: list[RunSpec] = []
     absent: list[str] = []
     pricer, cells = Pricer(), Cells()
@@ -257,7 +257,7 @@ def make_plan(request: Request) -> Plan:
 def task_specs(request: Request, task: str, pricer: Pricer, cells: Cells) -> list[RunSpec]:
     """The runs of one task, every model of the table with every seed."""
     table, runs = request.table, []
-    for entry in table.entries():
+    for entry in (entry for entry in table.entries() if task in (entry.tasks or table.tasks)):
         overrides = run_overrides(table, entry, task, request.overrides)
         config, pinned = cells.config(overrides), given_dials(overrides)
         runs += [run_spec(config, entry.label, task, seed, pricer, pinned) for seed in table.seeds]

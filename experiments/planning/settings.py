@@ -151,6 +151,7 @@ class Entry(Section):
     label: Label
     model: str = Field(min_length=1)
     overrides: list[str] = Field(default_factory=list)
+    tasks: list[Label] = Field(default=[], exclude_if=lambda value: not value, description="Its columns; empty: all.")
 
 
 class ColumnSettings(Section):
@@ -266,9 +267,9 @@ def section(kind: type[S], values: Any, where: str) -> S:
 
 def _told(kind: type[Section], error: ValidationError, where: str) -> str:
     # A choice of types fails once for each; the complaint that got furthest into the value is the one that is meant.
-    first = max(error.errors(), key=lambda e: (e["type"] == "extra_forbidden", len(e["loc"]), -error.errors().index(e)))
-    if first["loc"][:1] != error.errors()[0]["loc"][:1]:
-        first = error.errors()[0]
+    every = error.errors()
+    first = max(every, key=lambda e: (e["type"] == "extra_forbidden", len(e["loc"]), -every.index(e)))
+    first = first if first["loc"][:1] == every[0]["loc"][:1] else every[0]
     # Of a choice of types pydantic names the type, too, which is no key.
     keys = [str(part) for part in first["loc"] if part != "Entry" and "[" not in str(part)]
     path = ".".join(filter(None, (where, *keys)))
@@ -281,11 +282,8 @@ def _told(kind: type[Section], error: ValidationError, where: str) -> str:
     message = first["msg"].removeprefix("Value error, ")
     if isinstance(first["input"], str) and first["input"].startswith(("range(", "choice(", "interval(")):
         message += " (a sweep's grammar; write a list, such as [0,1,2])"
-    got = (
-        ""
-        if isinstance(first["input"], dict) and first["type"] == "value_error"
-        else f", got {clipped(repr(first['input']))}"
-    )
+    whole = isinstance(first["input"], dict) and first["type"] == "value_error"
+    got = "" if whole else f", got {clipped(repr(first['input']))}"
     return f"{path}: {message[:1].lower()}{message[1:]}{got}"
 
 

@@ -17,7 +17,6 @@ from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
-from pydantic import Field
 
 from experiments.errors import UserError, unknown
 from experiments.planning.hydra_config import (
@@ -31,36 +30,12 @@ from experiments.planning.hydra_config import (
     values_of,
 )
 from experiments.planning.hydra_values import literal
-from experiments.planning.settings import Section, TableSettings, section
+from experiments.planning.settings import TableSettings, section
+from experiments.planning.sweep_names import OWN, Claim, claimed
+from experiments.planning.sweep_settings import Tuning, Variants
 from experiments.store import atomic_files as atomic
 
 CELLS = ("model", "task", "seed", "budget")
-
-
-class Axis(Section):
-    """One dimension of the search space: a range, or choices."""
-
-    low: float | None = Field(default=None, description="Lower end.")
-    high: float | None = Field(default=None, description="Upper end.")
-    log: bool = Field(default=False, description="Uniform in the logarithm.")
-    integer: bool = Field(default=False, description="Whole numbers only.")
-    choices: list[str | int | float | bool] | None = Field(default=None, description="A list instead of a range.")
-
-
-class Tuning(Section):
-    """A sweep preset that tunes: the same points of a space for every model."""
-
-    overrides: list[str] = Field(default_factory=list, description="Arguments that are read first.")
-    trials: int = Field(ge=1, le=100_000, description="Trials per model and task, all told.")
-    sampler_seed: int = Field(default=0, ge=0, description="Scrambling of the Sobol points.")
-    space: dict[str, Axis] = Field(min_length=1, description="The search space, the same for every model.")
-
-
-class Variants(Section):
-    """A sweep preset that changes one thing at a time, as often for every model."""
-
-    overrides: list[str] = Field(default_factory=list, description="Arguments that are read first.")
-    variants: dict[str, list[str]] = Field(min_length=1, description="Model, then a string of overrides per variant.")
 
 
 @dataclass(frozen=True)
@@ -71,11 +46,13 @@ class SweepRequest:
         table: settings of the ad-hoc table; of a grid every trial is a row, of the others a row is still a model.
         overrides: what applies to every run.
         settings: the preset of a tuning or of variants; None = a grid.
+        claim: its name, to be taken when it is run; None = a grid.
     """
 
     table: dict[str, Any]
     overrides: list[str]
     settings: Tuning | Variants | None = None
+    claim: Claim | None = None
 
 
 def read_sweep(arguments: Sequence[str]) -> SweepRequest:
@@ -99,23 +76,23 @@ def _variants(arguments: Sequence[str], preset_name: str, settings: Variants) ->
     if len(set(counts.values())) > 1:
         told = ", ".join(f"{model} {count}" for model, count in counts.items())
         raise UserError(f"sweep {preset_name}: every model gets as many variants as the others, not {told}")
-    given = [argument for argument in arguments if not argument.startswith(("sweep=", "table="))]
+    refuse_sampler(arguments, preset_name)
+    given = left_over(arguments, "table")
     axes, fixed = read_axes([*settings.overrides, *given])
     if grid := [key for key in axes if key not in CELLS]:
         raise UserError(f"sweep {preset_name} tries its variants and takes no grid beside them; fix {', '.join(grid)}")
     tables = values_of("table", arguments)
-    name = sweep_name(preset_name, tables, [asks(given), tables, settings.variants])
-    table = swept_table(name, axes, read_axes(given)[0], tables)
-    if lost := [entry["model"] for entry in table["models"] if entry["model"] not in settings.variants]:
+    claim = claimed(arguments, preset_name, tables, [asks(given), tables, settings.variants])
+    table = swept_table(claim.name, axes, read_axes(given)[0], tables)
+    if lost := [entry["model"] for entry in table["models"] if settings.of(entry["model"]) is None]:
         have = ", ".join(settings.variants)
         raise UserError(f"sweep {preset_name} has no variants for {lost[0]}; it has them for {have}")
-    return SweepRequest(table, fixed, settings)
+    return SweepRequest(table, fixed, settings, claim)
 
 
 def _tuning(arguments: Sequence[str], preset_name: str, settings: Tuning) -> SweepRequest | None:
     """None where the arguments fix all that the preset's space has: then it is a grid."""
-    ours = ("sweep=", "trials=", "table=")
-    given = [argument for argument in arguments if not argument.startswith(ours)]
+    given = left_over(arguments, "table", "trials")
     axes, fixed = read_axes([*settings.overrides, *given])
     space = {
         key: axis
@@ -130,13 +107,19 @@ def _tuning(arguments: Sequence[str], preset_name: str, settings: Tuning) -> Swe
         )
     tables, trials = values_of("table", arguments), values_of("trials", arguments)
     values = settings.model_dump() | {"space": space} | ({"trials": number(trials[-1])} if trials else {})
+    if samplers := values_of("sweep.sampler", arguments):
+        values["sampler"] = samplers[-1]
     settings = section(Tuning, values, f"sweep {preset_name}")
-    key = [asks(given), tables, {k: a.model_dump() for k, a in settings.space.items()}, settings.sampler_seed]
-    table = swept_table(sweep_name(preset_name, tables, key), axes, read_axes(given)[0], tables)
-    return SweepRequest(table, fixed, settings)
+    searched = {key: axis.model_dump() for key, axis in settings.space.items()}
+    key = [asks(given), tables, searched, settings.sampler, settings.sampler_seed]
+    claim = claimed(arguments, preset_name, tables, key)
+    table = swept_table(claim.name, axes, read_axes(given)[0], tables)
+    return SweepRequest(table, fixed, settings, claim)
 
 
 def _grid(arguments: Sequence[str]) -> SweepRequest:
+    refuse_sampler(arguments, "of a grid")
+    named, arguments = values_of("sweep.name", arguments), left_over(arguments, presets=True)
     axes, fixed = read_axes(arguments)
     for needed in ("model", "task"):
         if needed not in axes:
@@ -155,7 +138,7 @@ def _grid(arguments: Sequence[str]) -> SweepRequest:
         chosen = [f"{key}={value}" for key, value in trial.items()]
         models.append({"label": " ".join([model, *short]), "model": model, "overrides": chosen})
     table = {
-        "name": "-".join(["sweep", *values_of("sweep", arguments), atomic.digest(asks(arguments), 6)]),
+        "name": (["-".join(["sweep", *values_of("sweep", arguments), atomic.digest(asks(arguments), 6)]), *named])[-1],
         "models": models,
         "tasks": tasks,
         "seeds": [int(seed) for seed in seeds],
@@ -222,9 +205,16 @@ def asks(arguments: Sequence[str]) -> list[str]:
     return sorted(argument for argument in arguments if not argument.startswith(("launcher", "results_dir=")))
 
 
-def sweep_name(preset_name: str, tables: Sequence[str], key: Any) -> str:
-    """The name of a sweep's plan and exports: `sweep-PRESET[-TABLE]-DIGEST`; `key` is what it hangs on."""
-    return "-".join(["sweep", preset_name, *tables, atomic.digest(key, 6)])
+def left_over(arguments: Sequence[str], *keys: str, presets: bool = False) -> list[str]:
+    """The arguments less the sweep's own, and less those of `keys`; `presets`: `sweep=NAME` stays."""
+    ours = tuple(f"{key}=" for key in (*OWN, *keys, *(() if presets else ("sweep",))))
+    return [argument for argument in arguments if not argument.startswith(ours)]
+
+
+def refuse_sampler(arguments: Sequence[str], what: str) -> None:
+    """Raise UserError if a sampler is named where nothing is sampled."""
+    if values_of("sweep.sampler", arguments):
+        raise UserError(f"sweep.sampler= is for a preset with a space to search; the trials of sweep {what} are stated")
 
 
 def swept_table(

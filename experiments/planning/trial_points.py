@@ -1,7 +1,8 @@
 """Where the trials of a sweep stand: points of a space, or variants, and the rows of a plan that they make.
 
-Optuna's quasi-random sampler (scrambled Sobol points) is asked for all trials of a tuning; the first is the untuned
-config. Points depend on the space and the sampler's seed alone, so every model gets the same ones.
+A tuning begins with the stated points of its axis, or with the untuned config; what more trials it has, Optuna's
+quasi-random sampler (scrambled Sobol points) gives. Points depend on the space and the sampler's seed alone, so every
+model gets the same ones. Trials of one task alone (a range that was widened there) follow.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import optuna
 from omegaconf import OmegaConf
@@ -19,9 +20,19 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from experiments.errors import UserError
 from experiments.planning.hydra_config import composed, composer
 from experiments.planning.plan import Plan
-from experiments.planning.sweep_request import Axis, SweepRequest, Tuning, Variants
+from experiments.planning.sweep_request import SweepRequest
+from experiments.planning.sweep_settings import Axis, Tuning, Variants
 
 VARIANT = "variant"  # the key of the points of a sweep of variants: a trial's overrides in one string
+Point = Mapping[str, Any]
+
+
+class Trial(NamedTuple):
+    """A trial of a model: its number, its overrides, and the tasks it is made on (empty: all)."""
+
+    number: int
+    overrides: Sequence[str]
+    tasks: Sequence[str] = ()
 
 
 def trial_table(request: SweepRequest) -> dict[str, Any]:
@@ -34,8 +45,8 @@ def trial_table(request: SweepRequest) -> dict[str, Any]:
         return with_variants(request.table, request.settings)
     if isinstance(request.settings, Tuning):
         space, settings = distributions(request.settings.space), request.settings
-        points = asked(study(None, "", settings.sampler_seed), space, settings.trials, untuned(space, request))
-        return with_points(request.table, points)
+        first = first_points(request, settings)
+        return with_points(request.table, asked(study(None, "", settings.sampler_seed), space, settings.trials, first))
     return request.table
 
 
@@ -48,10 +59,12 @@ def distributions(space: Mapping[str, Axis]) -> dict[str, BaseDistribution]:
     found: dict[str, BaseDistribution] = {}
     for key, axis in space.items():
         try:
-            if axis.choices is not None:
+            if axis.points is not None:
+                found[key] = FloatDistribution(axis.points[0], axis.points[-1], log=True)
+            elif axis.choices is not None:
                 found[key] = CategoricalDistribution(axis.choices)
             elif axis.low is None or axis.high is None:
-                raise ValueError("give low and high, or choices")
+                raise ValueError("give low and high, points or choices")
             elif axis.integer:
                 found[key] = IntDistribution(int(axis.low), int(axis.high), log=axis.log)
             else:
@@ -74,9 +87,9 @@ def study(path: Path | None, name: str, seed: int) -> optuna.Study:
 
 
 def asked(
-    kept: optuna.Study, space: Mapping[str, BaseDistribution], trials: int, start: Mapping[str, Any]
+    kept: optuna.Study, space: Mapping[str, BaseDistribution], trials: int, first: Sequence[Point]
 ) -> list[dict[str, Any]]:
-    """The points of the first `trials` trials; asks for those that the study lacks.
+    """The points of the first `trials` trials; asks for those that the study lacks, `first` before all others.
 
     Raises:
         UserError: the study was made for another space.
@@ -84,11 +97,17 @@ def asked(
     known = kept.get_trials(deepcopy=False)
     if known and any(trial.params and set(trial.params) != set(space) for trial in known):
         raise UserError(f"study {kept.study_name} was made for another space; give the sweep another name")
-    if not known and start:
-        kept.enqueue_trial(dict(start))
+    for point in () if known else first:
+        kept.enqueue_trial(dict(point))
     for _ in range(trials - sum(bool(trial.params) for trial in known)):
         kept.ask(fixed_distributions=dict(space))
     return [dict(trial.params) for trial in kept.get_trials(deepcopy=False)[:trials]]
+
+
+def first_points(request: SweepRequest, settings: Tuning) -> list[dict[str, Any]]:
+    """What is tried before all else: the stated points, or the config as it is if it lies in the space."""
+    start = {} if settings.stated else untuned(distributions(settings.space), request)
+    return [dict(point) for point in settings.stated] or ([start] if start else [])
 
 
 def untuned(space: Mapping[str, BaseDistribution], request: SweepRequest) -> dict[str, Any]:
@@ -108,37 +127,48 @@ def _inside(distribution: BaseDistribution, value: Any) -> bool:
     return isinstance(value, (int, float)) and distribution.low <= value <= distribution.high
 
 
-def with_points(table: dict[str, Any], points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The table with a row for each model and point."""
-    overrides = [[f"{key}={value}" for key, value in point.items()] for point in points]
-    return {**table, "models": trial_entries(table["models"], {e["label"]: overrides for e in table["models"]})}
+def with_points(
+    table: dict[str, Any], points: Sequence[Point], more: Mapping[str, Sequence[Point]] | None = None
+) -> dict[str, Any]:
+    """The table with a row for each model and point; those of `more` follow, each on its task alone."""
+    trials = [Trial(number, words(point)) for number, point in enumerate(points)]
+    for task, added in (more or {}).items():
+        trials += [Trial(number, words(point), [task]) for number, point in enumerate(added, len(points))]
+    return {**table, "models": trial_entries(table["models"], {e["label"]: trials for e in table["models"]})}
+
+
+def words(point: Point) -> list[str]:
+    """The point as overrides."""
+    return [f"{key}={value}" for key, value in point.items()]
 
 
 def with_variants(table: dict[str, Any], settings: Variants) -> dict[str, Any]:
     """The table with a row for each model and variant, the config as it is first."""
-    trials = {e["label"]: [one.split() for one in ("", *settings.variants[e["model"]])] for e in table["models"]}
+    trials = {
+        entry["label"]: [Trial(n, one.split()) for n, one in enumerate(("", *(settings.of(entry["model"]) or ())))]
+        for entry in table["models"]
+    }
     return {**table, "models": trial_entries(table["models"], trials)}
 
 
-def trial_entries(
-    models: Sequence[Mapping[str, Any]], trials: Mapping[str, Sequence[Sequence[str]]]
-) -> list[dict[str, Any]]:
-    """A row of the plan for each model and trial; `trials` holds the overrides of each, by the model's label."""
+def trial_entries(models: Sequence[Mapping[str, Any]], trials: Mapping[str, Sequence[Trial]]) -> list[dict[str, Any]]:
+    """A row of the plan for each model and trial; `trials` holds those of each, by the model's label."""
     return [
         {
-            "label": f"{entry['label']} #{number}",
+            "label": f"{entry['label']} #{trial.number}",
             "model": entry["model"],
-            "overrides": [*entry.get("overrides", []), *overrides],
+            "overrides": [*entry.get("overrides", []), *trial.overrides],
+            "tasks": list(trial.tasks),
         }
         for entry in models
-        for number, overrides in enumerate(trials[entry["label"]])
+        for trial in trials[entry["label"]]
     ]
 
 
-def points_of(plan: Plan, keys: Sequence[str]) -> dict[str, dict[str, str]]:
-    """The point of each row, read from the overrides of a tuning's plan; `keys` are those of its space, or VARIANT."""
-    points: dict[str, dict[str, str]] = {}
+def points_of(plan: Plan, keys: Sequence[str]) -> dict[tuple[str, str], dict[str, str]]:
+    """The point of each row and task, read from the overrides of a tuning's plan; `keys`: of its space, or VARIANT."""
+    points: dict[tuple[str, str], dict[str, str]] = {}
     for entry in plan.table.entries():
         given = dict(override.split("=", 1) for override in entry.overrides) | {VARIANT: " ".join(entry.overrides)}
-        points[entry.label] = {key: given[key] for key in keys}
+        points |= {(entry.label, task): {key: given[key] for key in keys} for task in entry.tasks or plan.table.tasks}
     return points

@@ -1,17 +1,19 @@
-"""Best-of-k curves: what k trials are expected to find, a line per model; how much of a result is the search.
+"""Figures of a tuning: validation against what was tuned, and what k trials are expected to find, a line per model.
 
 A sweep draws its own beside its CSV; the report of a table draws those of the sweeps that tuned it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from experiments.planning.sweep_names import sweeps_of
 from experiments.reporting.plot_style import Panel, Pen, Section, clamp
+from experiments.reporting.rate_figure import rate_curves
 from experiments.store.store import Store
 
 SUFFIX = "-best-of-k"
@@ -30,19 +32,28 @@ def tuning(pen: Pen, tasks: Mapping[str, str], table: str, store: Store) -> Sect
         table: the table's name.
         store: where the sweeps' exports are.
     """
-    panels = []
-    for path in sorted((store.root / "exports").glob(f"sweep-*-{table}-*{SUFFIX}.csv")):
-        curve = pd.read_csv(path)
-        known = curve[curve["model"].isin(pen.models) & curve["task"].isin(list(tasks))]
-        panels += curves(pen, known, path.stem.removesuffix(SUFFIX), tasks)
+    panels, exports = [], store.root / "exports"
+    for name in sweeps_of(store.root, table):
+        files = [exports / f"{name}{suffix}.csv" for suffix in ("", "-best", SUFFIX)]
+        if all(path.exists() for path in files):
+            trials, best, curve = (_known(pd.read_csv(path), pen.models, tasks) for path in files)
+            panels += [*rate_curves(pen, trials, best, name, tasks), *curves(pen, curve, name, tasks)]
     missing = [] if panels else [("No sweep of this table yet", f"make sweep SWEEP=lr ARGS=table={table}")]
     return Section("tuning", "What tuning finds", WORDS, panels, missing)
 
 
-def write(curve: pd.DataFrame, name: str, folder: Path, better: Mapping[str, bool]) -> list[Path]:
+def _known(frame: pd.DataFrame, models: Sequence[str], tasks: Mapping[str, str]) -> pd.DataFrame:
+    return frame[frame["model"].isin(list(models)) & frame["task"].isin(list(tasks))]
+
+
+def write(
+    trials: pd.DataFrame, best: pd.DataFrame, curve: pd.DataFrame, name: str, folder: Path, better: Mapping[str, bool]
+) -> list[Path]:
     """Draw a sweep's curves as PNG and PDF into `folder`; returns the files.
 
     Args:
+        trials: rows of `experiments.analysis.trials.TRIALS` and the point of each.
+        best: rows of `experiments.analysis.trials.BEST`.
         curve: rows of `experiments.analysis.trials.CURVE`.
         name: the sweep's.
         folder: made if need be.
@@ -51,7 +62,10 @@ def write(curve: pd.DataFrame, name: str, folder: Path, better: Mapping[str, boo
     metrics = dict(zip(curve["task"], curve["metric"], strict=True))
     labels = {task: f"{metric} {'↑' if better[task] else '↓'}" for task, metric in metrics.items()}
     pen = Pen(list(dict.fromkeys(curve["model"])), folder)
-    panels = curves(pen, curve, name, labels, legend=True)
+    panels = [
+        *rate_curves(pen, trials, best, name, labels, legend=True),
+        *curves(pen, curve, name, labels, legend=True),
+    ]
     return [folder / f"{panel.name}.{kind}" for panel in panels for kind in ("png", "pdf")]
 
 

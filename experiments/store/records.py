@@ -175,6 +175,14 @@ class DepthPoint(Strict):
     metrics: dict[str, dict[str, float]] = Field(description="Mean of each metric per split.")
 
 
+class ValidationScores(Strict):
+    """What the selected weights score on each validation item: how sure a choice by validation is, hangs on it."""
+
+    scores: list[float | None] = Field(description="Primary metric of each item, in item order; null: it has none.")
+    weights: list[float] | None = Field(default=None, description="Weight of each item in the mean; null = all equal.")
+    forms: list[int] = Field(description="Which different item each one is: renamings have one number.")
+
+
 class Record(Strict):
     """What became of a run."""
 
@@ -191,6 +199,11 @@ class Record(Strict):
     )
     item_weights: dict[str, list[float]] = Field(
         default={}, description="Weight of each item in the mean, per split; absent = all equal."
+    )
+    validation: ValidationScores | None = Field(
+        default=None,
+        exclude_if=lambda value: value is None,  # records of before it was kept keep their hashes
+        description="Scores of the validation items; absent if they were not kept.",
     )
     depths: list[DepthPoint] = Field(default=[], description="The selected weights at other depths, where asked for.")
     provenance: Provenance = Field(description="Sources, versions, hardware.")
@@ -213,8 +226,8 @@ class Record(Strict):
         return self.model_copy(update={**changes, "content_hash": content_hash({**values, **changes})})
 
 
-# What the clock, the machine or the sources' own history decide.
-CIRCUMSTANCES = {"provenance", "measured", "error", "log_hash", "result_hash", "content_hash"}
+# What the clock, the machine or the sources' own history decide; validation items stand in their mean (`selection`).
+CIRCUMSTANCES = {"validation", "provenance", "measured", "error", "log_hash", "result_hash", "content_hash"}
 
 
 def result_hash(values: dict[str, Any]) -> str:

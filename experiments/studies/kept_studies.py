@@ -34,9 +34,9 @@ class KeptStudies:
         self._studies: dict[Cell, optuna.Study] = {}
 
     def points(
-        self, space: Mapping[str, BaseDistribution], trials: int, start: Mapping[str, Any]
+        self, space: Mapping[str, BaseDistribution], trials: int, first: Sequence[Mapping[str, Any]]
     ) -> dict[Cell, list[dict[str, Any]]]:
-        """The points of the first `trials` trials of each cell.
+        """The points of the first `trials` trials of each cell, `first` before all others.
 
         Raises:
             UserError: the studies were made for another space.
@@ -44,7 +44,7 @@ class KeptStudies:
 
         def ask(path: Path | None) -> dict[Cell, list[dict[str, Any]]]:
             self._studies = {cell: study(path, "/".join(cell), self._seed) for cell in self._cells}
-            return {cell: asked(kept, space, trials, start) for cell, kept in self._studies.items()}
+            return {cell: asked(kept, space, trials, first) for cell, kept in self._studies.items()}
 
         found = self._guarded(lambda: ask(self._path), "the trials are the same without it")
         return ask(None) if found is None else found

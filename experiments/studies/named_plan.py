@@ -5,15 +5,17 @@ A sweep is `sweep=NAME` with or without `table=NAME`, or its axes (`model=a,b ta
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.errors import UserError, unknown
-from experiments.planning.hydra_config import composed, composer, plain, results_folder, values_of
+from experiments.planning.hydra_config import values_of
 from experiments.planning.plan import Plan, load_plan, plan_files, read_request
 from experiments.planning.settings import LauncherSettings
-from experiments.planning.sweep_request import read_sweep
+from experiments.planning.sweep_names import default_name, results_root
+from experiments.planning.sweep_request import SweepRequest, read_sweep
 from experiments.planning.table_name import preset_of
 from experiments.planning.trial_points import trial_table
 from experiments.store.store import Store
@@ -33,13 +35,14 @@ def frozen(words: Sequence[str]) -> tuple[Plan, Path]:
     if named:
         path = Path(named[-1]).absolute()
         return load_plan(path), path
-    others = [w for w in words if not w.startswith(("table=", "sweep=", "results_dir=", "launcher"))]
+    others = [w for w in words if not w.startswith(("table=", "sweep=", "sweep.name=", "results_dir=", "launcher"))]
     sweeps, tables = values_of("sweep", words), values_of("table", words)
-    names = ["-".join(["sweep", sweeps[-1], *tables])] if sweeps else tables
+    names = [default_name(sweeps[-1], tables), *values_of("sweep.name", words)] if sweeps else tables
     if names and not others:
         name, folder = names[-1], results_dir(words) / "plans"
         have = plan_files(folder)
-        fits = [path for path, found in have.items() if found == name or found.rpartition("-")[0] == name]
+        ours = re.compile(f"{'(sweep-)?' if sweeps else ''}{re.escape(name)}(-[0-9a-f]{{6}})?")  # sweep-...: of grids
+        fits = [path for path, found in have.items() if ours.fullmatch(found)]
         if not fits:
             raise UserError(unknown("frozen plan", name, sorted(set(have.values()))) + "; plan it first")
         return load_plan(fits[-1]), fits[-1]
@@ -49,9 +52,7 @@ def frozen(words: Sequence[str]) -> tuple[Plan, Path]:
 
 def results_dir(words: Sequence[str]) -> Path:
     """The results folder of the words, or the default one."""
-    with composer():
-        config = composed([f"results_dir={value}" for value in values_of("results_dir", words)])
-        return Path(results_folder(plain(config))).expanduser().absolute()
+    return results_root(words)
 
 
 def asked(words: Sequence[str]) -> tuple[Plan, Path, Store, LauncherSettings]:
@@ -61,7 +62,11 @@ def asked(words: Sequence[str]) -> tuple[Plan, Path, Store, LauncherSettings]:
 
 def asked_sweep(words: Sequence[str]) -> tuple[Plan, Path, Store, LauncherSettings]:
     """As `asked`, of words that are a sweep."""
-    request = read_sweep(words)
+    return planned_sweep(read_sweep(words))
+
+
+def planned_sweep(request: SweepRequest) -> tuple[Plan, Path, Store, LauncherSettings]:
+    """The plan of a sweep, its file, its store and its launcher. No record is read."""
     return prepare(request.overrides, trial_table(request), read=False)
 
 

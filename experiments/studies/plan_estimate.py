@@ -12,9 +12,11 @@ from rich.table import Table
 from experiments.launching.estimate import Gpu, estimates, sums
 from experiments.planning.plan import Plan
 from experiments.planning.settings import LauncherSettings
+from experiments.planning.sweep_request import SweepRequest, read_sweep
+from experiments.planning.sweep_settings import Tuning
 from experiments.reporting.screen import wide_console
 from experiments.store.store import Store
-from experiments.studies.named_plan import asked, asked_sweep
+from experiments.studies.named_plan import asked, is_sweep, planned_sweep
 
 LISTED = 200  # runs printed one by one
 ASSUMED = Gpu()
@@ -31,12 +33,28 @@ def show_plan(words: Sequence[str], *, measure: bool = True, gpu: Gpu = ASSUMED)
     Raises:
         UserError: what planning raises.
     """
-    return _show(asked(words), measure, gpu)
+    return show_sweep(words, measure=measure, gpu=gpu) if is_sweep(words) else _show(asked(words), measure, gpu)
 
 
-def show_sweep(words: Sequence[str]) -> int:
+def show_sweep(words: Sequence[str], *, measure: bool = True, gpu: Gpu = ASSUMED) -> int:
     """As `show_plan`, of words that are a sweep whatever keys they have."""
-    return _show(asked_sweep(words), True, ASSUMED)
+    request = read_sweep(words)
+    code = _show(planned_sweep(request), measure, gpu)
+    if note := may_add(request):
+        print(note)
+    return code
+
+
+def may_add(request: SweepRequest) -> str:
+    """How many trials a tuning has, and how many more it may come to; "" of any other sweep."""
+    settings = request.settings
+    if not isinstance(settings, Tuning):
+        return ""
+    cells = len(request.table["models"]) * len(request.table["tasks"])
+    counted = f"trials planned: {settings.trials} for each of {cells} cells, {settings.trials * cells} in all"
+    if not settings.may_add:
+        return counted
+    return f"{counted}; widening the range may add up to {settings.may_add} for each, {settings.may_add * cells} in all"
 
 
 def _show(found: tuple[Plan, Path, Store, LauncherSettings], measure: bool, gpu: Gpu) -> int:

@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from experiments.analysis.trials import RANKING, ranking
-from experiments.planning.sweep_request import SweepRequest, Tuning, Variants, read_sweep
+from experiments.planning.sweep_request import SweepRequest, read_sweep
+from experiments.planning.sweep_settings import Tuning, Variants
 from experiments.reporting.csv_export import to_csv
 from experiments.reporting.screen import show_rows
 from experiments.store import atomic_files as atomic

@@ -18,11 +18,12 @@ from typing import Any
 
 from experiments.analysis.trials import higher_is_better, trial_files
 from experiments.planning.plan import Plan
-from experiments.planning.sweep_request import SweepRequest, Variants
+from experiments.planning.sweep_request import SweepRequest
+from experiments.planning.sweep_settings import Variants
 from experiments.planning.trial_points import VARIANT, with_variants
 from experiments.reporting.screen import show_rows
 from experiments.studies.reproduce import carry, prepare
-from experiments.studies.tuning import write_trials
+from experiments.studies.tuning import take_name, write_trials
 
 COLUMNS = ["task", "model", "trial", VARIANT, "metric", "validation", "better_by", "status"]
 
@@ -34,9 +35,10 @@ def try_variants(request: SweepRequest, settings: Variants) -> int:
         UserError: what planning raises.
     """
     plan, path, store, launcher = prepare(request.overrides, with_variants(request.table, settings))
+    take_name(request, store)
     carry(plan, path, store, launcher)
     files = trial_files(plan, store.records(spec.id for spec in plan.unique()), [VARIANT])
-    code = write_trials(files, plan, store)
+    code = write_trials(files, plan, store, [VARIANT])
     title = f"{plan.table.name}: by task and model, the best first"
     show_rows(compared(files[""][1], plan), COLUMNS, title)
     return code

@@ -176,7 +176,7 @@ def derived(plan: Plan, store: Store) -> Iterator[tuple[str, str]]:
         for suffix, (columns, rows) in trial_files(plan, records, keys).items():
             yield f"{name}{suffix}.csv", to_csv(columns, rows)
         return
-    if name.startswith("sweep-"):
+    if (store.export(f"{name}.csv") or "").startswith(",".join(RANKING)) or name.startswith("sweep-"):
         rows = ranking(plan, store.records(spec.id for spec in plan.unique()))
         yield f"{name}.csv", to_csv(RANKING, rows)
         return

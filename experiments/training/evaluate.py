@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from experiments.store.records import ValidationScores
 from tasks.base import Task
 from tasks.item import IGNORE, Ints
 from tasks.loaders import EvalLoader
@@ -57,6 +58,14 @@ class Evaluator:
         """
         run = cache(lambda split: self._run(module, split))
         return {split: self._outcome(module, split, run) for split in splits}
+
+    def validation(self, module: SequenceModule) -> ValidationScores:
+        """What `module` scores on each validation item, and which items are one up to renaming."""
+        found = self(module, "validation")
+        names = [item.canonical for item in self.task.eval_items("validation")]
+        number = {name: form for form, name in enumerate(dict.fromkeys(names))}
+        forms = [number[name] for name in names]
+        return ValidationScores(scores=found.items, weights=found.weights, forms=forms)
 
     def _outcome(self, module: SequenceModule, split: str, run: Callable[[str], Scored]) -> Outcome:
         task, pair = self.task, self.task.paired(split)

@@ -157,10 +157,12 @@ class Run:
             raise
         self.effort = fitted.effort
         outcomes = fitted.evaluate.all(fitted.module, fitted.splits)
+        scores = fitted.evaluate.validation(fitted.module)
         self.peak = fitted.peak()
         keep_graph(fitted, self.folder)
         record = self._record("done", outcomes, fitted.selected_step, fitted.selection)
-        return record.model_copy(update={"depths": depth_points(fitted, self.spec, self.settings.eval_depths)})
+        depths = depth_points(fitted, self.spec, self.settings.eval_depths)
+        return record.model_copy(update={"depths": depths, "validation": scores})
 
     def failure(self, error: Exception) -> Record:
         """The record of a run that ended with `error`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from experiments.analysis.trials import best_of_k
 from experiments.errors import UserError
 from experiments.launching.launch import LaunchError
 from experiments.planning.plan import newest_plan
-from experiments.planning.sweep_request import Axis, Tuning, read_sweep
+from experiments.planning.sweep_names import sweeps_of
+from experiments.planning.sweep_request import read_sweep
+from experiments.planning.sweep_settings import Axis, Tuning
 from experiments.planning.trial_points import distributions
 from experiments.reporting import tuning_figure
 from experiments.reporting.plot_style import Pen
@@ -27,7 +30,9 @@ from experiments.studies.kept_studies import KeptStudies
 from experiments.studies.sweep import sweep
 from experiments.studies.verify import derived
 
-SMALL = ["sweep=lr", "task=chain", "task.facts_min=2", "budget.train_flops=1e10", "budget.tolerance_flops=0.1"]
+DIALS = ("weight_decay=0.1", "warmup=0.1", "beta2=0.98", "schedule=cosine")  # all of the space but the learning rate
+FIXED = ["sweep=full", *(f"trainer.optim.{dial}" for dial in DIALS)]
+SMALL = [*FIXED, "task=chain", "task.facts_min=2", "budget.train_flops=1e10", "budget.tolerance_flops=0.1"]
 
 
 @given(
@@ -102,10 +107,25 @@ def test_a_table_is_tuned_as_it_stands() -> None:
     assert settings.trials == 3 and len(settings.space) == 5 and rest == []
 
 
-def test_the_name_of_a_sweep_hangs_on_what_is_run_alone() -> None:
-    asked = ([], ["trials=99", "launcher.n_jobs=1"], ["task=listops"])
-    names = [read_sweep(["sweep=lr", *more]).table["name"] for more in asked]
-    assert names[0] == names[1] != names[2]
+def test_a_sweep_has_the_name_of_its_preset_and_table_until_that_is_taken(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def request(*more: str) -> Any:
+        return read_sweep(["sweep=lr", "table=quick", f"results_dir={tmp_path}", *more])
+
+    first = request()
+    assert first.table["name"] == "lr-quick" == request("task=chain").table["name"]  # nothing lies there yet
+    first.claim.write(tmp_path)
+    assert request("trials=99", "launcher.n_jobs=1").table["name"] == "lr-quick"
+    assert not capsys.readouterr().err
+    assert re.fullmatch("lr-quick-[0-9a-f]{6}", request("task=chain").table["name"])
+    assert capsys.readouterr().err.count("\n") == 1
+    other = request("task=chain", "sweep.name=mine")
+    assert other.table["name"] == "mine"
+    other.claim.write(tmp_path)
+    with pytest.raises(UserError, match=r"sweep mine in .* was asked for something else"):
+        request("sweep.name=mine")
+    assert list(sweeps_of(tmp_path, "quick")) == ["lr-quick", "mine"]
 
 
 def test_a_dial_that_is_given_is_not_tuned() -> None:
@@ -152,7 +172,7 @@ CELLS = [("a", "chain"), ("b", "chain")]
 
 def asked_at_once(path: str, gate: Any, answers: Any) -> None:
     gate.wait()
-    points = KeptStudies(Path(path), CELLS, 0).points(SPACE, 6, {})
+    points = KeptStudies(Path(path), CELLS, 0).points(SPACE, 6, [])
     answers.put([points[cell] for cell in CELLS])
 
 
@@ -167,9 +187,9 @@ def test_sweeps_at_once_share_one_study(tmp_path: Path) -> None:
     found = [answers.get(timeout=100) for _ in several]
     for process in several:
         process.join()
-    alone = KeptStudies(tmp_path / "alone.db", CELLS, 0).points(SPACE, 6, {})
+    alone = KeptStudies(tmp_path / "alone.db", CELLS, 0).points(SPACE, 6, [])
     assert found == [[alone[cell] for cell in CELLS]] * 3
-    kept = KeptStudies(tmp_path / "s.db", CELLS, 0).points(SPACE, 6, {})
+    kept = KeptStudies(tmp_path / "s.db", CELLS, 0).points(SPACE, 6, [])
     assert kept == alone
 
 
@@ -177,9 +197,9 @@ def test_sweeps_at_once_share_one_study(tmp_path: Path) -> None:
 def test_a_broken_study_costs_nothing_but_itself(
     content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    alone = KeptStudies(tmp_path / "alone.db", CELLS, 0).points(SPACE, 4, {})
+    alone = KeptStudies(tmp_path / "alone.db", CELLS, 0).points(SPACE, 4, [])
     (tmp_path / "s.db").write_bytes(content)
     studies = KeptStudies(tmp_path / "s.db", CELLS, 0)
-    assert studies.points(SPACE, 4, {}) == alone
+    assert studies.points(SPACE, 4, []) == alone
     assert "the trials are the same without it" in capsys.readouterr().err
     studies.tell([{"model": "a", "task": "chain", "trial": 0, "status": "done", "validation": 0.5}])
