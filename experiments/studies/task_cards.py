@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from experiments.errors import UserError, unknown
 from experiments.planning.hydra_config import composed, composer, names_in, options, override_key, plain
@@ -15,6 +16,8 @@ ELSEWHERE = (
     "hydra.searchpath",
     "allow_targets",
 )  # overrides that say where tasks are found; the others are of the task
+
+PACKED = ".jsonl.gz"
 
 
 def load(names: Sequence[str], words: Sequence[str]) -> dict[str, Task]:
@@ -81,6 +84,29 @@ def print_sizes(names: Sequence[str], words: Sequence[str], items: int) -> int:
     """How many different items the splits of tasks have, as Markdown."""
     tasks = load(names, words)
     figures.sizes({name: task for name, task in tasks.items() if names or isinstance(task, ProbedTask)})
+    return 0
+
+
+def pack_text(names: Sequence[str], words: Sequence[str], to: str) -> int:
+    """Write the text of a task that reads installed packages into the file `to`.
+
+    Raises:
+        UserError: another task, no name of a file that can be read again, or a file that cannot be written.
+    """
+    if len(names) != 1 or not to.endswith(PACKED):
+        raise UserError(f"tasks pack-text takes one task and a file, e.g. tasks pack-text pycode --to pycode{PACKED}")
+    (task,) = load(names, words).values()
+    packed = getattr(task, "packed", None)
+    if packed is None:
+        raise UserError(f"tasks pack-text: {names[0]} reads no installed packages; pycode does")
+    try:
+        data = packed()
+        Path(to).write_bytes(data)
+        print(f"{to}: {len(data)} bytes, {task.card.licence}; read it with task.path={to}")
+    except (ValueError, TypeError) as error:
+        raise refused(error) from None
+    except OSError as error:
+        raise UserError(f"tasks pack-text: {to} cannot be written: {error.strerror}") from None
     return 0
 
 
