@@ -49,6 +49,37 @@ class KeptStudies:
         found = self._guarded(lambda: ask(self._path), "the trials are the same without it")
         return ask(None) if found is None else found
 
+    def keep(
+        self,
+        space: Mapping[str, BaseDistribution],
+        points: Mapping[Cell, Sequence[Mapping[str, Any]]],
+        trials: int,
+        better: Mapping[str, bool],
+    ) -> dict[Cell, list[dict[str, Any]]]:
+        """The points that each cell's study has, after those of `points` were added that it lacks; `trials` at most.
+
+        Args:
+            space: of the points.
+            points: of each cell, in the order of its trials.
+            trials: of a cell, all told.
+            better: whether more is better, by task.
+
+        Raises:
+            UserError: the studies were made for another space.
+        """
+
+        def ask() -> dict[Cell, list[dict[str, Any]]]:
+            found = {}
+            for cell in self._cells:
+                kept = study(self._path, "/".join(cell), self._seed, higher=better[cell[1]])
+                self._studies[cell] = kept
+                count = max(len(points[cell]), len(kept.get_trials(deepcopy=False)))
+                found[cell] = asked(kept, space, min(count, trials), points[cell])
+            return found
+
+        known = self._guarded(ask, "the trials are the same without it")
+        return {cell: [dict(point) for point in mine] for cell, mine in points.items()} if known is None else known
+
     def tell(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Hand the outcomes to the studies; what is missing stays running there and is carried on next time."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,9 @@ from experiments.planning.sweep_request import SweepRequest
 from experiments.planning.sweep_settings import Axis, Tuning, Variants
 from experiments.reporting.per_cell import per_cell_block
 from experiments.store import plan_file
-from experiments.store.records import ValidationScores
+from experiments.store.records import RunSpec, ValidationScores
 from experiments.store.store import Store
-from experiments.studies import tuning
+from experiments.studies import searching, trial_export, tuning
 
 RATE = "trainer.optim.lr"
 GRID = Tuning(space={RATE: Axis(points=[1e-3, 2e-3, 4e-3, 8e-3])})
@@ -41,10 +42,12 @@ class Bench:
 
     def __init__(self, root: Path, score: Score, monkeypatch: pytest.MonkeyPatch) -> None:
         self.store, self.score, self.ran, self.killed_at = Store(root), score, [], -1  # type: ignore[var-annotated]
-        monkeypatch.setattr(tuning, "prepare", self.prepare)
-        monkeypatch.setattr(tuning, "carry", self.carry)
-        monkeypatch.setattr(tuning.tuning_figure, "write", lambda *args: [])  # a second for each
+        for study in (tuning, searching):
+            monkeypatch.setattr(study, "prepare", self.prepare)
+            monkeypatch.setattr(study, "carry", self.carry)
+        monkeypatch.setattr(trial_export.tuning_figure, "write", lambda *args: [])  # a second for each
         monkeypatch.setattr(tuning, "first_points", lambda request, settings: settings.stated)
+        monkeypatch.setattr(searching, "search_start", lambda request, settings: {RATE: 4e-3})
 
     def prepare(self, rest: list[str], table: dict[str, Any]) -> Any:
         settings = TableSettings.model_validate(table)
@@ -59,18 +62,28 @@ class Bench:
         return plan, path, self.store, None
 
     def carry(self, plan: Plan, path: Path, store: Store, launcher: Any) -> bool:
-        for spec in plan.unique():
-            if store.state(spec.id) == "planned":
-                if len(self.ran) == self.killed_at:
-                    self.killed_at = -1
-                    raise LaunchError("killed")
-                store.folder(spec.id).mkdir(parents=True, exist_ok=True)
-                value = self.score(*spec.config["of"], spec.config["trainer"]["optim"]["lr"])
-                store.write_record(make_record(spec, value))
-                self.ran.append((*spec.config["of"], spec.config["trainer"]["optim"]["lr"]))
+        while missing := [spec for spec in plan.unique() if store.record(spec.id) is None]:
+            for spec in missing:
+                with store.claim(spec.id) as mine:
+                    if mine and store.record(spec.id) is None:
+                        self.run(spec)
         return True
 
-    def tune(self, models: tuple[str, ...] = ("a", "b"), tasks: tuple[str, ...] = ("chain", "other")) -> pd.DataFrame:
+    def run(self, spec: RunSpec) -> None:
+        if len(self.ran) == self.killed_at:
+            self.killed_at = -1
+            raise LaunchError("killed")
+        mine = (*spec.config["of"], spec.config["trainer"]["optim"]["lr"])
+        self.store.folder(spec.id).mkdir(parents=True, exist_ok=True)
+        self.store.write_record(make_record(spec, self.score(*mine)))
+        self.ran.append(mine)
+
+    def tune(
+        self,
+        models: tuple[str, ...] = ("a", "b"),
+        tasks: tuple[str, ...] = ("chain", "other"),
+        settings: Tuning = GRID,
+    ) -> pd.DataFrame:
         table = {
             "name": "lr-toy",
             "models": [{"label": model, "model": model} for model in models],
@@ -79,7 +92,7 @@ class Bench:
             "budget": "tiny",
             "overrides": [f"{RATE}=4.0e-3"],
         }
-        tuning.tune(SweepRequest(table, [f"results_dir={self.store.root}"], GRID), GRID)
+        tuning.tune(SweepRequest(table, [f"results_dir={self.store.root}"], settings), settings)
         best = pd.read_csv(self.store.root / "exports" / "lr-toy-best.csv", keep_default_na=False)
         return best.set_index(["model", "task"])
 
@@ -257,3 +270,60 @@ def test_one_list_of_variants_serves_all_models() -> None:
     assert variants.of("any") == ["trainer.optim.beta2=0.95"]
     with pytest.raises(ValueError, match="stands alone"):
         Variants(variants={"all": ["x=1"], "a": ["x=2"]})
+
+
+TPE = Tuning(space={RATE: Axis(low=3e-4, high=1e-2, log=True)}, trials=8, sampler="tpe")
+
+
+def test_a_search_gives_every_cell_as_many_trials_and_goes_on_where_it_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def score(model: str, task: str, rate: float) -> float | None:
+        return None if model == "b" and rate > 5e-3 else peak({"a": 9e-3, "b": 5e-4}[model])(rate)
+
+    whole = Bench(tmp_path / "whole", score, monkeypatch)
+    best = whole.tune(tasks=("chain",), settings=TPE)
+    rates = whole.rates()
+    assert {len(found) for found in rates.values()} == {8} and best["trials"].tolist() == [8, 8]
+    firsts = [[rate for model, _, rate in whole.ran if model == name] for name in ("a", "b")]
+    assert firsts[0][:5] == firsts[1][:5] and firsts[0][0] == 4e-3  # before its own scores count
+    assert firsts[0][5:] != firsts[1][5:]
+    assert np.mean(np.log(firsts[0][5:])) > np.mean(np.log(firsts[1][5:]))  # it looks where it scored
+
+    killed = Bench(tmp_path / "killed", score, monkeypatch)
+    for runs in (3, 11):
+        killed.killed_at = runs
+        with pytest.raises(LaunchError):
+            killed.tune(tasks=("chain",), settings=TPE)
+    (killed.store.root / "sweeps" / "lr-toy.db").unlink()  # the points hang on the records alone
+    killed.tune(tasks=("chain",), settings=TPE)
+    assert killed.ran == whole.ran
+    more = TPE.model_copy(update={"trials": 9})
+    killed.tune(tasks=("chain",), settings=more)
+    assert killed.ran[:16] == whole.ran and len(killed.ran) == len(set(killed.ran)) == 18
+
+
+def searched_at_once(root: str, gate: Any, answers: Any) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        bench = Bench(Path(root), lambda model, task, rate: peak({"a": 9e-3, "b": 5e-4}[model])(rate), patch)
+        gate.wait()
+        bench.tune(tasks=("chain",), settings=TPE)
+        answers.put(bench.ran)
+
+
+def test_two_searches_at_once_make_each_trial_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    context: Any = multiprocessing.get_context("spawn")
+    gate, answers = context.Event(), context.Queue()
+    both = [context.Process(target=searched_at_once, args=(str(tmp_path / "both"), gate, answers)) for _ in range(2)]
+    for process in both:
+        process.start()
+    gate.set()
+    ran = [run for _ in both for run in answers.get(timeout=100)]
+    for process in both:
+        process.join()
+    alone = Bench(tmp_path / "alone", lambda model, task, rate: peak({"a": 9e-3, "b": 5e-4}[model])(rate), monkeypatch)
+    alone.tune(tasks=("chain",), settings=TPE)
+    assert sorted(ran) == sorted(alone.ran) and len(ran) == 16
+    for end in ("", "-best"):
+        file = Path("exports") / f"lr-toy{end}.csv"
+        assert (tmp_path / "both" / file).read_bytes() == (tmp_path / "alone" / file).read_bytes()
