@@ -11,12 +11,12 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import optuna
 from omegaconf import OmegaConf
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.storages import BaseStorage
 from optuna.trial import TrialState, create_trial
 
 from experiments.errors import UserError
@@ -79,17 +79,14 @@ def distributions(space: Mapping[str, Axis]) -> dict[str, BaseDistribution]:
     return found
 
 
-def study(path: Path | None, name: str, seed: int, *, higher: bool = False) -> optuna.Study:
-    """The study of a cell, kept in the file; without one, in memory. `higher`: more is better, if it is a new one."""
+def study(storage: BaseStorage | None, name: str, seed: int, *, higher: bool = False) -> optuna.Study:
+    """The study of a cell, kept in the storage; without one, in memory. `higher`: more is better (a new one)."""
     optuna.logging.set_verbosity(logging.WARNING)
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # since 3.0, and pinned by a test here
         sampler = optuna.samplers.QMCSampler(qmc_type="sobol", scramble=True, seed=seed)
-    url = None if path is None else f"sqlite:///{path}"
     way = "maximize" if higher else "minimize"
-    return optuna.create_study(storage=url, study_name=name, sampler=sampler, direction=way, load_if_exists=True)
+    return optuna.create_study(storage=storage, study_name=name, sampler=sampler, direction=way, load_if_exists=True)
 
 
 def asked(

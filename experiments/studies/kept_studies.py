@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -32,6 +33,7 @@ class KeptStudies:
     def __init__(self, path: Path, cells: Sequence[Cell], seed: int) -> None:
         self._path, self._cells, self._seed = path, cells, seed
         self._studies: dict[Cell, optuna.Study] = {}
+        self._storage: RDBStorage | None = None
 
     def points(
         self, space: Mapping[str, BaseDistribution], trials: int, first: Sequence[Mapping[str, Any]]
@@ -43,7 +45,8 @@ class KeptStudies:
         """
 
         def ask(path: Path | None) -> dict[Cell, list[dict[str, Any]]]:
-            self._studies = {cell: study(path, "/".join(cell), self._seed) for cell in self._cells}
+            storage = None if path is None else self._opened()
+            self._studies = {cell: study(storage, "/".join(cell), self._seed) for cell in self._cells}
             return {cell: asked(kept, space, trials, first) for cell, kept in self._studies.items()}
 
         found = self._guarded(lambda: ask(self._path), "the trials are the same without it")
@@ -71,14 +74,23 @@ class KeptStudies:
         def ask() -> dict[Cell, list[dict[str, Any]]]:
             found = {}
             for cell in self._cells:
-                kept = study(self._path, "/".join(cell), self._seed, higher=better[cell[1]])
-                self._studies[cell] = kept
+                if cell not in self._studies:
+                    name = "/".join(cell)
+                    self._studies[cell] = study(self._opened(), name, self._seed, higher=better[cell[1]])
+                kept = self._studies[cell]
                 count = max(len(points[cell]), len(kept.get_trials(deepcopy=False)))
                 found[cell] = asked(kept, space, min(count, trials), points[cell])
             return found
 
         known = self._guarded(ask, "the trials are the same without it")
         return {cell: [dict(point) for point in mine] for cell, mine in points.items()} if known is None else known
+
+    def _opened(self) -> RDBStorage:
+        """The file, opened once: Optuna reads all its migrations for that."""
+        if self._storage is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._storage = RDBStorage(f"sqlite:///{self._path}")
+        return self._storage
 
     def tell(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Hand the outcomes to the studies; what is missing stays running there and is carried on next time."""
