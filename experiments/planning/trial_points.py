@@ -17,6 +17,7 @@ import optuna
 from omegaconf import OmegaConf
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
 from experiments.errors import UserError
@@ -85,7 +86,7 @@ def study(storage: BaseStorage | None, name: str, seed: int, *, higher: bool = F
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # since 3.0, and pinned by a test here
         sampler = optuna.samplers.QMCSampler(qmc_type="sobol", scramble=True, seed=seed)
-    way = "maximize" if higher else "minimize"
+    way = StudyDirection.MAXIMIZE if higher else StudyDirection.MINIMIZE
     return optuna.create_study(storage=storage, study_name=name, sampler=sampler, direction=way, load_if_exists=True)
 
 

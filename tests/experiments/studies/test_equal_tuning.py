@@ -3,109 +3,23 @@
 from __future__ import annotations
 
 import math
-import multiprocessing
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import yaml
-from toy import make_record, make_spec
+from bench import GRID, RATE, Bench, of_peaks, peak
 
 from experiments.analysis.trial_choice import Choice, Tried, choose
 from experiments.analysis.validation_error import Scored, clustered
 from experiments.launching.launch import LaunchError
 from experiments.planning.plan import Plan, plan_files, run_overrides
 from experiments.planning.settings import Entry, TableSettings
-from experiments.planning.sweep_request import SweepRequest
-from experiments.planning.sweep_settings import Axis, Tuning, Variants
+from experiments.planning.sweep_settings import Tuning, Variants
 from experiments.reporting.per_cell import per_cell_block
-from experiments.store import plan_file
-from experiments.store.records import RunSpec, ValidationScores
-from experiments.store.store import Store
-from experiments.studies import searching, trial_export, tuning
-
-RATE = "trainer.optim.lr"
-GRID = Tuning(space={RATE: Axis(points=[1e-3, 2e-3, 4e-3, 8e-3])})
-Score = Callable[[str, str, float], float | None]  # of a model, a task and a rate
-
-
-def peak(best: float) -> Callable[[float], float]:
-    """A score that is highest at a rate, and falls by 0.1 with each doubling."""
-    return lambda rate: 0.9 - 0.1 * abs(math.log2(rate / best))
-
-
-class Bench:
-    """A store in which trials cost nothing: a spec of the toy model each, and a record with a score that is given."""
-
-    def __init__(self, root: Path, score: Score, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.store, self.score, self.ran, self.killed_at = Store(root), score, [], -1  # type: ignore[var-annotated]
-        for study in (tuning, searching):
-            monkeypatch.setattr(study, "prepare", self.prepare)
-            monkeypatch.setattr(study, "carry", self.carry)
-        monkeypatch.setattr(trial_export.tuning_figure, "write", lambda *args: [])  # a second for each
-        monkeypatch.setattr(tuning, "first_points", lambda request, settings: settings.stated)
-        monkeypatch.setattr(searching, "search_start", lambda request, settings: {RATE: 4e-3})
-
-    def prepare(self, rest: list[str], table: dict[str, Any]) -> Any:
-        settings = TableSettings.model_validate(table)
-        runs = []
-        for entry in settings.entries():
-            for task in entry.tasks or settings.tasks:
-                rate = float(entry.overrides[-1].partition("=")[2])
-                family = entry.label.split(" #")[0]
-                runs.append(make_spec(model=entry.label, task=task, trainer={"optim": {"lr": rate}}, of=[family, task]))
-        plan = Plan(table=settings, code_fingerprint="code", runs=runs)
-        path = plan_file.write(self.store.root / "plans", *plan.frozen())
-        return plan, path, self.store, None
-
-    def carry(self, plan: Plan, path: Path, store: Store, launcher: Any) -> bool:
-        while missing := [spec for spec in plan.unique() if store.record(spec.id) is None]:
-            for spec in missing:
-                with store.claim(spec.id) as mine:
-                    if mine and store.record(spec.id) is None:
-                        self.run(spec)
-        return True
-
-    def run(self, spec: RunSpec) -> None:
-        if len(self.ran) == self.killed_at:
-            self.killed_at = -1
-            raise LaunchError("killed")
-        mine = (*spec.config["of"], spec.config["trainer"]["optim"]["lr"])
-        self.store.folder(spec.id).mkdir(parents=True, exist_ok=True)
-        self.store.write_record(make_record(spec, self.score(*mine)))
-        self.ran.append(mine)
-
-    def tune(
-        self,
-        models: tuple[str, ...] = ("a", "b"),
-        tasks: tuple[str, ...] = ("chain", "other"),
-        settings: Tuning = GRID,
-    ) -> pd.DataFrame:
-        table = {
-            "name": "lr-toy",
-            "models": [{"label": model, "model": model} for model in models],
-            "tasks": list(tasks),
-            "seeds": [0],
-            "budget": "tiny",
-            "overrides": [f"{RATE}=4.0e-3"],
-        }
-        tuning.tune(SweepRequest(table, [f"results_dir={self.store.root}"], settings), settings)
-        best = pd.read_csv(self.store.root / "exports" / "lr-toy-best.csv", keep_default_na=False)
-        return best.set_index(["model", "task"])
-
-    def rates(self) -> dict[tuple[str, str], list[float]]:
-        found: dict[tuple[str, str], list[float]] = {}
-        for model, task, rate in self.ran:
-            found.setdefault((model, task), []).append(rate)
-        return {cell: sorted(rates) for cell, rates in found.items()}
-
-
-def of_peaks(peaks: Mapping[tuple[str, str], float]) -> Score:
-    return lambda model, task, rate: peak(peaks[model, task])(rate)
-
+from experiments.store.records import ValidationScores
 
 ONE_EDGE = {("a", "chain"): 8e-3, ("b", "chain"): 2e-3, ("a", "other"): 2e-3, ("b", "other"): 4e-3}
 
@@ -143,7 +57,7 @@ def test_what_failed_beyond_the_best_bounds_the_range(tmp_path: Path, monkeypatc
     assert best["place"].tolist() == ["inside"] and best["chosen"].tolist() == [4e-3]
 
 
-@pytest.mark.parametrize("runs", [2, 9, 17])
+@pytest.mark.parametrize("runs", [2, 17])
 def test_a_sweep_killed_anywhere_ends_as_one_that_was_not(
     runs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -270,60 +184,3 @@ def test_one_list_of_variants_serves_all_models() -> None:
     assert variants.of("any") == ["trainer.optim.beta2=0.95"]
     with pytest.raises(ValueError, match="stands alone"):
         Variants(variants={"all": ["x=1"], "a": ["x=2"]})
-
-
-TPE = Tuning(space={RATE: Axis(low=3e-4, high=1e-2, log=True)}, trials=8, sampler="tpe")
-
-
-def test_a_search_gives_every_cell_as_many_trials_and_goes_on_where_it_was_killed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def score(model: str, task: str, rate: float) -> float | None:
-        return None if model == "b" and rate > 5e-3 else peak({"a": 9e-3, "b": 5e-4}[model])(rate)
-
-    whole = Bench(tmp_path / "whole", score, monkeypatch)
-    best = whole.tune(tasks=("chain",), settings=TPE)
-    rates = whole.rates()
-    assert {len(found) for found in rates.values()} == {8} and best["trials"].tolist() == [8, 8]
-    firsts = [[rate for model, _, rate in whole.ran if model == name] for name in ("a", "b")]
-    assert firsts[0][:5] == firsts[1][:5] and firsts[0][0] == 4e-3  # before its own scores count
-    assert firsts[0][5:] != firsts[1][5:]
-    assert np.mean(np.log(firsts[0][5:])) > np.mean(np.log(firsts[1][5:]))  # it looks where it scored
-
-    killed = Bench(tmp_path / "killed", score, monkeypatch)
-    for runs in (3, 11):
-        killed.killed_at = runs
-        with pytest.raises(LaunchError):
-            killed.tune(tasks=("chain",), settings=TPE)
-    (killed.store.root / "sweeps" / "lr-toy.db").unlink()  # the points hang on the records alone
-    killed.tune(tasks=("chain",), settings=TPE)
-    assert killed.ran == whole.ran
-    more = TPE.model_copy(update={"trials": 9})
-    killed.tune(tasks=("chain",), settings=more)
-    assert killed.ran[:16] == whole.ran and len(killed.ran) == len(set(killed.ran)) == 18
-
-
-def searched_at_once(root: str, gate: Any, answers: Any) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        bench = Bench(Path(root), lambda model, task, rate: peak({"a": 9e-3, "b": 5e-4}[model])(rate), patch)
-        gate.wait()
-        bench.tune(tasks=("chain",), settings=TPE)
-        answers.put(bench.ran)
-
-
-def test_two_searches_at_once_make_each_trial_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    context: Any = multiprocessing.get_context("spawn")
-    gate, answers = context.Event(), context.Queue()
-    both = [context.Process(target=searched_at_once, args=(str(tmp_path / "both"), gate, answers)) for _ in range(2)]
-    for process in both:
-        process.start()
-    gate.set()
-    ran = [run for _ in both for run in answers.get(timeout=100)]
-    for process in both:
-        process.join()
-    alone = Bench(tmp_path / "alone", lambda model, task, rate: peak({"a": 9e-3, "b": 5e-4}[model])(rate), monkeypatch)
-    alone.tune(tasks=("chain",), settings=TPE)
-    assert sorted(ran) == sorted(alone.ran) and len(ran) == 16
-    for end in ("", "-best"):
-        file = Path("exports") / f"lr-toy{end}.csv"
-        assert (tmp_path / "both" / file).read_bytes() == (tmp_path / "alone" / file).read_bytes()
