@@ -58,11 +58,10 @@ def choose(cell: Sequence[Tried], keys: Sequence[str], higher_is_better: bool) -
     """The choice among the trials of one model on one task."""
     sign = 1 if higher_is_better else -1
     done = [one for one in cell if one.scored.mean is not None]
-    best = max(done, key=lambda one: (sign * (one.scored.mean or 0.0), -one.row["trial"]), default=None)
+    far = dict(zip(map(id, done), distances(done, cell, keys), strict=True))  # of equal scores the nearest is the best
+    best = max(done, key=lambda one: (sign * (one.scored.mean or 0.0), -far[id(one)], -one.row["trial"]), default=None)
     tied = [one for one in done if best is not None and _tied(best, one, sign)]
-    near = distances(tied, cell, keys)
-    order = {id(one): (near[n], -sign * (one.scored.mean or 0.0), one.row["trial"]) for n, one in enumerate(tied)}
-    chosen = min(tied, key=lambda one: order[id(one)], default=None)
+    chosen = min(tied, key=lambda one: (far[id(one)], -sign * (one.scored.mean or 0.0), one.row["trial"]), default=None)
     return Choice(chosen, best, len(tied), place_of(best, cell, keys), _widened(cell, keys))
 
 
@@ -72,18 +71,18 @@ def _tied(best: Tried, one: Tried, sign: int) -> bool:
     return one is best or gap <= (error_of_difference(best.scored, one.scored) or 0.0)
 
 
-def distances(tied: Sequence[Tried], cell: Sequence[Tried], keys: Sequence[str]) -> list[float]:
+def distances(done: Sequence[Tried], cell: Sequence[Tried], keys: Sequence[str]) -> list[float]:
     """How far each is from the config as it is: 0 = that itself; all 0 where that is not known.
 
     An axis counts in shares of the span that was tried, in the logarithm if all its values are above 0; a choice
     counts 0 or 1.
     """
-    found = [0.0] * len(tied)
+    found = [0.0] * len(done)
     for key in keys:
-        default = tied[0].default.get(key) if tied else None
+        default = done[0].default.get(key) if done else None
         values, base = [number(one.row[key]) for one in cell], number(default)
         known = [value for value in (*values, base) if value is not None]
-        for n, one in enumerate(tied):
+        for n, one in enumerate(done):
             mine = number(one.row[key])
             if default is None:
                 continue

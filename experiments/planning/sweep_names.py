@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.errors import UserError
-from experiments.planning.hydra_config import composed, composer, plain, results_folder, values_of
+from experiments.planning.hydra_config import composed, composer, options, plain, results_folder, values_of
 from experiments.store import atomic_files as atomic
 
 FOLDER = "sweeps"
@@ -63,6 +63,9 @@ def claimed(words: Sequence[str], preset: str, tables: Sequence[str], asked: Any
     root, key = results_root(words), atomic.digest(asked)
     given = values_of("sweep.name", words)
     name = given[-1] if given else default_name(preset, tables)
+    with composer():
+        if name in options("table"):
+            raise UserError(f"{name} is the name of a table; choose another sweep.name")
     if _holder(root, name) in (None, key):
         return Claim(name, key, tuple(tables), preset)
     if given:

@@ -2,7 +2,8 @@
 
 A tuning begins with the stated points of its axis, or with the untuned config; what more trials it has, Optuna's
 quasi-random sampler (scrambled Sobol points) gives. Points depend on the space and the sampler's seed alone, so every
-model gets the same ones. Trials of one task alone (a range that was widened there) follow.
+model gets the same ones. Trials of one task alone (a range that was widened there) follow. A search by TPE begins with
+the config as it is and has points of its own for each model and task.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import optuna
 from omegaconf import OmegaConf
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
+from optuna.trial import TrialState, create_trial
 
 from experiments.errors import UserError
 from experiments.planning.hydra_config import composed, composer
@@ -24,6 +27,7 @@ from experiments.planning.sweep_request import SweepRequest
 from experiments.planning.sweep_settings import Axis, Tuning, Variants
 
 VARIANT = "variant"  # the key of the points of a sweep of variants: a trial's overrides in one string
+STARTUP = 5  # trials of a search by TPE, the config as it is among them, before what was scored counts
 Point = Mapping[str, Any]
 
 
@@ -45,8 +49,10 @@ def trial_table(request: SweepRequest) -> dict[str, Any]:
         return with_variants(request.table, request.settings)
     if isinstance(request.settings, Tuning):
         space, settings = distributions(request.settings.space), request.settings
-        first = first_points(request, settings)
-        return with_points(request.table, asked(study(None, "", settings.sampler_seed), space, settings.trials, first))
+        if settings.sampler == "tpe":  # where the others stand hangs on what comes of the first
+            return with_points(request.table, [search_start(request, settings)])
+        first, empty = first_points(request, settings), study(None, "", settings.sampler_seed)
+        return with_points(request.table, asked(empty, space, settings.trials, first))
     return request.table
 
 
@@ -74,16 +80,14 @@ def distributions(space: Mapping[str, Axis]) -> dict[str, BaseDistribution]:
     return found
 
 
-def study(path: Path | None, name: str, seed: int) -> optuna.Study:
-    """The study of a cell, kept in the file; without one, in memory."""
+def study(storage: BaseStorage | None, name: str, seed: int, *, higher: bool = False) -> optuna.Study:
+    """The study of a cell, kept in the storage; without one, in memory. `higher`: more is better (a new one)."""
     optuna.logging.set_verbosity(logging.WARNING)
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # since 3.0, and pinned by a test here
         sampler = optuna.samplers.QMCSampler(qmc_type="sobol", scramble=True, seed=seed)
-    url = None if path is None else f"sqlite:///{path}"
-    return optuna.create_study(storage=url, study_name=name, sampler=sampler, load_if_exists=True)
+    way = StudyDirection.MAXIMIZE if higher else StudyDirection.MINIMIZE
+    return optuna.create_study(storage=storage, study_name=name, sampler=sampler, direction=way, load_if_exists=True)
 
 
 def asked(
@@ -97,7 +101,7 @@ def asked(
     known = kept.get_trials(deepcopy=False)
     if known and any(trial.params and set(trial.params) != set(space) for trial in known):
         raise UserError(f"study {kept.study_name} was made for another space; give the sweep another name")
-    for point in () if known else first:
+    for point in first[len(known) :]:
         kept.enqueue_trial(dict(point))
     for _ in range(trials - sum(bool(trial.params) for trial in known)):
         kept.ask(fixed_distributions=dict(space))
@@ -108,6 +112,29 @@ def first_points(request: SweepRequest, settings: Tuning) -> list[dict[str, Any]
     """What is tried before all else: the stated points, or the config as it is if it lies in the space."""
     start = {} if settings.stated else untuned(distributions(settings.space), request)
     return [dict(point) for point in settings.stated] or ([start] if start else [])
+
+
+def next_point(
+    space: Mapping[str, BaseDistribution],
+    told: Sequence[tuple[Point, float | None]],
+    seed: int,
+    *,
+    higher: bool,
+) -> dict[str, Any]:
+    """The point after those that were tried, and what they scored (None: failed); the same for the same arguments."""
+    optuna.logging.set_verbosity(logging.WARNING)
+    sampler = optuna.samplers.TPESampler(seed=seed + len(told), n_startup_trials=STARTUP)
+    study = optuna.create_study(sampler=sampler, direction="maximize" if higher else "minimize")
+    for point, value in told:
+        state = TrialState.FAIL if value is None else TrialState.COMPLETE
+        study.add_trial(create_trial(state=state, value=value, params=dict(point), distributions=dict(space)))
+    return dict(study.ask(fixed_distributions=dict(space)).params)
+
+
+def search_start(request: SweepRequest, settings: Tuning) -> dict[str, Any]:
+    """The first point of a search: the config as it is, or one at random if that is outside of the space."""
+    space = distributions(settings.space)
+    return untuned(space, request) or next_point(space, [], settings.sampler_seed, higher=True)
 
 
 def untuned(space: Mapping[str, BaseDistribution], request: SweepRequest) -> dict[str, Any]:

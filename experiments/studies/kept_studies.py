@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -32,6 +33,7 @@ class KeptStudies:
     def __init__(self, path: Path, cells: Sequence[Cell], seed: int) -> None:
         self._path, self._cells, self._seed = path, cells, seed
         self._studies: dict[Cell, optuna.Study] = {}
+        self._storage: RDBStorage | None = None
 
     def points(
         self, space: Mapping[str, BaseDistribution], trials: int, first: Sequence[Mapping[str, Any]]
@@ -43,11 +45,52 @@ class KeptStudies:
         """
 
         def ask(path: Path | None) -> dict[Cell, list[dict[str, Any]]]:
-            self._studies = {cell: study(path, "/".join(cell), self._seed) for cell in self._cells}
+            storage = None if path is None else self._opened()
+            self._studies = {cell: study(storage, "/".join(cell), self._seed) for cell in self._cells}
             return {cell: asked(kept, space, trials, first) for cell, kept in self._studies.items()}
 
         found = self._guarded(lambda: ask(self._path), "the trials are the same without it")
         return ask(None) if found is None else found
+
+    def keep(
+        self,
+        space: Mapping[str, BaseDistribution],
+        points: Mapping[Cell, Sequence[Mapping[str, Any]]],
+        trials: int,
+        better: Mapping[str, bool],
+    ) -> dict[Cell, list[dict[str, Any]]]:
+        """The points that each cell's study has, after those of `points` were added that it lacks; `trials` at most.
+
+        Args:
+            space: of the points.
+            points: of each cell, in the order of its trials.
+            trials: of a cell, all told.
+            better: whether more is better, by task.
+
+        Raises:
+            UserError: the studies were made for another space.
+        """
+
+        def ask() -> dict[Cell, list[dict[str, Any]]]:
+            found = {}
+            for cell in self._cells:
+                if cell not in self._studies:
+                    name = "/".join(cell)
+                    self._studies[cell] = study(self._opened(), name, self._seed, higher=better[cell[1]])
+                kept = self._studies[cell]
+                count = max(len(points[cell]), len(kept.get_trials(deepcopy=False)))
+                found[cell] = asked(kept, space, min(count, trials), points[cell])
+            return found
+
+        known = self._guarded(ask, "the trials are the same without it")
+        return {cell: [dict(point) for point in mine] for cell, mine in points.items()} if known is None else known
+
+    def _opened(self) -> RDBStorage:
+        """The file, opened once: Optuna reads all its migrations for that."""
+        if self._storage is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._storage = RDBStorage(f"sqlite:///{self._path}")
+        return self._storage
 
     def tell(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Hand the outcomes to the studies; what is missing stays running there and is carried on next time."""

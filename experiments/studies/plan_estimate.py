@@ -52,6 +52,8 @@ def may_add(request: SweepRequest) -> str:
         return ""
     cells = len(request.table["models"]) * len(request.table["tasks"])
     counted = f"trials planned: {settings.trials} for each of {cells} cells, {settings.trials * cells} in all"
+    if settings.sampler == "tpe":
+        return f"{counted}; above is the first of each, on whose outcomes the others hang"
     if not settings.may_add:
         return counted
     return f"{counted}; widening the range may add up to {settings.may_add} for each, {settings.may_add * cells} in all"

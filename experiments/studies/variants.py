@@ -23,7 +23,7 @@ from experiments.planning.sweep_settings import Variants
 from experiments.planning.trial_points import VARIANT, with_variants
 from experiments.reporting.screen import show_rows
 from experiments.studies.reproduce import carry, prepare
-from experiments.studies.tuning import take_name, write_trials
+from experiments.studies.trial_export import take_name, write_trials
 
 COLUMNS = ["task", "model", "trial", VARIANT, "metric", "validation", "better_by", "status"]
 
@@ -38,7 +38,7 @@ def try_variants(request: SweepRequest, settings: Variants) -> int:
     take_name(request, store)
     carry(plan, path, store, launcher)
     files = trial_files(plan, store.records(spec.id for spec in plan.unique()), [VARIANT])
-    code = write_trials(files, plan, store, [VARIANT])
+    code = write_trials(files, plan, store)
     title = f"{plan.table.name}: by task and model, the best first"
     show_rows(compared(files[""][1], plan), COLUMNS, title)
     return code

@@ -22,7 +22,7 @@ from experiments.studies.named_plan import asked, asked_sweep
 ROOT = Path(__file__).parents[3]
 SMALL = ["budget.train_flops=4e10", "budget.tolerance_flops=0.1", "task.n_validation=16", "task.n_test=16"]
 SWEEP = ["model=transformer", "task=chain", "trainer.optim.lr=1e-3,2e-3", *SMALL]
-TUNING = ["sweep=lr", "model=transformer", "task=chain", "trials=2", *SMALL]
+TUNING = ["sweep=lr", "model=transformer", "task=chain", *SMALL]
 VARIANTS = ["sweep=shell", "table=smoke", "model=longformer", "task=chain", *SMALL]
 
 # Runs each verb in a process forked from this one, which has paid for the imports, with the given standard output.
@@ -92,8 +92,8 @@ def verbs(folder: Path) -> dict[str, tuple[list[str], str]]:
         "depth-curves": (["depth-curves", f"plan={folder}/plans/deep-1.json"], "deep-iterations.csv"),
         "compare": (["compare", *compare, here], "compare-longformer-transformer.csv"),
         "grid": (["sweep", *SWEEP, here], "sweep-"),
-        "tuning": (["sweep", *TUNING, here], "sweep-lr-"),
-        "variants": (["sweep", *VARIANTS, here], "sweep-shell-smoke-"),
+        "tuning": (["sweep", *TUNING, here], "lr"),
+        "variants": (["sweep", *VARIANTS, here], "shell-smoke"),
         "export": (["export", here], "runs.csv"),
         "check-claims": (["check-claims", here], "claims.csv"),
         "status": (["status", here], ""),
