@@ -108,6 +108,7 @@ class Task(ABC):
     ood_splits: ClassVar[tuple[str, ...]] = ()
     trivial: ClassVar[tuple[str, ...]] = ("majority", "position")  # rules that read no structure: chance
 
+    by_position: ClassVar[bool] = True  # False: no label by itself is right or wrong, see `combine`
     exact: ClassVar[bool] = False  # True: an item counts only if every label is right
 
     config: TaskConfig
@@ -199,6 +200,13 @@ class Task(ABC):
             all_B = torch.where(share_B.isnan(), share_B, (share_B == 1).float())
             return {"accuracy": all_B, "token_accuracy": share_B}
         return {"accuracy": share_B}
+
+    def combine(self, split: str, scores: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Outcomes [N] of a whole split's items from what `score` gave: the same, unless a task compares items.
+
+        NaN where an item has none of its own.
+        """
+        return scores
 
     def decoded(self, split: str, predict: Callable[[dict[str, Tensor]], Tensor]) -> dict[str, float]:
         """Further metrics of a test split, from what a model writes by itself: none, unless a task has some.

@@ -120,7 +120,7 @@ def rule_values(task: Task, split: str, items: Sequence[Item]) -> dict[tuple[str
 
 def scores_hits(task: Task) -> bool:
     """Whether the primary metric is a share of right answers."""
-    return task.describe().higher_is_better
+    return task.by_position and task.describe().higher_is_better
 
 
 def _rule_levels(task: Task, split: str) -> Iterator[Level]:

@@ -83,7 +83,7 @@ class Evaluator:
         )
 
     def _run(self, module: SequenceModule, split: str) -> Scored:
-        """Scores per item [N], and each item's predictions at its scored positions."""
+        """Outcomes per item [N], and each item's predictions at its scored positions."""
         task = self.task
         loader = self._loaders.setdefault(split, EvalLoader(task, split, self._batch_size))
         collected: dict[str, list[Tensor]] = {}
@@ -98,7 +98,7 @@ class Evaluator:
                 pairs = zip(pred_Bn, labels_Bn, strict=True)
                 answers += [pred_n[labels_n != IGNORE].numpy() for pred_n, labels_n in pairs]
                 self._beat()
-        return {key: torch.cat(parts) for key, parts in collected.items()}, answers
+        return task.combine(split, {key: torch.cat(parts) for key, parts in collected.items()}), answers
 
     def _decoded(self, module: SequenceModule, split: str) -> dict[str, float]:
         """Metrics of what the model writes by itself, for the tasks that have some; on test splits only."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from functools import cached_property, lru_cache
 from typing import Any, ClassVar
@@ -133,9 +134,14 @@ class ExampleTask(ExampleData):
         closing = [] if self.one_word else [self.vocabulary.size + END]
         return np.concatenate([labels, ids, closing]).astype(np.int64)
 
+    def fingerprint_settings(self) -> Mapping[str, Any]:
+        """The settings that decide what the items are."""
+        left_out = NO_DATA.union(self.config.places)
+        return {key: value for key, value in asdict(self.config).items() if key not in left_out}
+
     def fingerprint(self) -> str:
         """SHA-256 (hex) of the settings, the vocabulary and every item of every split; no file's name or date."""
-        spec = {key: value for key, value in asdict(self.config).items() if key not in NO_DATA}
+        spec = dict(self.fingerprint_settings())
         digest = hashlib.sha256(repr((self.name, self.version, spec, self.vocabulary.name)).encode())
         for part, rows in self.parts.items():
             digest.update(f"{part} {len(rows)}".encode())

@@ -23,7 +23,9 @@ SMALLEST = 512  # bytes
 NUMBERS = 0.2  # share of digits from which a file is a table
 FOLDERS_OUT = frozenset({"tests", "benchmarks", "_antlr", "__pycache__"})
 NAMES_OUT = re.compile(r"(test_.*|.*_test|conftest|__config__|_?version|_version_meson)\.py")
-WRITTEN = re.compile(r"(?im)^#.*(generated (by|from)|generated automatically|auto(matically)?[- ]?generated|do not edit)")
+WRITTEN = re.compile(
+    r"(?im)^#.*(generated (by|from)|generated automatically|auto(matically)?[- ]?generated|do not edit)"
+)
 HEAD = 1000  # characters in which a file says who wrote it
 COLUMNS = ("package", "version", "licence", "file", "text")
 LONGEST_LICENCE = 60  # characters of a licence's name; some packages give its whole text

@@ -1,9 +1,9 @@
 """Groups of documents that repeat each other, so that splits can be dealt without a text standing in two of them.
 
 Two documents are near-duplicates if they are the same, or share SHARED runs of RUN lines, or a tenth of the smaller
-one's runs (but FEWEST at least, or all that it has). Lines are compared without their indents and blank ones are left out; a run of fewer than LONG
-characters is a commonplace, and so is one that stands in more than COMMON documents, such as the head of a licence.
-Groups are the connected parts, so that a chain of copies stays together.
+one's runs (but FEWEST at least, or all that it has). Lines are compared without their indents and blank ones are left
+out; a run of fewer than LONG characters is a commonplace, and so is one that stands in more than COMMON documents, such
+as the head of a licence. Groups are the connected parts, so that a chain of copies stays together.
 """
 
 from __future__ import annotations

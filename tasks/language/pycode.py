@@ -1,11 +1,11 @@
-"""Language modelling of Python: the sources of packages that requirements.lock pins, read from where they are installed.
+"""Language modelling of Python: sources of packages that requirements.lock pins, read from where they are installed.
 
 A document is a file. `sympy` and `networkx` are pure Python and come with torch; `wide=true` adds `pandas`, `scipy` and
 `statsmodels`. What is left out, tests among it, says `tasks.hub.installed`. Groups of near-duplicates are dealt to test
-(an eighth of the bytes), validation (a sixteenth) and train by the hash of their first name, so that no copy spans two.
+(an eighth of the bytes), validation (a sixteenth) and train by the hash of their first name: no copy spans two splits.
 
 The lock pins the versions and with them the bytes: their hash is checked against TEXT. Other versions are another text,
-with a fingerprint of its own, and one line says so. `path` is a file that `python -m experiments tasks pack-text` wrote.
+with a fingerprint of its own, and one line says so. `path` is a file that `experiments tasks pack-text` wrote.
 """
 
 from __future__ import annotations
@@ -90,7 +90,9 @@ class PyCode(Corpus):
         """How the text differs from that of the locked versions; empty if it does not."""
         if self.digest == TEXT[self.packages]:
             return ""
-        other = [f"{name} {found}, not {LOCKED[name]}" for name, found in self.versions.items() if found != LOCKED[name]]
+        other = [
+            f"{name} {found}, not {LOCKED[name]}" for name, found in self.versions.items() if found != LOCKED[name]
+        ]
         what = "; ".join(other) or "files of the locked versions that were changed, added or removed"
         return f"this is another text than that of the lock ({what}): its figures do not compare with others"
 
@@ -157,9 +159,13 @@ class PyCode(Corpus):
 
     def packed(self) -> bytes:
         """The sources with their licences as one gzipped file, the same bytes for the same text. Raises DataError."""
-        licences = [] if self.place.path else [
-            Source(package, self.versions[package], "", f"LICENSE {number}", text)
-            for package in self.packages
-            for number, text in enumerate(licence_texts(package))
-        ]
+        licences = (
+            []
+            if self.place.path
+            else [
+                Source(package, self.versions[package], "", f"LICENSE {number}", text)
+                for package in self.packages
+                for number, text in enumerate(licence_texts(package))
+            ]
+        )
         return gzip.compress(pack(self.sources, licences), mtime=0)

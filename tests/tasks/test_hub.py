@@ -45,7 +45,7 @@ def test_without_data_one_line_says_what_to_do(name: str, capsys: pytest.Capture
     assert not capsys.readouterr().out and "\n" not in told
     words = (
         ["needs no data", "path=F"]
-        if name == "text"
+        if name in ("text", "pairs", "choices")
         else ["download ", "http", "root/", "task.path=FOLDER", "stands in"]
     )
     assert all(word in told for word in words)
