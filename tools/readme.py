@@ -115,8 +115,11 @@ def table(name: str, references: Path) -> Iterator[str]:
     yield f"| *best simple rule or n-gram* | {' | '.join(rules)} |"
     seeds = "/".join(str(n) for n in sorted(set(frame["n_launched"])))
     yield ""
-    yield f"Test figures, mean ± 95 % interval over {seeds} seeds; bold: significantly better than every other row."
-    yield f"`!`: off budget. Written by `python tools/readme.py` from the records in `results/reference/{name}`."
+    marked = " `!`: off budget." * (not frame["on_budget"].all())
+    yield (
+        f"Test, mean ± 95 % interval, {seeds} seeds; bold: better than every other row.{marked} "
+        f"From `results/reference/{name}`."
+    )
 
 
 def _arrow(row: pd.Series) -> str:
