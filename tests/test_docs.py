@@ -36,7 +36,21 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"`([\w./-]+\.(?:py|yaml|jsonl|csv|txt))`[:,]\s*$")
 # Words of the command line that are no overrides of a run's config.
-OWN = ("figures", "results_dir", "trials", "sweep", "a", "b", "tasks", "budget", "benchmarks", "folder", "seed", "path")
+OWN = (
+    "figures",
+    "results_dir",
+    "trials",
+    "sweep",
+    "a",
+    "b",
+    "tasks",
+    "budget",
+    "benchmarks",
+    "folder",
+    "seed",
+    "path",
+)
+OWN += ("run", "prompt", "item", "tokens", "temperature", "split", "length")
 GROUPS = {"model": "model", "task": "task", "budget": "budget", "table": "table", "sweep": "sweep"}
 # Trains for minutes: what the quick tests cannot run, they check word by word.
 TRAINS = "experiments.compare("
