@@ -1,7 +1,7 @@
 """README and docs/ hold: links lead somewhere, commands are right, blocks run and print what is shown.
 
 Conventions of the pages. A block whose paragraph above ends in a file's name (`my.py`: or `my.py`,) is the content of
-that file. All blocks of a page see the page's files. A `text` block right below a block is what that prints; `...`
+that file; so is one whose first line is `# my.py`. All blocks of a page see the page's files. A `text` block right below a block is what that prints; `...`
 stands for anything.
 """
 
@@ -35,6 +35,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"`([\w./-]+\.(?:py|yaml|jsonl|csv|txt))`[:,]\s*$")
+HEAD = re.compile(r"# ([\w./-]+\.(?:py|yaml))\n")
 # Words of the command line that are no overrides of a run's config.
 OWN = (
     "figures",
@@ -56,6 +57,8 @@ GROUPS = {"model": "model", "task": "task", "budget": "budget", "table": "table"
 TRAINS = "experiments.compare("
 # Reads a table that the reader has made.
 NEEDS_RUNS = 'experiments.load("quick")'
+# Whose blocks another test runs.
+ELSEWHERE = {"docs/add-a-model.md": "tests/test_add_a_model.py"}
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ def blocks(page: Path) -> list[Block]:
     found = list(BLOCK.finditer(text))
     made = []
     for here, after in zip_longest(found, found[1:]):
-        file = FILE.search(text[: here.start()])
+        file = FILE.search(text[: here.start()]) or HEAD.match(here[2])
         below = after is not None and after[1] == "text" and not text[here.end() : after.start()].strip()
         shown = after[2] if after is not None and below else None
         line = text[: here.start()].count("\n") + 2
@@ -111,9 +114,10 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     return tmp_path
 
 
-def has(kind: str) -> list[str]:
-    """The pages with a block of a language."""
-    return list(dict.fromkeys(block.page for block in EVERY if block.language == kind))
+def has(kind: str, *, run: bool = False) -> list[str]:
+    """The pages with a block of a language; with `run` those whose blocks are run here."""
+    pages = dict.fromkeys(block.page for block in EVERY if block.language == kind)
+    return [page for page in pages if not run or not (page in ELSEWHERE or NEEDS_RUNS in (ROOT / page).read_text())]
 
 
 @pytest.mark.parametrize("folder", has("console"), indirect=True)
@@ -150,13 +154,13 @@ def check(words: list[str], where: str) -> None:
             composed(["table=quick", word])
 
 
-@pytest.mark.parametrize("folder", has("python"), indirect=True)
+@pytest.mark.parametrize("folder", has("python", run=True), indirect=True)
 def test_python_runs_as_it_stands(folder: Path, request: pytest.FixtureRequest) -> None:
     """In one namespace per page, as in a session; what is shown below a block is what it prints."""
     space: dict[str, object] = {"__name__": "__main__"}
     for block in EVERY:
         if block.page == request.node.callspec.params["folder"] and block.language == "python":
-            if block.file or TRAINS in block.text or NEEDS_RUNS in block.text:
+            if block.file or TRAINS in block.text:
                 continue  # imported by the page's commands; run by a slow test
             said = io.StringIO()
             with contextlib.redirect_stdout(said), contextlib.redirect_stderr(io.StringIO()):
@@ -165,7 +169,7 @@ def test_python_runs_as_it_stands(folder: Path, request: pytest.FixtureRequest) 
                 assert_prints(block, said.getvalue())
 
 
-PRINTING = list(dict.fromkeys(block.page for block in EVERY if block.language == "console" and block.shown))
+PRINTING = [page for page in has("console", run=True) if any(b.shown for b in EVERY if b.page == page and commands(b))]
 
 
 def assert_prints(block: Block, got: str) -> None:
