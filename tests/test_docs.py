@@ -1,8 +1,8 @@
 """README and docs/ hold: links lead somewhere, commands are right, blocks run and print what is shown.
 
 Conventions of the pages. A block whose paragraph above ends in a file's name (`my.py`: or `my.py`,) is the content of
-that file; so is one whose first line is `# my.py`. All blocks of a page see the page's files. A `text` block right below a block is what that prints; `...`
-stands for anything.
+that file; so is one whose first line is `# my.py`. All blocks of a page see the page's files. A `text` block right
+below a block is what that prints; `...` stands for anything.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ import experiments
 from experiments.__main__ import VERBS, parser_of
 from experiments.planning.hydra_config import composed, composer, options
 from experiments.planning.settings import TableSettings
-from tools import notebook, readme
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -287,31 +286,3 @@ def test_the_tree_of_the_readme_is_the_tree() -> None:
     (block,) = (block for block in EVERY if block.page == "README.md" and "conf/ " in block.text)
     for name in re.findall(r"(?:^|; | )([a-z]+)/", block.text, flags=re.MULTILINE):
         assert (ROOT / name).is_dir() or (ROOT / "results" / name).is_dir(), name
-
-
-@pytest.mark.parametrize(
-    "page", [page for page in PAGES if readme.BLOCK.search(page.read_text())], ids=lambda path: path.name
-)
-def test_figures_are_those_of_the_references(page: Path) -> None:
-    assert readme.filled(page.read_text()) == page.read_text(), "python tools/readme.py"
-
-
-def test_a_block_without_a_reference_says_so(tmp_path: Path) -> None:
-    text = "<!-- quick:table -->\nwhat was here\n<!-- /quick:table -->\n"
-    assert "has not been run" in readme.filled(text, tmp_path) and "what was here" not in readme.filled(text, tmp_path)
-
-
-def test_the_drawing_is_what_its_script_draws() -> None:
-    spec = importlib.util.spec_from_file_location("draw_overview", ROOT / "docs" / "draw_overview.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    assert module.drawing() == (ROOT / "docs" / "overview.svg").read_text(), "python docs/draw_overview.py"
-
-
-@pytest.mark.parametrize("path", sorted((ROOT / "docs").glob("*.ipynb")), ids=lambda path: path.name)
-def test_a_notebook_prints_what_it_shows(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
-    book = notebook.json.loads(path.read_text())
-    assert notebook.printed(notebook.executed(book)) == notebook.printed(book), "python tools/notebook.py"

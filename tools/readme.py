@@ -3,8 +3,8 @@
 
 Two kinds of blocks are written anew, each from the reference of its name and from nothing else:
 
-    <!-- quick:asks -->  ...  <!-- /quick:asks -->      what each column of table `quick` asks, with an example
-    <!-- quick:table --> ...  <!-- /quick:table -->     means and intervals of its rows, and the levels of each column
+    <!-- quick:table -->   ... <!-- /quick:table -->     what each column asks, with an example; then the figures
+    <!-- quick:figures --> ... <!-- /quick:figures -->   means and intervals of the rows, and the levels of each column
 
 NAME is a table in conf/table with its reference in results/reference/NAME, or the folder of a reference. Without a
 reference the block says so. `--check` writes nothing and exits with 1 if a page would change.
@@ -30,7 +30,7 @@ from experiments.store.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCES = ROOT / "results" / "reference"
-BLOCK = re.compile(r"(<!-- (\w+):(asks|table) -->\n).*?(<!-- /\2:\3 -->)", flags=re.DOTALL)
+BLOCK = re.compile(r"(<!-- (\w+):(table|figures) -->\n).*?(<!-- /\2:\3 -->)", flags=re.DOTALL)
 
 # What a column asks, for a reader who has never seen the task, with an example; other tasks show their card's summary.
 ASKS = {
@@ -60,8 +60,8 @@ def filled(text: str, references: Path = REFERENCES) -> str:
     """The page with each of its blocks written anew."""
 
     def block(found: re.Match[str]) -> str:
-        lines = (asks if found[3] == "asks" else table)(found[2], references)
-        return "\n".join([found[1].rstrip(), *lines, found[4]])
+        head = [*asks(found[2], references), ""] if found[3] == "table" else []
+        return "\n".join([found[1].rstrip(), *head, *figures(found[2], references), found[4]])
 
     return BLOCK.sub(block, text)
 
@@ -96,7 +96,7 @@ def cells(name: str, references: Path) -> pd.DataFrame | None:
     return frame[frame["primary"] & (frame["split"] == "test/id")]
 
 
-def table(name: str, references: Path) -> Iterator[str]:
+def figures(name: str, references: Path) -> Iterator[str]:
     """The rows of a table as Markdown, then the levels of each column and how the figures were made."""
     frame = cells(name, references)
     if frame is None:
