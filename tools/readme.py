@@ -24,7 +24,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from experiments.planning.hydra_config import composed, composer, plain
 from experiments.planning.instantiate import build_task
+from experiments.planning.levels import PART, rules_of
 from experiments.planning.plan import load_plan, plan_files
+from experiments.reporting.level_notes import column_infos
 from experiments.reporting.table import build
 from experiments.store.store import Store
 
@@ -68,11 +70,11 @@ def filled(text: str, references: Path = REFERENCES) -> str:
 
 def asks(name: str, references: Path) -> Iterator[str]:
     """A Markdown row per column of a table: the task, its question, an example."""
-    frame = cells(name, references)
-    if frame is None:
+    found = reference(name, references)
+    if found is None:
         tasks = yaml.safe_load((ROOT / "conf" / "table" / f"{name}.yaml").read_text())["tasks"]
     else:
-        tasks = list(dict.fromkeys(frame["task"]))
+        tasks = list(dict.fromkeys(found[0]["task"]))
     yield from ("| column | what it asks | example |", "|---|---|---|")
     for task in tasks:
         what, example = ASKS.get(task) or (_summary(task), "")
@@ -84,35 +86,45 @@ def _summary(task: str) -> str:
         return f"{build_task(plain(composed([f'task={task}']))['task'], []).describe().summary}."
 
 
-def cells(name: str, references: Path) -> pd.DataFrame | None:
-    """The primary metrics on test/id of a reference, a row per model and task; None where there is no reference."""
+def reference(name: str, references: Path) -> tuple[pd.DataFrame, dict[str, float]] | None:
+    """The cells of a reference and the levels of its texts; None where there is no reference.
+
+    Cells are a row per model and task: primary metric, test/id. A level is the score of the best n-gram that has counted
+    as many bytes as the models read.
+    """
     folder = references / name
     if not folder.is_dir():
         return None
-    store = Store(folder, write=False)
     files = plan_files(folder / "plans")
-    named = [path for path, table in files.items() if table == name] or list(files)
-    frame = build(load_plan(named[-1]), store).cells
-    return frame[frame["primary"] & (frame["split"] == "test/id")]
+    plan = load_plan(([path for path, table in files.items() if table == name] or list(files))[-1])
+    frame = build(plan, Store(folder, write=False)).cells
+    levels = {}
+    for task, info in column_infos(plan.runs).items():
+        parts = [rule.value for rule in rules_of(info, "test/id", info.metric) if PART in rule.name]
+        levels |= {task: (max if info.higher_is_better else min)(parts)} if parts else {}
+    return frame[frame["primary"] & (frame["split"] == "test/id")], levels
 
 
 def figures(name: str, references: Path) -> Iterator[str]:
     """The rows of a table as Markdown, then the levels of each column and how the figures were made."""
-    frame = cells(name, references)
-    if frame is None:
+    found = reference(name, references)
+    if found is None:
         yield f"No figures yet: the reference of `{name}` has not been run. `make reproduce-table` prints yours."
         return
+    frame, read = found
     columns = {task: rows.iloc[0] for task, rows in frame.groupby("task", sort=False)}
     heads = [f"{task}, {row['metric'].replace('_', ' ')} {_arrow(row)}" for task, row in columns.items()]
     yield f"| | {' | '.join(heads)} |"
     yield f"|---|{'---:|' * len(heads)}"
     for model, rows in frame.groupby("model", sort=False):
-        found = rows.set_index("task").to_dict("index")
+        cells = rows.set_index("task").to_dict("index")
         label = f"`{model}`" + (f" ({ROWS[model]})" if model in ROWS else "")
-        yield f"| {label} | {' | '.join(_figure(found.get(task)) for task in columns)} |"
+        yield f"| {label} | {' | '.join(_figure(cells.get(task)) for task in columns)} |"
     yield f"| *chance* | {' | '.join(_number(row['chance']) for row in columns.values())} |"
     rules = (f"{_number(row['best_rule_value'])} ({row['best_rule']})" for row in columns.values())
     yield f"| *best simple rule or n-gram* | {' | '.join(rules)} |"
+    if read:
+        yield f"| *n-gram of the bytes read* | {' | '.join(_number(read.get(task)) for task in columns)} |"
     seeds = "/".join(str(n) for n in sorted(set(frame["n_launched"])))
     yield ""
     marked = " `!`: off budget." * (not frame["on_budget"].all())
@@ -136,8 +148,8 @@ def _figure(row: dict[str, object] | None) -> str:
     return f"**{text}**" if row["best"] else text
 
 
-def _number(value: float) -> str:
-    return "" if pd.isna(value) else f"{value:.3f}"
+def _number(value: float | None) -> str:
+    return "" if value is None or pd.isna(value) else f"{value:.3f}"
 
 
 def main() -> int:
