@@ -89,8 +89,8 @@ def _summary(task: str) -> str:
 def reference(name: str, references: Path) -> tuple[pd.DataFrame, dict[str, float]] | None:
     """The cells of a reference and the levels of its texts; None where there is no reference.
 
-    Cells are a row per model and task: primary metric, test/id. A level is the score of the best n-gram that has counted
-    as many bytes as the models read.
+    Cells are a row per model and task: primary metric, test/id. A level is the score of the best n-gram that has
+    counted as many bytes as the models read.
     """
     folder = references / name
     if not folder.is_dir():
