@@ -143,7 +143,7 @@ def coverage_iqm(seeds: int, tasks: int, replications: int, seed: int = 0) -> fl
 
 
 def run(tables: int) -> None:
-    """Print the tables of docs/fair-comparison.md."""
+    """Print the tables of docs/statistics.md."""
     shapes = ((2, 3, 3), (2, 5, 1), (2, 5, 3), (2, 5, 18), (4, 5, 3), (8, 5, 6), (2, 6, 30))
     print("| world | models x seeds x columns | wrong bold, null | tied | by p alone, null | tied |")
     print("| --- | --- | ---: | ---: | ---: | ---: |")

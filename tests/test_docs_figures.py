@@ -1,0 +1,42 @@
+"""What scripts write into README and docs/ is what they write now: figures of tables, the drawing, notebooks."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from tools import notebook, readme
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FILLED = [page for page in PAGES if readme.BLOCK.search(page.read_text())]
+
+
+@pytest.mark.parametrize("page", FILLED, ids=lambda page: page.name)
+def test_figures_are_those_of_the_references(page: Path) -> None:
+    assert readme.filled(page.read_text()) == page.read_text(), "python tools/readme.py"
+
+
+def test_a_block_without_a_reference_says_so(tmp_path: Path) -> None:
+    text = "<!-- quick:table -->\nwhat was here\n<!-- /quick:table -->\n"
+    assert "has not been run" in readme.filled(text, tmp_path) and "what was here" not in readme.filled(text, tmp_path)
+
+
+def test_the_drawing_is_what_its_script_draws() -> None:
+    spec = importlib.util.spec_from_file_location("draw_overview", ROOT / "docs" / "draw_overview.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    assert module.drawing() == (ROOT / "docs" / "overview.svg").read_text(), "python docs/draw_overview.py"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs").glob("*.ipynb")), ids=lambda path: path.name)
+def test_a_notebook_prints_what_it_shows(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    book = json.loads(path.read_text())
+    assert notebook.printed(notebook.executed(book)) == notebook.printed(book), "python tools/notebook.py"

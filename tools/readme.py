@@ -1,0 +1,169 @@
+#!/usr/bin/env python3
+"""Fills the figures of README.md and docs/ from results/reference: python tools/readme.py
+
+Two kinds of blocks are written anew, each from the reference of its name and from nothing else:
+
+    <!-- quick:table -->   ... <!-- /quick:table -->     what each column asks, with an example; then the figures
+    <!-- quick:figures --> ... <!-- /quick:figures -->   means and intervals of the rows, and the levels of each column
+
+NAME is a table in conf/table with its reference in results/reference/NAME, or the folder of a reference. Without a
+reference the block says so. `--check` writes nothing and exits with 1 if a page would change.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from experiments.planning.hydra_config import composed, composer, plain
+from experiments.planning.instantiate import build_task
+from experiments.planning.levels import PART, rules_of
+from experiments.planning.plan import load_plan, plan_files
+from experiments.reporting.level_notes import column_infos
+from experiments.reporting.table import build
+from experiments.store.store import Store
+
+ROOT = Path(__file__).resolve().parent.parent
+REFERENCES = ROOT / "results" / "reference"
+BLOCK = re.compile(r"(<!-- (\w+):(table|figures) -->\n).*?(<!-- /\2:\3 -->)", flags=re.DOTALL)
+
+# What a column asks, for a reader who has never seen the task, with an example; other tasks show their card's summary.
+ASKS = {
+    "pydocs": ("The next byte of English prose, Python's help texts.", '`The "assert" stateme` → `n`'),
+    "pycode": ("The next byte of Python source code.", "`def area(self): retu` → `r`"),
+    "chain": ("Follow relations through facts in random order.", "`r1 a b; r0 b c`, ask `r0 r1 a` → `c`"),
+    "cogs_like": (
+        "Translate a sentence into its logical form.",
+        "`a mat ran` → `run agent mat`",
+    ),
+    "listops": ("Compute a nested expression over digits.", "`[MAX 2 [MIN 7 4 ] 1 ]` → `4`"),
+    "mqar": ("Recall the value that was paired with a key.", "`k3 v8; k5 v1`, ask `k5` → `v1`"),
+    "table_qa": ("Look up, count or join cells of a small table.", "`r1 c0 v4; r2 c0 v7`, ask `r2 c0` → `v7`"),
+    "reachability": ("Is there a directed path between two nodes?", "`a b; b c`, ask `a c` → `yes`"),
+    "scan_like": ("Translate a command into a sequence of actions.", "`turn left twice` → `LEFT LEFT`"),
+}
+# What a row is, where its name does not say it.
+ROWS = {
+    "transformer_rope": "vanilla Transformer, rotary positions",
+    "transformer_conv": "the control: the same, with a convolution over 4 tokens",
+    "reformer": "Reformer, LSH attention",
+    "ressformer_neutral": "without the starts that are ours",
+}
+
+
+def filled(text: str, references: Path = REFERENCES) -> str:
+    """The page with each of its blocks written anew."""
+
+    def block(found: re.Match[str]) -> str:
+        head = [*asks(found[2], references), ""] if found[3] == "table" else []
+        return "\n".join([found[1].rstrip(), *head, *figures(found[2], references), found[4]])
+
+    return BLOCK.sub(block, text)
+
+
+def asks(name: str, references: Path) -> Iterator[str]:
+    """A Markdown row per column of a table: the task, its question, an example."""
+    found = reference(name, references)
+    if found is None:
+        tasks = yaml.safe_load((ROOT / "conf" / "table" / f"{name}.yaml").read_text())["tasks"]
+    else:
+        tasks = list(dict.fromkeys(found[0]["task"]))
+    yield from ("| column | what it asks | example |", "|---|---|---|")
+    for task in tasks:
+        what, example = ASKS.get(task) or (_summary(task), "")
+        yield f"| `{task}` | {what} | {example} |"
+
+
+def _summary(task: str) -> str:
+    with composer():
+        return f"{build_task(plain(composed([f'task={task}']))['task'], []).describe().summary}."
+
+
+def reference(name: str, references: Path) -> tuple[pd.DataFrame, dict[str, float]] | None:
+    """The cells of a reference and the levels of its texts; None where there is no reference.
+
+    Cells are a row per model and task: primary metric, test/id. A level is the score of the best n-gram that has
+    counted as many bytes as the models read.
+    """
+    folder = references / name
+    if not folder.is_dir():
+        return None
+    files = plan_files(folder / "plans")
+    plan = load_plan(([path for path, table in files.items() if table == name] or list(files))[-1])
+    frame = build(plan, Store(folder, write=False)).cells
+    levels = {}
+    for task, info in column_infos(plan.runs).items():
+        parts = [rule.value for rule in rules_of(info, "test/id", info.metric) if PART in rule.name]
+        levels |= {task: (max if info.higher_is_better else min)(parts)} if parts else {}
+    return frame[frame["primary"] & (frame["split"] == "test/id")], levels
+
+
+def figures(name: str, references: Path) -> Iterator[str]:
+    """The rows of a table as Markdown, then the levels of each column and how the figures were made."""
+    found = reference(name, references)
+    if found is None:
+        yield f"No figures yet: the reference of `{name}` has not been run. `make reproduce-table` prints yours."
+        return
+    frame, read = found
+    columns = {task: rows.iloc[0] for task, rows in frame.groupby("task", sort=False)}
+    heads = [f"{task}, {row['metric'].replace('_', ' ')} {_arrow(row)}" for task, row in columns.items()]
+    yield f"| | {' | '.join(heads)} |"
+    yield f"|---|{'---:|' * len(heads)}"
+    for model, rows in frame.groupby("model", sort=False):
+        cells = rows.set_index("task").to_dict("index")
+        label = f"`{model}`" + (f" ({ROWS[model]})" if model in ROWS else "")
+        yield f"| {label} | {' | '.join(_figure(cells.get(task)) for task in columns)} |"
+    yield f"| *chance* | {' | '.join(_number(row['chance']) for row in columns.values())} |"
+    rules = (f"{_number(row['best_rule_value'])} ({row['best_rule']})" for row in columns.values())
+    yield f"| *best simple rule or n-gram* | {' | '.join(rules)} |"
+    if read:
+        yield f"| *n-gram of the bytes read* | {' | '.join(_number(read.get(task)) for task in columns)} |"
+    seeds = "/".join(str(n) for n in sorted(set(frame["n_launched"])))
+    yield ""
+    marked = " `!`: off budget." * (not frame["on_budget"].all())
+    yield (
+        f"Test, mean ± 95 % interval, {seeds} seeds; bold: better than every other row.{marked} "
+        f"From `results/reference/{name}`."
+    )
+
+
+def _arrow(row: pd.Series) -> str:
+    return "↑" if row["higher_is_better"] else "↓"
+
+
+def _figure(row: dict[str, object] | None) -> str:
+    if row is None or pd.isna(row["mean"]):
+        return ""
+    text = _number(row["mean"])
+    if not pd.isna(row["low"]):
+        text += f" ± {_number((row['high'] - row['low']) / 2)}"
+    text += "" if row["on_budget"] else " !"
+    return f"**{text}**" if row["best"] else text
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None or pd.isna(value) else f"{value:.3f}"
+
+
+def main() -> int:
+    """Write the pages, or say which would change."""
+    changed = 0
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        text = page.read_text()
+        if (new := filled(text)) != text:
+            changed += 1
+            print(page.relative_to(ROOT))
+            if "--check" not in sys.argv[1:]:
+                page.write_text(new)
+    return int("--check" in sys.argv[1:] and changed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
