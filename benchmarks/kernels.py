@@ -10,17 +10,18 @@ from __future__ import annotations
 import argparse
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks.measure import Report, enter, interleaved, machine, positive
-from benchmarks.steps import BATCHES, planned, step
+from benchmarks.steps import planned
 from experiments.errors import UserError
 from experiments.planning.instantiate import build_task
 from experiments.store.records import RunSpec
+from experiments.training.step_times import BATCHES, step, switched
 from ressformer.layers.native import loader
 from tasks.loaders import TrainLoader
 
@@ -28,16 +29,6 @@ MODULE = "benchmarks.kernels"
 KERNELS = sorted(path.stem for path in Path(loader.__file__).parent.glob("*.c"))
 # Less than this share of a step's time, and a kernel is not worth its C.
 WORTH = 0.15
-
-
-def switched(call: Callable[[], object], on: bool, without: Sequence[str] = ()) -> Callable[[], object]:
-    """The call, with the kernels on or off, or without some of them."""
-
-    def once() -> None:
-        with loader.use_native(on, without):
-            call()
-
-    return once
 
 
 def measure(spec: RunSpec, repeats: int) -> list[dict[str, Any]]:
@@ -71,7 +62,9 @@ def show(rows: Sequence[dict[str, Any]], report: Report) -> None:
         own = {row["kernels"]: row for row in rows if row["model"] == model}
         saved = [own[f"without {name}"]["saved"] for name in KERNELS] + [own["none"]["saved"]]
         lines.append([model, f"{own['all']['step_ms']:.1f}", *[f"{share:+.0%}" for share in saved]])
-    report.table(f"{rows[0]['task']}, {rows[0]['shape']} tokens: share of a step's CPU time that is saved", columns, lines)
+    report.table(
+        f"{rows[0]['task']}, {rows[0]['shape']} tokens: share of a step's CPU time that is saved", columns, lines
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -102,7 +95,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ]
         show(found, report)
         rows += found
-    report.say(f"Medians of {asked.repeats} turns, interleaved, one thread. A kernel is worth its C from {WORTH:.0%} on.")
+    report.say(
+        f"Medians of {asked.repeats} turns, interleaved, one thread. A kernel is worth its C from {WORTH:.0%} on."
+    )
     report.say(f"At the end: {machine()}")
     report.write(kernels=rows)
     return 0
