@@ -106,9 +106,11 @@ def equal_quality(
         timings: step times of the separate pass; None: no seconds.
         confidence: of the intervals.
     """
+    if reference is None:
+        return pd.DataFrame(columns=EQUAL_COLUMNS)
     rows = []
     done = {(spec.task, spec.model, spec.seed): record for spec, record in runs if record and record.status == "done"}
-    curves = {key: curve_of(record, store) for key, record in done.items()} if reference else {}
+    curves = {key: curve_of(record, store) for key, record in done.items()}
     firsts = {(spec.task, spec.model): spec for spec, _ in reversed(runs)}
     for (task, model), spec in dict(reversed(firsts.items())).items():
         shared = [seed for t, m, seed in curves if (t, m) == (task, model) and (task, reference, seed) in curves]
@@ -118,7 +120,7 @@ def equal_quality(
         known = [pair for pair in pairs if _learned(spec, pair[2])]
         base = next(spec for spec, _ in runs if (spec.task, spec.model) == (task, reference))
         of_one = {key: record.spec for key, record in done.items()}
-        costs = _step_costs(of_one[task, model, shared[0]], of_one[task, str(reference), shared[0]], timings)
+        costs = _step_costs(of_one[task, model, shared[0]], of_one[task, reference, shared[0]], timings)
         sign = 1.0 if spec.task_info.higher_is_better else -1.0
         row: dict[str, Any] = {
             **{"table": table, "model": model, "task": task, "reference": base.model},

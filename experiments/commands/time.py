@@ -1,4 +1,4 @@
-"""Time a training step of every cell of a table, with the C kernels and without, and keep the times.
+"""Time a training step of every cell of a table, with C kernels and without.
 
     python -m experiments time table=quick
     python -m experiments time table=quick --repeats 10 --results-dir results/reference/quick

@@ -85,9 +85,10 @@ def from_records(plan: Plan, records: dict[str, Record], store: Store | None = N
     aggregate = aggregate_frame(runs, settings)
     timings = None if store is None else read_timings(store, settings.name, preset_of(settings.name))
     timing = timing_frame(settings.name, runs, timings)
-    base = reference_row(plan.runs, settings.reference)
-    measured = (store, base, timings, settings.confidence)
-    equal = pd.DataFrame(columns=EQUAL_COLUMNS) if store is None else equal_quality(settings.name, runs, *measured)
+    equal = pd.DataFrame(columns=EQUAL_COLUMNS)
+    if store is not None:
+        base = reference_row(plan.runs, settings.reference)
+        equal = equal_quality(settings.name, runs, store, base, timings, settings.confidence)
     labels = [entry.label for entry in settings.entries()]
     return Report(
         header=header(plan, _needed(plan)),

@@ -66,7 +66,8 @@ def continued(
     Each is the most probable one at temperature 0, else drawn by `seed` from the softmax of logits / temperature. The
     model reads as much of what stands before as it can; `end` ends the text and is not handed back.
     """
-    draws, written = torch.Generator().manual_seed(seed), []
+    draws = torch.Generator().manual_seed(seed)
+    written: list[int] = []
     with evaluating(module):
         for _ in range(count):
             ids_1n = torch.tensor([[*prompt, *written][-module.model.max_length :]], device=module.device)
