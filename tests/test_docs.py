@@ -18,7 +18,9 @@ from experiments.planning.settings import TableSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("quickstart", "fair-comparison", "add-a-model", "add-a-task", "read-the-report", "footguns", "exports")
+PAGES += ("look-at-a-model",)
 OWN = ("figures", "results_dir", "trials", "sweep", "a", "b", "tasks", "budget")
+OWN += ("run", "prompt", "item", "tokens", "temperature", "seed", "split", "length")
 
 
 def commands() -> list[tuple[str, str]]:

@@ -36,14 +36,19 @@ def kept_module(record: Record, checkpoint: Path, task: Task, longest: int) -> S
     settings = TrainerSettings.model_validate(spec.config["trainer"])
     torch.set_num_threads(record.provenance.threads)
     seed_all(spec.model_seed)
-    sizes = {"length": task.length, "max_length": max(task.max_length, longest), "causal": task.causal}
     try:
         require_sound(checkpoint)
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)
         weights = next(each["weights"] for key, each in state["callbacks"].items() if "Selector" in key)
     except Exception as error:
         raise UserError(f"the checkpoint of run {spec.id} cannot be read: {error}") from None
-    decoder = Decoder(build_model_config(spec.sizes, spec.allow_targets), vocab_size=task.vocab_size, **sizes)
+    decoder = Decoder(
+        build_model_config(spec.sizes, spec.allow_targets),
+        vocab_size=task.vocab_size,
+        length=task.length,
+        max_length=max(task.max_length, longest),
+        causal=task.causal,
+    )
     if settings.compile:
         decoder.compile()
     module = SequenceModule(decoder, OptimConfig(**settings.optim.model_dump()), spec.steps)
