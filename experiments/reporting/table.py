@@ -59,15 +59,15 @@ class Report:
     pace: list[Grid]
 
 
-def build(plan: Plan, store: Store) -> Report:
-    """The report of a plan from the records in the store.
+def build(plan: Plan, store: Store, *, pace: bool = True) -> Report:
+    """The report of a plan from the records in the store; `pace` False leaves out what needs every run's log.
 
     Raises:
         UserError: a record is corrupt, or the budget's regime is not the one that the table asks for.
     """
     records = store.records(dict.fromkeys(spec.id for spec in plan.runs))
     store.require_sound()
-    return from_records(plan, records, store)
+    return from_records(plan, records, store if pace else None)
 
 
 def from_records(plan: Plan, records: dict[str, Record], store: Store | None = None) -> Report:
