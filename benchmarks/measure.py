@@ -16,7 +16,6 @@ import platform
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.launching.launch import ENVIRONMENT
+from experiments.training import step_times
 
 Row = Mapping[str, Any]
 
@@ -43,14 +43,7 @@ def enter(module: str, arguments: Sequence[str]) -> None:
 
 def interleaved(calls: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
     """Median CPU seconds of each call, taken in turns; one turn before warms up."""
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for turn in range(repeats + 1):
-        for name, call in calls.items():
-            start = time.process_time()
-            call()
-            if turn:
-                seconds[name].append(time.process_time() - start)
-    return {name: statistics.median(taken) for name, taken in seconds.items()}
+    return {name: cpu for name, (cpu, _) in step_times.interleaved(calls, repeats).items()}
 
 
 def exponent(per_token: Mapping[int, float], first: int = 1024, last: int = 16384) -> float | None:

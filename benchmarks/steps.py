@@ -6,30 +6,26 @@ python -m benchmarks.steps --table quick --out results/benchmarks
 from __future__ import annotations
 
 import argparse
-import itertools
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks.measure import Report, enter, interleaved, machine, positive
-from benchmarks.models import VANILLA, Batch
+from benchmarks.models import VANILLA
 from experiments.errors import UserError
 from experiments.planning.hydra_config import composer, require_option
-from experiments.planning.instantiate import build_decoder, build_model_config, build_task
+from experiments.planning.instantiate import build_task
 from experiments.planning.plan import make_plan, read_request
 from experiments.planning.settings import Entry
 from experiments.store.records import RunSpec
-from ressformer.module import OptimConfig, SequenceModule
-from tasks.base import Task
+from experiments.training.step_times import BATCHES, step
 from tasks.loaders import TrainLoader
 
 MODULE = "benchmarks.steps"
-# Batches of a task that the turns go through: padding differs from one to the next.
-BATCHES = 8
 
 
 def planned(table: str, overrides: Sequence[str] = (), tasks: Sequence[str] = ()) -> list[RunSpec]:
@@ -55,22 +51,6 @@ def planned(table: str, overrides: Sequence[str] = (), tasks: Sequence[str] = ()
     per_task = {task: [*own, *overrides] for task, own in ({t: [] for t in given.tasks} | given.per_task).items()}
     settings = given.model_copy(update={**changes, "per_task": per_task})
     return make_plan(request.model_copy(update={"table": settings})).runs
-
-
-def step(spec: RunSpec, task: Task, batches: Sequence[Batch]) -> Callable[[], object]:
-    """One training step of the run, without its trainer: the next batch, forward, backward, clipping, AdamW."""
-    torch.manual_seed(spec.seed)
-    decoder = build_decoder(build_model_config(spec.sizes), task)
-    module = SequenceModule(decoder, OptimConfig(**spec.config["trainer"]["optim"]), spec.steps)
-    adamw, turn = module.configure_optimizers()["optimizer"], itertools.cycle(batches)
-
-    def once() -> None:
-        adamw.zero_grad()
-        module.training_step(next(turn), 0).backward()
-        module.configure_gradient_clipping()
-        adamw.step()
-
-    return once
 
 
 def compare(specs: Sequence[RunSpec], repeats: int, report: Report) -> list[dict[str, Any]]:

@@ -5,11 +5,12 @@ B batch, n length.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, ClassVar
@@ -168,6 +169,30 @@ class Task(ABC):
     def word(self, token: int) -> str:
         """One token for a reader."""
         return str(token)
+
+    def prompt(self, text: str) -> list[int]:
+        """The tokens that an item with this text begins with; here words between blanks, as `word` spells them.
+
+        Raises ValueError for a word that is none.
+        """
+        known: dict[str, int] = {}
+        for token in range(self.vocab_size):
+            known.setdefault(self.word(token), token)
+        if strange := [word for word in text.split() if word not in known]:
+            near = difflib.get_close_matches(strange[0], list(known), n=1)
+            some = ", ".join([word for word in known if word][:40])
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            raise ValueError(f"task {self.name}: '{strange[0]:.40}' is no word of it{hint}; words: {some}")
+        return [known[word] for word in text.split()]
+
+    def written(self, tokens: Sequence[int]) -> str:
+        """What a model wrote, for a reader."""
+        return " ".join(map(self.word, tokens))
+
+    @property
+    def end_id(self) -> int | None:
+        """The token that ends what a model writes; None where answers are one token, or have no end."""
+        return None
 
     def rules(self) -> Mapping[str, Rule]:
         """This task's own shortcuts, beside the two fitted ones: name -> expected score on one item."""

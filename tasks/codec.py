@@ -10,7 +10,7 @@ are the same. Its vocabulary grows with the product of the argument ranges, so i
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 Fact = tuple[str, tuple[int, ...]]  # kind, arguments
 
@@ -51,6 +51,27 @@ class Codec:
     def token(self, alphabet: str, symbol: int) -> int:
         """The token of a symbol."""
         return self.first[alphabet] + symbol
+
+    def word(self, token: int, symbol: Callable[[str, int], str]) -> str:
+        """A token for a reader: a symbol as `symbol(alphabet, index)` spells it, or the mark of a fact; of a set, all.
+
+        No two tokens have one word: alphabets with one initial are written out. Nothing for what pads.
+        """
+        initials = [name[0] for name in self.alphabets]
+
+        def spelled(name: str, index: int) -> str:
+            short = symbol(name, index)
+            return f"{name}{index}" if short == f"{name[0]}{index}" and initials.count(name[0]) > 1 else short
+
+        for name, first in self.first.items():
+            if first <= token < first + self.alphabets[name]:
+                return spelled(name, token - first)
+        if not 0 < token < self.size:
+            return ""
+        if not self.order_free:
+            return self._kind(token)
+        kind, arguments = self.read([token])[0]
+        return ":".join([kind, *(spelled(n, a) for n, a in zip(self.kinds[kind], arguments, strict=True))])
 
     def width(self, kind: str) -> int:
         """Tokens per fact of a kind."""

@@ -289,6 +289,10 @@ class FactTask(ProbedTask):
         names = self.codec.kinds[kind]
         return f"{kind} " + " ".join(self.symbol(n, a) for n, a in zip(names, arguments, strict=True))
 
+    def word(self, token: int) -> str:
+        """See `Task.word`."""
+        return self.codec.word(token, self.symbol)
+
     def symbol(self, alphabet: str, index: int) -> str:
         """A symbol for a reader."""
         return f"{alphabet[0]}{index}"

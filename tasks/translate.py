@@ -125,6 +125,20 @@ class Translation(ProbedTask):
         target = self.translate([self.words[token] for token in item.input_ids[:arrow].tolist()])
         return np.array([*[IGNORE] * arrow, *(self._token_out[word] for word in target), END], dtype=np.int64)
 
+    @property
+    def end_id(self) -> int | None:
+        """See `Task.end_id`."""
+        return END
+
+    def word(self, token: int) -> str:
+        """See `Task.word`."""
+        return self.words[token]
+
+    def prompt(self, text: str) -> list[int]:
+        """See `Task.prompt`: the words of the input, and the arrow behind them."""
+        tokens = super().prompt(text)
+        return tokens if ARROW in tokens else [*tokens, ARROW]
+
     def text(self, item: Item) -> str:
         """Input and output."""
         arrow = item.input_ids.tolist().index(ARROW)

@@ -1,4 +1,4 @@
-"""The Python of the pages on cost and budgets runs as it stands, in a folder that holds nothing."""
+"""The Python of the pages on cost and on trained models runs as it stands, in a folder that holds nothing."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import pytest
 DOCS = Path(__file__).parent.parent / "docs"
 BLOCKS = [
     (page, number, block)
-    for page in ("cost.md",)
+    for page in ("cost.md", "look-at-a-model.md")
     for number, block in enumerate(re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(), flags=re.DOTALL))
 ]
 
 
-def test_the_page_has_its_snippets() -> None:
-    assert len(BLOCKS) == 3 and all("assert " in block for _, _, block in BLOCKS)
+def test_the_pages_have_their_snippets() -> None:
+    assert len(BLOCKS) == 4 and all("assert " in block for _, _, block in BLOCKS)
 
 
 @pytest.mark.parametrize(("page", "number", "block"), BLOCKS)

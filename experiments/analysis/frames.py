@@ -39,9 +39,6 @@ CELL_COLUMNS = [
     *("different_items", "effective_items", "small_test", "best_rule", "best_rule_value", "checked"),
 ]
 AGGREGATE_COLUMNS = ["table", "model", "tasks", "seeds", "iqm", "low", "high", "beats", "beats_share"]
-TIMING_COLUMNS = [
-    *("table", "model", "task", "n_ok", "tokens_per_second", "peak_memory_mib", "train_seconds", "wall_seconds"),
-]
 SEED_COLUMNS = [
     *("table", "model", "task", "seed", "id", "status", "metric", "higher_is_better", "chance", "test", "score"),
     *("validation", "steps", "steps_done", "selected_step", "params", "train_flops", "train_seconds"),
@@ -71,7 +68,7 @@ def cells_frame(
         known_helps: the helps of runs by id, as planned; of others the class is asked.
     """
     rows: list[dict[str, Any]] = []
-    for (model, task), members in _cells(runs).items():
+    for (model, task), members in runs_by_cell(runs).items():
         spec, _ = members[0]
         done = [record for _, record in members if record is not None and record.status == "done"]
         keys = list(dict.fromkeys((s, m) for r in done for s, values in r.metrics.items() for m in values))
@@ -136,21 +133,6 @@ def names_of(spec: RunSpec) -> dict[str, Any]:
     return {"id": spec.id, "model": spec.model, "task": spec.task, "seed": spec.seed}
 
 
-def timing_frame(table: str, runs: Runs) -> pd.DataFrame:
-    """Wall-clock figures per model x task: means over runs; the peak is the largest."""
-    rows = []
-    for (model, task), members in _cells(runs).items():
-        measured = [r.measured for _, r in members if r is not None and r.status == "done"]
-        row: dict[str, Any] = {"table": table, "model": model, "task": task, "n_ok": len(measured)}
-        for key in ("tokens_per_second", "train_seconds", "wall_seconds"):
-            found = [v for m in measured if (v := getattr(m, key)) is not None]
-            row[key] = sum(found) / len(found) if found else None
-        peaks = [m.peak_memory_mib for m in measured if m.peak_memory_mib is not None]
-        row["peak_memory_mib"] = max(peaks) if peaks else None
-        rows.append(row)
-    return pd.DataFrame(rows, columns=TIMING_COLUMNS)
-
-
 def primary_by_seed(
     runs: Runs, task: str, split: str = "test/id", metric: str | None = None
 ) -> dict[str, dict[int, float]]:
@@ -185,7 +167,8 @@ def item_interval(record: Record, split: str, confidence: float = 0.95) -> ItemI
     return share_interval(values, record.item_weights.get(split), confidence)
 
 
-def _cells(runs: Runs) -> dict[tuple[str, str], list[tuple[RunSpec, Record | None]]]:
+def runs_by_cell(runs: Runs) -> dict[tuple[str, str], list[tuple[RunSpec, Record | None]]]:
+    """The runs by (model, task), in their order."""
     cells: dict[tuple[str, str], list[tuple[RunSpec, Record | None]]] = {}
     for spec, record in runs:
         cells.setdefault((spec.model, spec.task), []).append((spec, record))

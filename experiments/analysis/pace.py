@@ -1,23 +1,62 @@
-"""Time at equal loss: when a run's validation is first as good as a target, in seconds of training."""
+"""Cost of an equal quality: when a run's validation is first as good as a target, in steps, seconds and FLOPs.
+
+The target of two runs is the worse of their best validations, so that both come to it. Steps to it are in the records;
+what a step takes is either the mean of the run's own training (`seconds_saved`, of claims), or was measured in a pass
+of its own on a quiet machine (`equal_quality`, of tables).
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from experiments.analysis.frames import Runs
 from experiments.analysis.run_details import log_lines
-from experiments.store.records import Record
+from experiments.analysis.significance import MIN_SEEDS, summary
+from experiments.analysis.verdict import learned_from
+from experiments.store.records import Record, RunSpec
 from experiments.store.store import Store
+from experiments.store.timings import Timings
+
+EQUAL_COLUMNS = [
+    *("table", "model", "task", "reference", "metric", "seeds", "learned", "target", "steps", "reference_steps"),
+    *("useful_ratio", "useful_low", "useful_high", "executed_ratio", "executed_low", "executed_high"),
+    *("seconds_ratio", "seconds_low", "seconds_high", "seconds_without_kernels_ratio"),
+    *("seconds_without_kernels_low", "seconds_without_kernels_high"),
+]
+AXES = ("useful", "executed", "seconds", "seconds_without_kernels")
+Curve = list[tuple[float, float]]  # step, validation: higher is better
+Pair = tuple[float, float, float]  # steps of a run, steps of the reference, the validation that both come to
 
 
-def validations(record: Record, store: Store) -> list[tuple[float, float]]:
+def curve_of(record: Record, store: Store) -> Curve:
+    """(step, validation) of a run in the order of its steps; higher is better."""
+    info = record.spec.task_info
+    key, sign = f"val/{info.metric}", 1.0 if info.higher_is_better else -1.0
+    lines = [line for line in log_lines(store, record.id, b'"val/') if key in line]
+    return [(line["step"], sign * line[key]) for line in lines]
+
+
+def validations(record: Record, store: Store) -> Curve:
     """(seconds of training, validation) of a run in the order of its steps; higher is better.
 
     Steps are taken to last alike: a run logs how long its training took, not each step.
     """
-    info, seconds = record.spec.task_info, record.measured.train_seconds
+    seconds = record.measured.train_seconds
     if seconds is None or not record.steps_done:
         return []
-    key, sign = f"val/{info.metric}", 1.0 if info.higher_is_better else -1.0
-    lines = [line for line in log_lines(store, record.id, b'"val/') if key in line]
-    return [(seconds * line["step"] / record.steps_done, sign * line[key]) for line in lines]
+    return [(seconds * step / record.steps_done, value) for step, value in curve_of(record, store)]
+
+
+def first_at(curves: Sequence[Curve]) -> tuple[list[float], float] | None:
+    """Where each curve first is as good as the worse of their best values, and that value; None without a value."""
+    if not all(curves):
+        return None
+    target = min(max(value for _, value in curve) for curve in curves)
+    return [next(place for place, value in curve if value >= target) for curve in curves], target
 
 
 def seconds_saved(mine: Record, theirs: Record, store: Store) -> float | None:
@@ -26,9 +65,112 @@ def seconds_saved(mine: Record, theirs: Record, store: Store) -> float | None:
     The target is the worse of the two runs' best validations, so that both come to it. Negative: it takes longer. None
     where a run has logged no validation.
     """
-    curves = [validations(record, store) for record in (mine, theirs)]
-    if not all(curves):
+    found = first_at([validations(record, store) for record in (mine, theirs)])
+    if found is None:
         return None
-    target = min(max(value for _, value in curve) for curve in curves)
-    ours, others = (next(seconds for seconds, value in curve if value >= target) for curve in curves)
+    ours, others = found[0]
     return 1.0 - ours / others
+
+
+def reference_row(specs: Sequence[RunSpec], wanted: str | None = None) -> str | None:
+    """The row that the others' cost is taken over: the one wanted, `transformer_rope`, the first vanilla with RoPE."""
+    labels = list(dict.fromkeys(spec.model for spec in specs))
+    rotary = [spec.model for spec in specs if _vanilla(spec) and spec.sizes.get("positions") == "rotary"]
+    fits = [wanted] if wanted else ["transformer_rope", *rotary, *(spec.model for spec in specs if _vanilla(spec))]
+    return next((label for label in fits if label in labels), None)
+
+
+def _vanilla(spec: RunSpec) -> bool:
+    return str(spec.sizes.get("_target_", "")).endswith(".TransformerConfig")
+
+
+def equal_quality(
+    table: str,
+    runs: Runs,
+    store: Store,
+    reference: str | None,
+    timings: Timings | None = None,
+    confidence: float = 0.95,
+) -> pd.DataFrame:
+    """A row per model x task: cost to a quality that both reach, over the reference row's, paired by seed.
+
+    Ratios are geometric means over the seeds, with t-intervals of their logarithms from three seeds on; the times of
+    the steps are taken as exact. A pair in which the weaker run has learned nothing (an accuracy below chance + 0.3
+    (1 - chance)) is left out: whoever stays at chance gets there at once.
+
+    Args:
+        table: its name.
+        runs: (spec, record or None) in the order of the plan.
+        store: where the logs lie.
+        reference: label of the reference row; None: no rows.
+        timings: step times of the separate pass; None: no seconds.
+        confidence: of the intervals.
+    """
+    if reference is None:
+        return pd.DataFrame(columns=EQUAL_COLUMNS)
+    rows = []
+    done = {(spec.task, spec.model, spec.seed): record for spec, record in runs if record and record.status == "done"}
+    curves = {key: curve_of(record, store) for key, record in done.items()}
+    firsts = {(spec.task, spec.model): spec for spec, _ in reversed(runs)}
+    for (task, model), spec in dict(reversed(firsts.items())).items():
+        shared = [seed for t, m, seed in curves if (t, m) == (task, model) and (task, reference, seed) in curves]
+        if not shared:
+            continue
+        pairs = [pair for seed in shared if (pair := _pair(curves[task, model, seed], curves[task, reference, seed]))]
+        known = [pair for pair in pairs if _learned(spec, pair[2])]
+        base = next(spec for spec, _ in runs if (spec.task, spec.model) == (task, reference))
+        of_one = {key: record.spec for key, record in done.items()}
+        costs = _step_costs(of_one[task, model, shared[0]], of_one[task, reference, shared[0]], timings)
+        sign = 1.0 if spec.task_info.higher_is_better else -1.0
+        row: dict[str, Any] = {
+            **{"table": table, "model": model, "task": task, "reference": base.model},
+            **{"metric": spec.task_info.metric, "seeds": len(shared), "learned": len(known)},
+            "target": _mean([sign * pair[2] for pair in known]),
+            "steps": _mean([pair[0] for pair in known]),
+            "reference_steps": _mean([pair[1] for pair in known]),
+        }
+        for axis in AXES:
+            row |= _ratio(axis, [pair[0] / pair[1] for pair in known], costs.get(axis), confidence)
+        rows.append(row)
+    return pd.DataFrame(rows, columns=EQUAL_COLUMNS)
+
+
+def _pair(mine: Curve, theirs: Curve) -> Pair | None:
+    found = first_at([mine, theirs])
+    return None if found is None else (found[0][0], found[0][1], found[1])
+
+
+def _learned(spec: RunSpec, value: float) -> bool:
+    info = spec.task_info
+    chance = info.chance.get("validation", info.chance.get("test/id"))
+    return not info.higher_is_better or chance is None or value > learned_from(chance)
+
+
+def _step_costs(mine: RunSpec, base: RunSpec, timings: Timings | None) -> dict[str, float]:
+    """A step of a row over one of the reference, on each axis that is known."""
+    found = {"useful": (mine.cost.flops_train / mine.steps) / (base.cost.flops_train / base.steps)}
+    counted = [spec.cost.counted_train for spec in (mine, base)]
+    if counted[0] is not None and counted[1] is not None:
+        batch = mine.task_info.batch_size / base.task_info.batch_size
+        found["executed"] = counted[0] / counted[1] * batch
+    cells = [timings.cell(spec) for spec in (mine, base)] if timings is not None else [None, None]
+    if cells[0] is not None and cells[1] is not None:
+        found["seconds"] = cells[0].with_kernels.cpu_seconds / cells[1].with_kernels.cpu_seconds
+        off = [cell.without_kernels.cpu_seconds for cell in cells if cell is not None]
+        found["seconds_without_kernels"] = off[0] / off[1]
+    return found
+
+
+def _ratio(axis: str, steps: Sequence[float], cost: float | None, confidence: float) -> dict[str, float | None]:
+    """Geometric mean and interval of steps x cost of a step, over the reference."""
+    names = [f"{axis}_{part}" for part in ("ratio", "low", "high")]
+    if cost is None or not steps:
+        return dict.fromkeys(names)
+    found = summary([math.log(each * cost) for each in steps], confidence)
+    ends = [found.low, found.high] if len(steps) >= MIN_SEEDS else [None, None]
+    logs = zip(names, [found.mean, *ends], strict=True)
+    return {name: None if value is None else math.exp(value) for name, value in logs}
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return math.fsum(values) / len(values) if values else None

@@ -19,13 +19,10 @@ from pydantic import (
 )
 
 from experiments.errors import UserError, clipped
+from experiments.planning.labels import label
 
 LARGEST_SEED = 2**63 - 1  # of torch's generators
 LARGEST_COUNT = 10**12
-MISSING = frozenset(  # what pandas reads as a missing value: such a label would come back from a CSV as NaN
-    {"", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA"}
-    | {"NULL", "NaN", "None", "n/a", "nan", "null"}
-)
 FILES = ("runs", "metrics", "items", "steps", "costs", "claims")  # of every results folder's exports
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 
@@ -34,23 +31,6 @@ class Section(BaseModel):
     """A frozen section of the config: no other keys, no value that has to be turned into another type, all finite."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-def label(text: str) -> str:
-    """A label that a CSV gives back as it is, or ValueError."""
-    if text in MISSING or text.lower() in ("true", "false") or _is_number(text):
-        raise ValueError(f"{text!r} would be read as a number or a missing value; choose another label")
-    if text != text.strip() or not text.isprintable():
-        raise ValueError(f"{text!r} has blanks at its ends or characters that cannot be printed")
-    return text
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 Label = Annotated[str, AfterValidator(label)]
@@ -187,6 +167,11 @@ class TableSettings(Section):
         default_factory=list, description="Tasks whose test may be too small for a verdict: marked, and never bold."
     )
     means_nothing: bool = Field(default=False, description="The table shows that all runs; any test will do, no bold.")
+    reference: str | None = Field(
+        default=None,
+        exclude_if=lambda value: value is None,  # plans of before keep their names
+        description="Row that costs to equal quality are over; null: the first vanilla Transformer with RoPE.",
+    )
     bold_seeds: int = Field(
         default=5, ge=3, le=10_000, description="Seeds that a verdict needs; many columns need more."
     )
@@ -210,6 +195,8 @@ class TableSettings(Section):
         grouped = [label for members in self.groups.values() for label in members]
         if self.groups and sorted(grouped) != sorted(labels):
             raise ValueError(f"groups must name each row once; rows: {', '.join(labels)}")
+        if self.reference is not None and self.reference not in labels:
+            raise ValueError(f"reference={self.reference} is no row; rows: {', '.join(labels)}")
         if unknown := [column.task for column in self.columns if column.task not in self.tasks]:
             raise ValueError(f"columns name the task {unknown[0]}, which is not in tasks: {', '.join(self.tasks)}")
         if unknown := [task for task in self.allow_small_test if task not in self.tasks]:

@@ -21,7 +21,7 @@ from experiments.planning.instantiate import helps
 from experiments.planning.plan import plan_files
 from experiments.store import atomic_files as atomic
 from experiments.store import plan_file
-from experiments.store.records import Record, RunSpec
+from experiments.store.records import Provenance, Record, RunSpec
 from experiments.store.store import Store
 
 RUN_COLUMNS = [
@@ -37,6 +37,7 @@ RUN_COLUMNS = [
         "error_message",
         "eval_depth",
         "flops_eval",
+        "native_kernels",
         "tables",
         "plans",
     ),
@@ -143,13 +144,19 @@ def run_row(record: Record) -> dict[str, Any]:
         "flops_eval": cost.flops_eval,
         "helps": helps(spec.sizes, spec.allow_targets),
         "data_fingerprint": spec.data_fingerprint,
-        **origin.model_dump(exclude={"versions", "attempt_threads"}),
+        **origin.model_dump(exclude={"versions", "attempt_threads", "native_kernels"}),
+        "native_kernels": kernels_of(origin),
         "python": origin.versions.get("python"),
         "torch": origin.versions.get("torch"),
         **measured.model_dump(),
         "error_type": record.error.type if record.error else None,
         "error_message": record.error.message if record.error else None,
     }
+
+
+def kernels_of(origin: Provenance) -> str | None:
+    """The C kernels that ran, joined by `;`; `none`; None where the record does not say."""
+    return None if origin.native_kernels is None else ";".join(origin.native_kernels) or "none"
 
 
 def metric_rows(records: Sequence[Record]) -> Iterator[dict[str, Any]]:

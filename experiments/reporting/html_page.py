@@ -20,6 +20,7 @@ from experiments.analysis.pairwise import duels
 from experiments.analysis.registration import claims_frame, registrations
 from experiments.analysis.significance import summary
 from experiments.planning.plan import Plan
+from experiments.reporting.csv_export import kernels_of
 from experiments.reporting.figures import sections
 from experiments.reporting.grid import Cell, Grid
 from experiments.reporting.level_notes import column_infos, size_note, small_note
@@ -75,7 +76,7 @@ def page(values: Mapping[str, Any]) -> str:
 
 def context(plan: Plan, records: dict[str, Record], store: Store, pen: Pen) -> dict[str, Any]:
     """All that the template asks for."""
-    built = from_records(plan, records)
+    built = from_records(plan, records, store)
     runs: Runs = [(spec, records.get(spec.id)) for spec in plan.runs]
     failed = [record for record in records.values() if record.status != "done"]
     done = len(records) - len(failed)
@@ -92,6 +93,7 @@ def context(plan: Plan, records: dict[str, Record], store: Store, pen: Pen) -> d
         "overall": built.overall,
         "costs": built.costs,
         "measured": built.measured,
+        "pace": built.pace,
         "notes": [note for note in built.notes if not note.startswith(("failed:", "diverged:"))],
         "claims": claims(store),
         "sections": sections(pen, runs, plan.table, built.cells, built.timing, store),
@@ -252,6 +254,8 @@ def provenance_grid(records: Sequence[Record]) -> Grid:
         answers.setdefault("sources", set()).add(origin.code_fingerprint)
         answers.setdefault("hardware", set()).add(f"{origin.cpu}, {origin.cores} cores, {origin.accelerator}")
         answers.setdefault(f"data of {record.spec.task}", set()).add(record.spec.data_fingerprint[:16])
+        if (kernels := kernels_of(origin)) is not None:
+            answers.setdefault(f"C kernels of {record.spec.model}", set()).add(kernels.replace(";", ", "))
         for package, version in origin.versions.items():
             answers.setdefault(package, set()).add(version)
     rows = [[Cell(key), Cell("; ".join(sorted(values)))] for key, values in answers.items()]

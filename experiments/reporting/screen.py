@@ -26,7 +26,7 @@ def show(report: Report, name: str, console: Console | None = None) -> None:
     console.print(f"\n[bold]Table {escape(name)}[/bold]")
     for line in report.header:
         console.print(escape(line), highlight=False)
-    for grid in (report.results, report.overall, report.costs, report.measured):
+    for grid in (report.results, report.overall, report.costs, *report.pace, report.measured):
         if grid is None:
             continue
         console.print(rich_table(grid))

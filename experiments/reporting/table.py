@@ -22,19 +22,23 @@ from experiments.analysis.frames import (
     primary_by_seed,
     rows_of,
     seeds_frame,
-    timing_frame,
 )
+from experiments.analysis.pace import EQUAL_COLUMNS, equal_quality, reference_row
 from experiments.analysis.significance import seeds_needed, verdicts
+from experiments.analysis.timing_frame import timing_frame
 from experiments.errors import UserError
 from experiments.planning.levels import small_splits
 from experiments.planning.plan import Plan
 from experiments.planning.settings import TableSettings
+from experiments.planning.table_name import preset_of
 from experiments.reporting import grid as render
 from experiments.reporting.captions import OFF_BUDGET, UNCHECKED, by_regime, failing, footnotes, header
 from experiments.reporting.grid import Cell, Grid, number, span
+from experiments.reporting.pace_grids import pace_grids, pace_notes
 from experiments.store import atomic_files as atomic
 from experiments.store.records import Record, RunSpec
 from experiments.store.store import Store
+from experiments.store.timings import read_timings
 
 
 @dataclass(frozen=True)
@@ -51,21 +55,23 @@ class Report:
     runs: pd.DataFrame
     aggregate: pd.DataFrame
     overall: Grid | None
+    equal: pd.DataFrame
+    pace: list[Grid]
 
 
-def build(plan: Plan, store: Store) -> Report:
-    """The report of a plan from the records in the store.
+def build(plan: Plan, store: Store, *, pace: bool = True) -> Report:
+    """The report of a plan from the records in the store; `pace` False leaves out what needs every run's log.
 
     Raises:
         UserError: a record is corrupt, or the budget's regime is not the one that the table asks for.
     """
     records = store.records(dict.fromkeys(spec.id for spec in plan.runs))
     store.require_sound()
-    return from_records(plan, records)
+    return from_records(plan, records, store if pace else None)
 
 
-def from_records(plan: Plan, records: dict[str, Record]) -> Report:
-    """The report of a plan from records by id."""
+def from_records(plan: Plan, records: dict[str, Record], store: Store | None = None) -> Report:
+    """The report of a plan from records by id; costs to equal quality need the store that has logs and timings."""
     runs: Runs = [(spec, records.get(spec.id)) for spec in plan.runs]
     settings = plan.table
     if settings.regime and set(by_regime(plan.runs)) != {settings.regime}:
@@ -76,19 +82,27 @@ def from_records(plan: Plan, records: dict[str, Record]) -> Report:
     columns = layout(settings, plan.runs)
     best = winners(runs, settings, columns, failing(plan))
     cells = cells_frame(settings.name, runs, best, settings.confidence, plan.checked, plan.helps)
-    timing, aggregate = timing_frame(settings.name, runs), aggregate_frame(runs, settings)
+    aggregate = aggregate_frame(runs, settings)
+    timings = None if store is None else read_timings(store, settings.name, preset_of(settings.name))
+    timing = timing_frame(settings.name, runs, timings)
+    equal = pd.DataFrame(columns=EQUAL_COLUMNS)
+    if store is not None:
+        base = reference_row(plan.runs, settings.reference)
+        equal = equal_quality(settings.name, runs, store, base, timings, settings.confidence)
     labels = [entry.label for entry in settings.entries()]
     return Report(
         header=header(plan, _needed(plan)),
         results=results_grid(cells, columns, settings.groups),
         costs=_costs(labels, cells),
         measured=_measured(labels, timing),
-        notes=footnotes(plan, runs, cells, _needed(plan)),
+        notes=[*footnotes(plan, runs, cells, _needed(plan)), *pace_notes(equal, timings)],
         cells=cells,
         timing=timing,
         runs=seeds_frame(settings.name, runs, plan.helps),
         aggregate=aggregate,
         overall=_overall(aggregate) if len(aggregate) else None,
+        equal=equal,
+        pace=pace_grids(equal),
     )
 
 
@@ -101,12 +115,13 @@ def layout(settings: TableSettings, specs: Sequence[RunSpec]) -> dict[Column, st
 
 
 def write(report: Report, name: str, store: Store) -> list[Path]:
-    """Write <name>.csv (tidy), -timing, -runs, -wide and -aggregate.csv, .md, .tex and -table.html into exports/."""
+    """Write <name>.csv (tidy), -timing, -equal, -runs, -wide and -aggregate.csv, .md, .tex, -table.html to exports/."""
     grids = [report.results, *([report.overall] if report.overall else []), report.costs]
     tex = "\n".join(render.latex(grid, f"{name}-{n}", report.header) for n, grid in enumerate(grids))
     texts = {
         f"{name}.csv": _csv(report.cells),
         f"{name}-timing.csv": _csv(report.timing),
+        f"{name}-equal.csv": _csv(report.equal),
         f"{name}-runs.csv": _csv(report.runs),
         f"{name}-wide.csv": _csv(render.wide(report.cells)),
         f"{name}-aggregate.csv": _csv(report.aggregate),
@@ -124,12 +139,12 @@ def _csv(frame: pd.DataFrame) -> str:
 
 
 def markdown(report: Report, name: str) -> str:
-    """The report in Markdown; the measured part is the last, as it alone depends on the clock."""
+    """The report in Markdown; the measured parts are the last, as they alone depend on the clock."""
     grids = [report.results, *([report.overall] if report.overall else []), report.costs]
     parts = [f"# Table {name}", *report.header, *map(render.markdown, grids)]
     if report.notes:
         parts.append("\n".join(f"- {note}" for note in report.notes))
-    return "\n\n".join([*parts, render.markdown(report.measured)]) + "\n"
+    return "\n\n".join([*parts, *map(render.markdown, [*report.pace, report.measured])]) + "\n"
 
 
 def winners(
@@ -254,10 +269,23 @@ def _costs(labels: list[str], cells: pd.DataFrame) -> Grid:
 
 
 def _measured(labels: list[str], timing: pd.DataFrame) -> Grid:
+    forms = {"step_ms": ".1f", "step_ms_without_kernels": ".1f", "mfu": ".0%", "mfu_without_kernels": ".0%"}
+    shown = forms if timing["step_ms"].notna().any() else {}
     rows = []
     for label in labels:
         mine = timing[timing["model"] == label]
         peak = mine["peak_memory_mib"].max()
         speed = span(mine["tokens_per_second"].dropna())
-        rows.append([Cell(label), Cell(speed), Cell("" if pd.isna(peak) else f"{peak:.0f}")])
-    return Grid("Measured on this machine", ["model", "tokens/s", "peak MiB"], rows)
+        timed = [_between(mine[key], form) for key, form in shown.items()]
+        rows.append([Cell(label), Cell(speed), Cell("" if pd.isna(peak) else f"{peak:.0f}"), *map(Cell, timed)])
+    heads = ["model", "tokens/s", "peak MiB"] + (
+        ["step ms", "without C kernels", "MFU", "without C kernels"] if shown else []
+    )
+    return Grid("Measured on this machine", heads, rows)
+
+
+def _between(values: pd.Series, form: str) -> str:
+    """The least and the largest value, once where they read alike; nothing without a value."""
+    known = values.dropna()
+    ends = [format(value, form) for value in (known.min(), known.max())] if len(known) else [""]
+    return " - ".join(dict.fromkeys(ends))

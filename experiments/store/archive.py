@@ -8,7 +8,7 @@
                             steps.parquet    metrics.jsonl: a row per run, line and key
                             graphs.parquet   graph.json
                             derived/         per plan: cells, item intervals, curves, as the records gave them
-                            exports/         as they were
+                            exports/         as they were; timings/, too
 
 Nothing is lost: a record comes back with the bytes that its content hash was taken of, and is checked against it when
 it is read; so are logs and graphs. `store/pack.py` writes the folder. It is replaced by renames (`archive` goes to
@@ -156,7 +156,11 @@ class Archive:
 
     def export(self, name: str) -> str | None:
         """A text of exports/; None if it is not there."""
-        return self._bytes(f"exports/{name}").decode() if f"exports/{name}" in self.files else None
+        return self.text(f"exports/{name}")
+
+    def text(self, name: str) -> str | None:
+        """A text by its place in the archive; None if it is not there."""
+        return self._bytes(name).decode() if name in self.files else None
 
     def derived(self, stem: str) -> dict[str, str]:
         """What the records gave for a plan, by name: cells, intervals, curves."""

@@ -21,6 +21,8 @@ from experiments.store import graph_file, lease, seal
 from experiments.store.archive import COUNTS, INDEX, LONG, NAME, OLD, SCHEMA, Archive, Line, log_line
 from experiments.store.store import Store
 
+KEPT = ("exports/", "timings/")  # of a results folder, packed as they are and unpacked as they were
+
 
 @dataclass
 class Contents:
@@ -59,13 +61,13 @@ def of_archive(archive: Archive | None) -> Contents:
     found.graphs = {run: data for run in archive.ids if (data := archive.graph(run))}
     for name, made in archive.plans.items():
         found.plans[name] = (made, archive.plan(name) or b"")
-    texts = [name for name in archive.files if name.startswith(("exports/", "derived/"))]
+    texts = [name for name in archive.files if name.startswith((*KEPT, "derived/"))]
     found.texts = {name: (archive.folder / name).read_bytes() for name in texts}
     return found
 
 
 def of_folder(store: Store) -> Contents:
-    """What the run folders, plans and exports of a store hold; unfinished runs are left out.
+    """What the run folders, plans, exports and timings of a store hold; unfinished runs are left out.
 
     Raises:
         UserError: a record or a plan is not what was written.
@@ -93,6 +95,7 @@ def of_folder(store: Store) -> Contents:
         name = path.relative_to(exports)
         if "wandb" not in name.parts and not any(part.startswith(".") for part in name.parts):
             found.texts[f"exports/{name.as_posix()}"] = path.read_bytes()
+    found.texts |= {f"timings/{path.name}": path.read_bytes() for path in (store.root / "timings").glob("*.json")}
     return found
 
 
@@ -243,7 +246,7 @@ def _write_tables(folder: Path, items: list[Line], contents: Contents) -> None:
 
 
 def unpack(archive: Archive, root: Path) -> int:
-    """Write the runs, plans and exports of an archive into a results folder; how many runs. What is there stays.
+    """Write runs, plans, exports and timings of an archive into a results folder; how many runs. What is there stays.
 
     Raises:
         UserError: the archive is damaged.
@@ -257,7 +260,7 @@ def unpack(archive: Archive, root: Path) -> int:
         if atomic.create_bytes(root / "plans" / name, data):
             os.utime(root / "plans" / name, (made, made))
     for name, data in contents.texts.items():
-        if name.startswith("exports/"):
+        if name.startswith(KEPT):
             _write_new(root / name, data)
     return len(contents.records)
 

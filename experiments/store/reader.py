@@ -185,6 +185,14 @@ class Reader:
         except FileNotFoundError:
             return self.archive.export(name) if self.archive is not None else None
 
+    def timings(self, name: str) -> str | None:
+        """The step times of a table, from timings/ or else from the archive; None = not measured."""
+        file = f"timings/{name}.json"
+        try:
+            return (self.root / file).read_text()
+        except FileNotFoundError:
+            return self.archive.text(file) if self.archive is not None else None
+
 
 def reason(error: Exception) -> str:
     """An error in a word or two: of a schema, the first field that is wrong."""

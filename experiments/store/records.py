@@ -146,6 +146,11 @@ class Provenance(Strict):
         description="The different thread counts of all attempts, in their order; absent if they were the same.",
     )
     accelerator: str = Field(description="Name of the accelerator; 'cpu' if none was used.")
+    native_kernels: list[str] | None = Field(
+        default=None,
+        exclude_if=lambda value: value is None,  # records of before they were noted keep their hashes
+        description="C kernels that ran, in any attempt; empty: none did; absent: not noted.",
+    )
 
 
 class Measured(Strict):

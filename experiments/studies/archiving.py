@@ -29,7 +29,7 @@ def pack_folder(store: Store, to: Path) -> int:
             contents.texts[f"derived/{path.stem}-{name}.csv"] = text.encode()
     archive = write_archive(contents, to)
     loose = [path for run in contents.records for path in store.folder(run).rglob("*")]
-    loose += [path for name in ("plans", "exports") for path in (store.root / name).rglob("*")]
+    loose += [path for name in ("plans", "exports", "timings") for path in (store.root / name).rglob("*")]
     files = [path for path in loose if path.is_file()]
     print(f"{len(contents.records)} runs, {len(contents.plans)} plans: {archive.folder}")
     print(f"{len(files)} files, {size_of(files) / 1e6:.2f} MB -> ", end="")
@@ -38,7 +38,7 @@ def pack_folder(store: Store, to: Path) -> int:
 
 
 def unpack_folder(root: Path, to: Path) -> int:
-    """Write the runs, plans and exports of the archive of `root` into the results folder `to`.
+    """Write the runs, plans, exports and timings of the archive of `root` into the results folder `to`.
 
     Raises:
         UserError: there is no archive, or it is damaged.

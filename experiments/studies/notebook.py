@@ -23,5 +23,5 @@ def load(table: str, results_dir: str = "results", *, seeds: bool = False) -> pd
         make = f"make reproduce-table TABLE={preset_of(table)}"
         raise UserError(f"no plan of table {table} in {results_dir}/plans has results: {make}")
     say_which(store, table, found[1])
-    report = build(found[0], store)
+    report = build(found[0], store, pace=False)
     return report.runs if seeds else report.cells

@@ -38,7 +38,7 @@ def show_runs(
     """
     if sort is not None and sort not in COLUMNS:
         raise UserError(unknown("column", sort, COLUMNS))
-    names = [_named(store, given) for given in dict.fromkeys(ids)] or store.ids()
+    names = [named_run(store, given) for given in dict.fromkeys(ids)] or store.ids()
     specs = {name: spec for name in names if (spec := spec_of(store, name)) is not None}
     records = store.records(specs)
     store.require_sound()
@@ -117,7 +117,12 @@ def _flat(values: Mapping[str, Any], head: str = "") -> list[tuple[str, Any]]:
     return found
 
 
-def _named(store: Store, given: str) -> str:
+def named_run(store: Store, given: str) -> str:
+    """The run whose id begins so.
+
+    Raises:
+        UserError: none does, or several do.
+    """
     fits = [run for run in store.ids() if run.startswith(given)]
     if len(fits) != 1:
         problem = f"{len(fits)} runs begin with '{given}'" if fits else f"no run begins with '{given}'"

@@ -180,7 +180,7 @@ def derived(plan: Plan, store: Store) -> Iterator[tuple[str, str]]:
         rows = ranking(plan, store.records(spec.id for spec in plan.unique()))
         yield f"{name}.csv", to_csv(RANKING, rows)
         return
-    yield f"{name}.csv", build(plan, store).cells.to_csv(index=False, lineterminator="\n")
+    yield f"{name}.csv", build(plan, store, pace=False).cells.to_csv(index=False, lineterminator="\n")
 
 
 def _tuned(text: str) -> list[str]:

@@ -28,6 +28,7 @@ from experiments.training.evaluate import Evaluator
 from experiments.training.loader import StepLoader
 from experiments.training.loggers import MetricsLog
 from experiments.training.signals import Interrupted, StopFlag
+from ressformer.layers.native.loader import forget_used, used
 from ressformer.module import SequenceModule
 
 Beat = Callable[[str, int, float | None], None]
@@ -43,6 +44,8 @@ class Account(L.Callback):
         self.seconds = 0.0
         self.step = 0
         self.threads = [torch.get_num_threads()]  # the different counts of all attempts, this one's last
+        self._kernels: list[str] = []  # of the attempts before this one
+        forget_used()
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
@@ -72,13 +75,18 @@ class Account(L.Callback):
         return {key: value for key, value in values.items() if math.isfinite(value)}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"seconds": self.seconds, "step": self.step, "threads": self.threads}
+        kernels = list(self._all_kernels())
+        return {"seconds": self.seconds, "step": self.step, "threads": self.threads, "kernels": kernels}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.seconds, self.step = float(state_dict["seconds"]), int(state_dict["step"])
         self._loader.trained = self.step
         before = [int(count) for count in state_dict["threads"]]
         self.threads = [count for count in before if count not in self.threads] + self.threads
+        self._kernels = [str(name) for name in state_dict.get("kernels", [])]
+
+    def _all_kernels(self) -> tuple[str, ...]:
+        return tuple(sorted({*self._kernels, *used()}))
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint[LOG] = self._log.state()
@@ -88,7 +96,8 @@ class Account(L.Callback):
 
     def effort(self, cost: CostInfo, accelerator: str) -> Effort:
         """What training has taken so far."""
-        return Effort(cost, self.step, self.seconds, accelerator, tuple(self.threads), self._log.hash)
+        threads, kernels = tuple(self.threads), self._all_kernels()
+        return Effort(cost, self.step, self.seconds, accelerator, threads, self._log.hash, kernels)
 
 
 class Selector(L.Callback):

@@ -56,6 +56,7 @@ class Effort:
         accelerator: the device's name; `cpu` until training has begun.
         threads: the different thread counts of all attempts, in their order; empty until training has begun.
         log_hash: of metrics.jsonl; empty if nothing was logged.
+        native_kernels: C kernels that ran in any attempt; None until training has begun.
     """
 
     cost: CostInfo | None = None
@@ -64,6 +65,7 @@ class Effort:
     accelerator: str = "cpu"
     threads: tuple[int, ...] = ()
     log_hash: str = ""
+    native_kernels: tuple[str, ...] | None = None
 
 
 class TrainingEnded(Exception):

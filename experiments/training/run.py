@@ -234,6 +234,7 @@ class Run:
                 update={
                     "accelerator": effort.accelerator,
                     "attempt_threads": list(effort.threads) if len(effort.threads) > 1 else [],
+                    "native_kernels": None if effort.native_kernels is None else list(effort.native_kernels),
                 }
             ),
             measured=measured,

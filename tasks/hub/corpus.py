@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import pairwise
@@ -229,4 +229,16 @@ class Corpus(CorpusData):
 
     def text(self, item: Item) -> str:
         """The window as text, document ends as a line of their own."""
-        return self._bytes(item.labels).replace(CLOSED, b"\n<end>\n").decode(errors="replace")
+        return self.written(item.labels.tolist())
+
+    def word(self, token: int) -> str:
+        """See `Task.word`."""
+        return "^" if token == self.vocabulary.size else self.vocabulary.raw([token]).decode("latin-1")
+
+    def prompt(self, text: str) -> list[int]:
+        """See `Task.prompt`: the ids of the text, after the end of the document before."""
+        return [self.vocabulary.size, *self.vocabulary.encode([text])[0].tolist()]
+
+    def written(self, tokens: Sequence[int]) -> str:
+        """See `Task.written`."""
+        return self._bytes(np.array(tokens, dtype=np.int64)).replace(CLOSED, b"\n<end>\n").decode(errors="replace")

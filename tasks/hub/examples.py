@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property, lru_cache
 from typing import Any, ClassVar
@@ -209,6 +209,19 @@ class ExampleTask(ExampleData):
             in_distribution=tested,
             out_of_distribution=outside,
         )
+
+    @property
+    def end_id(self) -> int | None:
+        """See `Task.end_id`."""
+        return None if self.one_word else int(self.vocabulary.size) + END
+
+    def prompt(self, text: str) -> list[int]:
+        """See `Task.prompt`: the ids of the prompt, and SEP behind them."""
+        return [*self.vocabulary.encode([text])[0].tolist(), int(self.vocabulary.size) + SEP]
+
+    def written(self, tokens: Sequence[int]) -> str:
+        """See `Task.written`."""
+        return self.vocabulary.decode([token for token in tokens if token < self.vocabulary.size])
 
     def text(self, item: Item) -> str:
         """Prompt -> answer."""

@@ -35,6 +35,7 @@ _FLAGS += ["-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math", "-fr
 
 _enabled = os.environ.get("RESSFORMER_NATIVE", "1") != "0"
 _without: frozenset[str] = frozenset()
+_handed_out: set[str] = set()
 
 
 @contextmanager
@@ -51,7 +52,20 @@ def use_native(on: bool, without: Iterable[str] = ()) -> Iterator[None]:
 
 def library(name: str) -> Kernels | None:
     """Returns the kernels of `<name>.c`, or None where they are switched off or cannot be built."""
-    return _load(name) if _enabled and name not in _without else None
+    found = _load(name) if _enabled and name not in _without else None
+    if found is not None:
+        _handed_out.add(name)
+    return found
+
+
+def used() -> list[str]:
+    """Returns the kernels that were asked for and there, in this process since `forget_used`, by name."""
+    return sorted(_handed_out)
+
+
+def forget_used() -> None:
+    """Begins the list of `used` anew."""
+    _handed_out.clear()
 
 
 def usable(*tensors: Tensor | None) -> bool:

@@ -13,7 +13,9 @@ import pytest
 from toy import VALUES, fill, make_record, make_spec, table_plan
 
 import experiments
-from experiments.analysis.frames import AGGREGATE_COLUMNS, CELL_COLUMNS, SEED_COLUMNS, TIMING_COLUMNS
+from experiments.analysis.frames import AGGREGATE_COLUMNS, CELL_COLUMNS, SEED_COLUMNS
+from experiments.analysis.pace import EQUAL_COLUMNS
+from experiments.analysis.timing_frame import TIMING_COLUMNS
 from experiments.errors import UserError
 from experiments.planning.instantiate import helps
 from experiments.planning.settings import TableSettings
@@ -161,7 +163,7 @@ def test_columns_of_the_tidy_table_are_pinned() -> None:
         "flops_eval_per_token different_items effective_items "
         "small_test best_rule best_rule_value checked"
     )
-    assert TIMING_COLUMNS == [
+    assert [
         "table",
         "model",
         "task",
@@ -170,7 +172,13 @@ def test_columns_of_the_tidy_table_are_pinned() -> None:
         "peak_memory_mib",
         "train_seconds",
         "wall_seconds",
-    ]
+        *("executed_over_useful", "step_ms", "step_ms_without_kernels", "step_wall_ms", "mfu", "mfu_without_kernels"),
+    ] == TIMING_COLUMNS
+    assert " ".join(EQUAL_COLUMNS) == (
+        "table model task reference metric seeds learned target steps reference_steps useful_ratio useful_low "
+        "useful_high executed_ratio executed_low executed_high seconds_ratio seconds_low seconds_high "
+        "seconds_without_kernels_ratio seconds_without_kernels_low seconds_without_kernels_high"
+    )
 
 
 def test_columns_of_the_raw_export_are_pinned() -> None:
@@ -179,7 +187,7 @@ def test_columns_of_the_raw_export_are_pinned() -> None:
         "params_active flops_forward flops_forward_executed flops_per_token train_flops counted_forward "
         "counted_train bytes_moved helps data_fingerprint code_fingerprint git_commit git_dirty cpu cores threads "
         "accelerator python torch started finished wall_seconds train_seconds tokens_per_second peak_memory_mib "
-        "error_type error_message eval_depth flops_eval tables plans"
+        "error_type error_message eval_depth flops_eval native_kernels tables plans"
     )
     assert " ".join(COLUMNS["metrics.csv"]) == "id model task seed split metric primary value items_low items_high"
     assert " ".join(ITEM_COLUMNS) == "id model task seed split metric item value weight"
@@ -257,6 +265,7 @@ def test_every_exported_column_is_documented() -> None:
         "TABLE.csv": CELL_COLUMNS,
         "TABLE-runs.csv": SEED_COLUMNS,
         "TABLE-timing.csv": TIMING_COLUMNS,
+        "TABLE-equal.csv": EQUAL_COLUMNS,
         **aggregate,
     }.items():
         section = text.split(f"## {name}\n")[1].split("\n## ")[0]
