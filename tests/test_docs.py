@@ -18,6 +18,7 @@ from experiments.planning.settings import TableSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("quickstart", "fair-comparison", "add-a-model", "add-a-task", "read-the-report", "footguns", "exports")
+PAGES += ("tracking", "clusters")
 OWN = ("figures", "results_dir", "trials", "sweep", "a", "b", "tasks", "budget")
 
 
@@ -67,3 +68,21 @@ def test_links_between_pages_lead_somewhere() -> None:
     for page in PAGES:
         for name in re.findall(r"`docs/([\w-]+\.md)`", (ROOT / "docs" / f"{page}.md").read_text()):
             assert (ROOT / "docs" / name).exists(), f"{page}.md names docs/{name}"
+
+
+def test_the_wandb_sweep_of_the_page_is_what_train_takes() -> None:
+    """The words that W&B's agent makes of it compose, each value of each parameter."""
+    sweeps = pytest.importorskip("wandb.sdk.launch.sweeps.utils")
+    block = re.search(r"```yaml\n(.*?)```", (ROOT / "docs" / "tracking.md").read_text(), flags=re.DOTALL)
+    assert block is not None
+    sweep = yaml.safe_load(block[1])
+    assert sweep["command"][1:] == ["-m", "experiments.train", "logger=wandb", "${args_no_hyphens}"]
+    parameters = sweep["parameters"].items()
+    values = {key: each.get("values", [each.get("value", each.get("min"))]) for key, each in parameters}
+    for number in range(max(map(len, values.values()))):
+        args = {key: {"value": each[min(number, len(each) - 1)]} for key, each in values.items()}
+        words = sweeps.create_sweep_command_args({"args": args})["args_no_hyphens"]
+        with composer():
+            config = composed([sweep["command"][3], *words])
+        assert config.logger.kind == "wandb" and config.seed == args["seed"]["value"]
+        assert config.trainer.optim.lr == args["trainer.optim.lr"]["value"]

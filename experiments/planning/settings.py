@@ -107,6 +107,8 @@ class TrainerSettings(Section):
     eval_depths: list[Annotated[int, Field(ge=1, le=10_000)]] = Field(
         default_factory=list, description="Depths (loop counts K) to evaluate the trained model at, beside its own."
     )
+    max_steps: Count | None = Field(default=None, description="End training here, before the budget is used up.")
+    detect_anomaly: bool = Field(default=False, description="Name the operation that makes a gradient NaN; slow.")
     compile: bool = Field(default=False, description="torch.compile the model; rounding differs, so it is identity.")
     precision: Literal["32-true", "bf16-mixed"] = Field(default="32-true", description="Lightning's precision=.")
     strategy: Literal["auto", "ddp"] = Field(default="auto", description="ddp: one run on `devices` devices.")
