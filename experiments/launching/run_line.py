@@ -18,7 +18,14 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from experiments.launching.progress import POLL_SECONDS, live_on, plain_seconds, tests
+from experiments.launching.progress import (
+    LATER_SECONDS,
+    PLAIN_SECONDS,
+    POLL_SECONDS,
+    live_on,
+    plain_seconds,
+    tests,
+)
 from experiments.launching.time_left import TimeLeft, in_words
 from experiments.store.records import RunSpec
 from experiments.store.store import Store
@@ -85,10 +92,16 @@ class RunLine:
         line = self.line(now)
         if self._live is not None:
             self._live.update(Text(line), refresh=True)
-        elif now - self._said >= (SHORTEST if self._said == self._begun else plain_seconds(now - self._begun)):
+        elif now - self._said >= self._pause(now):
             self._said = now
             name = f"{self._spec.task} {self._spec.model} seed {self._spec.seed}: " if self._named else ""
             self._console.print(Text(name + line), soft_wrap=True)
+
+    def _pause(self, now: float) -> float:
+        """Seconds between two plain lines; longer where other runs write lines, too."""
+        if self._said == self._begun:
+            return PLAIN_SECONDS if self._named else SHORTEST
+        return LATER_SECONDS if self._named else plain_seconds(now - self._begun)
 
     def line(self, now: float) -> str:
         """`step 120/800, loss 1.234, lr 0.002, val accuracy 0.512, 1 min 20 s left`"""

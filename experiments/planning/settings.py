@@ -135,9 +135,7 @@ class LauncherSettings(Section):
     """conf/launcher: who carries the runs."""
 
     name: str = Field(min_length=1)
-    n_jobs: int = Field(
-        default=-1, ge=-1, le=100_000, description="Runs at a time; -1 = one per core (or GPU, or slot)."
-    )
+    n_jobs: int = Field(default=-1, ge=-1, le=100_000, description="Runs at a time; -1 = one per core, GPU or slot.")
     hydra: list[str] = Field(default_factory=list, description="Overrides that choose Hydra's launcher.")
     options: dict[str, Any] = Field(default_factory=dict, description="Options of the engine: SLURM, Ray, GPUs.")
     retry_failed: bool = Field(default=False, description="Run failed and diverged runs again.")

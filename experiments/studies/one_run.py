@@ -40,8 +40,8 @@ def _job(config: Any) -> float | None:
             f"train -m runs on the cores of this machine; launcher={launcher.name} carries a table or a sweep: "
             "python -m experiments sweep takes the same words"
         )
-    if config.logger.group is None and several:
-        config.logger.group = os.environ.get(MULTIRUN)
+    if several and config.logger.get("group") is None:
+        OmegaConf.update(config, "logger.group", os.environ.get(MULTIRUN), force_add=True)
     store = Store(results_folder(config))
     with composer():
         spec = run_spec(config, str(choices["model"]), str(choices["task"]), None, Pricer(), pinned)
