@@ -16,7 +16,7 @@ import statistics
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,6 +85,12 @@ def estimates(runs: Sequence[RunSpec], store: Store, measure: bool) -> dict[str,
     return _spread(cells, own)
 
 
+def _timer() -> Callable[[RunSpec, float], float | None]:
+    from experiments.training.throughput import time_cell  # loads lightning, 4 s, and only where something is timed
+
+    return time_cell
+
+
 def estimate_apart(spec: RunSpec, store: Store) -> Estimate:
     """The estimate of one run; what is timed is timed in a process of its own, whose memory is not the run's."""
     found = estimates([spec], store, measure=False)[spec.id]
@@ -92,8 +98,7 @@ def estimate_apart(spec: RunSpec, store: Store) -> Estimate:
     # A forked process may hang in threads that it does not have.
     if found.seconds is not None or settings.threads > 1 or settings.devices * settings.nodes > 1 or not LINUX:
         return found
-    from experiments.training.throughput import time_cell  # loads lightning, 4 s, which the run needs next
-
+    time_cell = _timer()
     context = multiprocessing.get_context("fork")
     reader, writer = context.Pipe(duplex=False)
     process = context.Process(target=lambda: writer.send(time_cell(spec, ONE_RUN_SECONDS)), daemon=True)
@@ -114,8 +119,7 @@ def estimate_apart(spec: RunSpec, store: Store) -> Estimate:
 
 def _time_cells(cells: Mapping[str, RunSpec]) -> dict[str, float]:
     """Seconds of a run of the cells that can be timed in MEASURE_SECONDS: models in turn, the cheapest step first."""
-    from experiments.training.throughput import time_cell  # loads lightning: 4 s
-
+    time_cell = _timer()
     turns: dict[str, int] = {}
     order: list[tuple[int, str, RunSpec]] = []
     for key, spec in sorted(cells.items(), key=lambda cell: cell[1].cost.flops_train / cell[1].steps):

@@ -149,8 +149,7 @@ def plan_for(request: Request, store: Store) -> tuple[Plan, Path]:
     Raises:
         UserError: an unknown name, a wrong value, a budget that cannot be met.
     """
-    key = request_key(request)
-    index = store.root / "plans" / "index.json"
+    key, index = request_key(request), store.root / "plans" / "index.json"
     known: dict[str, str] = {}
     try:
         known = json.loads(index.read_text())

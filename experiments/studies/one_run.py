@@ -23,6 +23,7 @@ from experiments.store import blocks
 from experiments.store.records import RunSpec
 from experiments.store.store import Store
 from experiments.studies.run_start import announce, cost_words
+from experiments.training.loggers import show_again
 from experiments.training.run import End, execute
 
 MULTIRUN = "RESSFORMER_MULTIRUN"
@@ -73,8 +74,6 @@ def shown(spec: RunSpec, store: Store, *, several: bool) -> End:
         several: other runs are at work beside it: a line at its start, and plain lines.
     """
     if store.status(spec.id) is not None:
-        from experiments.training.loggers import show_again  # loads torch: 2 s
-
         print(f"run {spec.id} is over: nothing is trained again", file=sys.stderr)
         end = execute(spec, store)
         show_again(spec, store.folder(spec.id), store.record(spec.id))
