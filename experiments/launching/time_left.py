@@ -38,7 +38,8 @@ class Seen:
     start: float | None = None  # seconds until its first step, where that was watched
     done: float | None = None  # FLOPs at the last look
     at_first: float = 0.0
-    seconds: float = 0.0  # at work since its first heartbeat
+    seconds: float = 0.0  # at work from its first heartbeat to its last step
+    since: float = 0.0  # seconds since that step
 
     @property
     def flops(self) -> float:
@@ -75,7 +76,7 @@ class TimeLeft:
             seen.last = now
         for run in set(over) - self._over:
             if (seen := self._seen.get(run)) is not None and seen.done is not None:
-                seen.seconds += now - seen.last
+                seen.seconds += seen.since + now - seen.last
                 seen.done = sum(self._work[run])
         self._over |= set(over)
         self._before = set(working)
@@ -87,8 +88,9 @@ class TimeLeft:
             return
         if seen.start is None and seen.at_first == 0.0 and done > 0:
             seen.start = seen.last - seen.began
-        seen.seconds += now - seen.last
-        seen.done = max(done, seen.done)
+        seen.since += now - seen.last
+        if done > seen.done:
+            seen.seconds, seen.since, seen.done = seen.seconds + seen.since, 0.0, done
 
     def share(self) -> float:
         """Of all FLOPs, those that are done."""
@@ -116,8 +118,8 @@ class TimeLeft:
         done = seen.done or 0.0 if seen is not None else 0.0
         pace = paces.get(spec.model) or (None if run in self._known else paces.get(""))
         if pace:
-            begins = start if seen is None or seen.done is None else 0.0
-            return begins + (sum(self._work[run]) - done) / pace
+            rest = (sum(self._work[run]) - done) / pace
+            return start + rest if seen is None or seen.done is None else max(0.0, rest - seen.since)
         if run in self._known:
             return self._known[run] * (1 - done / sum(self._work[run]))
         return None

@@ -31,7 +31,9 @@ def start_lines(spec: RunSpec, store: Store, known: Estimate, width: int) -> Ite
     config = spec.config
     yield from textwrap.wrap(f"run {spec.id}: {spec.model} on {spec.task}, seed {spec.seed}", width)
     sections: dict[str, Any] = {"model": spec.sizes, "task": config["task"], "budget": config["budget"]}
-    sections |= {"trainer": config["trainer"], "logger": config["logger"]}
+    sections |= {"trainer": config["trainer"]}
+    if config["logger"].get("kind", "none") != "none":
+        sections |= {"logger": config["logger"]}
     for name, values in sections.items():
         words = " ".join(f"{key}={value}" for key, value in _flat(values) if not key.endswith("_target_"))
         yield from _paragraph(name, words, width)
@@ -51,7 +53,7 @@ def cost_words(spec: RunSpec, known: Estimate) -> list[str]:
         f"{cost.params_total:,} parameters ({cost.params_non_embedding:,} non-embedding)",
         f"{cost.flops_train:.3g} training FLOPs in {spec.steps:,} steps of {info.batch_size} x {info.length} tokens",
         minutes,
-        f"{stay / MIB:.1f} MiB of disk, {working / MIB:.1f} MiB more for checkpoints while it runs",
+        f"{max(stay / MIB, 0.1):.1f} MiB of disk, {working / MIB:.1f} MiB more for checkpoints while it runs",
     ]
 
 
@@ -68,4 +70,4 @@ def _flat(values: Mapping[str, Any], head: str = "") -> Iterator[tuple[str, Any]
         if isinstance(value, Mapping):
             yield from _flat(value, f"{head}{key}.")
         elif value is not None and value != "":
-            yield f"{head}{key}", str(value).replace(", ", ",")
+            yield f"{head}{key}", f"{value:g}" if isinstance(value, float) else str(value).replace(", ", ",")
