@@ -75,9 +75,10 @@ class TimeLeft:
                 self._move(seen, now, progress)
             seen.last = now
         for run in set(over) - self._over:
-            if (seen := self._seen.get(run)) is not None and seen.done is not None:
-                seen.seconds += seen.since + now - seen.last
-                seen.done = sum(self._work[run])
+            ended = self._seen.get(run)
+            if ended is not None and ended.done is not None:
+                ended.seconds += ended.since + now - ended.last
+                ended.done = sum(self._work[run])
         self._over |= set(over)
         self._before = set(working)
 
