@@ -10,11 +10,13 @@ The hours on a GPU are not measured but assumed: `Gpu` says what of, and the rep
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import statistics
+import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +28,9 @@ from experiments.store.records import RunSpec
 from experiments.store.store import Store
 
 MEASURE_SECONDS = 60.0
+ONE_RUN_SECONDS = 1.0  # a single run is timed for so long before it starts
+PATIENCE = 10.0  # seconds until it is given up
+LINUX = sys.platform == "linux"  # elsewhere forking is unsafe
 MIB = 2**20
 ENOUGH = 5  # seeds of a cell whose records are looked at
 # Bytes: AdamW's two moments and the best weights beside the weights; the checkpoint and the one before it.
@@ -59,11 +64,11 @@ class Gpu:
         return max(spec.cost.flops_train / self.flops, spec.steps * self.step_seconds)
 
 
-def estimates(plan: Plan, store: Store, measure: bool) -> dict[str, Estimate]:
+def estimates(runs: Sequence[RunSpec], store: Store, measure: bool) -> dict[str, Estimate]:
     """The estimate of each run, by id."""
     cells: dict[str, list[RunSpec]] = {}
     here = (cpu_model(), source_fingerprint())
-    for spec in plan.unique():
+    for spec in runs:
         cells.setdefault(cell_key(spec, here), []).append(spec)
     known = _remembered(store)
     own: dict[str, Estimate] = {}
@@ -80,10 +85,41 @@ def estimates(plan: Plan, store: Store, measure: bool) -> dict[str, Estimate]:
     return _spread(cells, own)
 
 
+def _timer() -> Callable[[RunSpec, float], float | None]:
+    from experiments.training.throughput import time_cell  # loads lightning, 4 s, and only where something is timed
+
+    return time_cell
+
+
+def estimate_apart(spec: RunSpec, store: Store) -> Estimate:
+    """The estimate of one run; what is timed is timed in a process of its own, whose memory is not the run's."""
+    found = estimates([spec], store, measure=False)[spec.id]
+    settings = TrainerSettings.model_validate(spec.config["trainer"])
+    # A forked process may hang in threads that it does not have.
+    if found.seconds is not None or settings.threads > 1 or settings.devices * settings.nodes > 1 or not LINUX:
+        return found
+    time_cell = _timer()
+    context = multiprocessing.get_context("fork")
+    reader, writer = context.Pipe(duplex=False)
+    process = context.Process(target=lambda: writer.send(time_cell(spec, ONE_RUN_SECONDS)), daemon=True)
+    process.start()
+    writer.close()
+    try:
+        seconds = reader.recv() if reader.poll(PATIENCE) else None
+    except EOFError:
+        seconds = None
+    process.kill()
+    process.join()
+    if seconds is None:
+        return found
+    key = cell_key(spec, (cpu_model(), source_fingerprint()))
+    atomic.write_json(store.root / "throughput.json", {**_remembered(store), key: seconds})
+    return Estimate(seconds, "timed now")
+
+
 def _time_cells(cells: Mapping[str, RunSpec]) -> dict[str, float]:
     """Seconds of a run of the cells that can be timed in MEASURE_SECONDS: models in turn, the cheapest step first."""
-    from experiments.training.throughput import time_cell  # loads lightning: 4 s
-
+    time_cell = _timer()
     turns: dict[str, int] = {}
     order: list[tuple[int, str, RunSpec]] = []
     for key, spec in sorted(cells.items(), key=lambda cell: cell[1].cost.flops_train / cell[1].steps):
@@ -141,10 +177,10 @@ def _from_records(specs: list[RunSpec], store: Store, here: str) -> Estimate | N
     return Estimate(statistics.median(seconds), "from records") if seconds else None
 
 
-def disk(plan: Plan, at_a_time: int) -> tuple[float, float]:
+def disk(runs: Sequence[RunSpec], at_a_time: int) -> tuple[float, float]:
     """(bytes that stay, bytes more while runs are at work)."""
     stay = 0.0
-    for spec in plan.unique():
+    for spec in runs:
         settings = TrainerSettings.model_validate(spec.config["trainer"])
         section: dict[str, Any] = spec.config["task"]
         splits = max(3, len(spec.task_info.chance))
@@ -152,7 +188,7 @@ def disk(plan: Plan, at_a_time: int) -> tuple[float, float]:
         stay += 2 * len(spec.model_dump_json()) + items * BYTES_PER_ITEM
         stay += (spec.steps / settings.log_every + spec.steps / settings.val_every) * BYTES_PER_LOG_LINE
         stay += spec.cost.params_total * BYTES_PER_PARAMETER if settings.keep_checkpoint else 0
-    largest = sorted((spec.cost.params_total for spec in plan.unique()), reverse=True)[:at_a_time]
+    largest = sorted((spec.cost.params_total for spec in runs), reverse=True)[:at_a_time]
     return stay, float(sum(largest) * BYTES_PER_PARAMETER)
 
 
@@ -167,7 +203,7 @@ def sums(plan: Plan, store: Store, launcher: LauncherSettings, found: dict[str, 
     # The longest run goes first, so the end is ragged by a run at most.
     hours = max(sum(known) / at_a_time, max(known, default=0.0)) / 3600
     on_gpu = sum(gpu.seconds(spec) for spec in todo) / 3600
-    stay, working = disk(plan, at_a_time)
+    stay, working = disk(runs, at_a_time)
     flops = sum(spec.cost.flops_train for spec in todo)
     parts = [f"table {plan.table.name}: {len(runs)} runs, {len(runs) - len(todo)} over, {len(todo)} to do"]
     parts.append(f"training FLOPs to do: {flops:.3g}")

@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 from experiments.errors import UserError
+from experiments.launching.estimate import estimates
 from experiments.launching.job import ENGINES, Job
 from experiments.launching.progress import POLL_SECONDS, Display
 from experiments.planning.hydra_values import quoted
@@ -77,7 +78,7 @@ class Launch:
                 f"run {shared[0]} has trainer.nodes > 1: a launcher starts runs on one machine each; "
                 "give python -m experiments.train on each machine instead (docs/clusters.md)"
             )
-        with Display(self.plan, self.store) as display:
+        with self._display() as display:
             attempt = 0
             while missing := self.missing():
                 refused = self._refused(missing)
@@ -91,6 +92,14 @@ class Launch:
                 else:  # another launcher works on all that is left
                     display.update()
                     time.sleep(POLL_SECONDS)
+
+    def _display(self) -> Display:
+        """The display of this launch; until it has a pace, it goes by what records and timings say."""
+        found = estimates(self.plan.unique(), self.store, measure=False)
+        known = {run: each.seconds for run, each in found.items() if each.seconds is not None}
+        here = self.settings.n_jobs if self.settings.n_jobs > 0 else os.cpu_count() or 1
+        jobs = 1 if self.settings.name in ("ray", "local_gpus") else here  # whose number only they know
+        return Display(self.plan, self.store, known=known, at_a_time=jobs)
 
     def _forget(self) -> None:
         """What kept runs from a result may be mended by now: why they could not begin, and failures where asked."""

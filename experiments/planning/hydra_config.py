@@ -7,6 +7,8 @@ import copy
 import functools
 import os
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,7 @@ INSIDE = Path(__file__).resolve().parents[1] / "conf"
 CONF = INSIDE if INSIDE.is_dir() else ROOT / "conf"  # inside an installed package, at the top of a checkout
 
 # Sections whose dataclass knows every key and refuses the others; their YAML holds only what differs from it.
+DEBUG = "RESSFORMER_DEBUG_FOLDER"
 OPEN = ("model.", "task.", "budget.")
 GROUPS = ("model", "task", "budget", "trainer", "logger", "launcher", "table")
 
@@ -50,8 +53,15 @@ class OwnFolder(SearchPathPlugin):
 
 
 def register_resolvers() -> None:
-    """`${pid:}`: the id of this process, so that launches of one second do not share a folder."""
+    """`${pid:}`: the id of this process, so that launches of one second do not share a folder; `${debug_folder:}`."""
     OmegaConf.register_new_resolver("pid", os.getpid, replace=True)
+    OmegaConf.register_new_resolver("debug_folder", debug_folder, replace=True)
+
+
+def debug_folder() -> str:
+    """Where a command writes that only tries whether something runs: a folder of its own, the same for its children."""
+    name = f"ressformer-debug-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}"
+    return os.environ.setdefault(DEBUG, os.path.join(tempfile.gettempdir(), name))
 
 
 @contextlib.contextmanager

@@ -149,8 +149,7 @@ def plan_for(request: Request, store: Store) -> tuple[Plan, Path]:
     Raises:
         UserError: an unknown name, a wrong value, a budget that cannot be met.
     """
-    key = request_key(request)
-    index = store.root / "plans" / "index.json"
+    key, index = request_key(request), store.root / "plans" / "index.json"
     known: dict[str, str] = {}
     try:
         known = json.loads(index.read_text())
@@ -168,6 +167,7 @@ def plan_for(request: Request, store: Store) -> tuple[Plan, Path]:
         known = known if isinstance(known, dict) else {}
     from experiments.planning.preflight import checked_rows  # loads torch: 2 s
 
+    print(f"planning {request.table.name}: each model is sized to the budget and checked", file=sys.stderr)
     plan = make_plan(request)
     names = {entry.label: entry.model for entry in plan.table.entries()}
     checked = checked_rows(plan.runs, names, request.base["allow_unchecked"])

@@ -47,6 +47,9 @@ class Pricer:
         built, info, data = self._task(config["task"], allow)
         budget = Budget.from_dict(config["budget"])
         solution, cost = self._solution(config, budget, built, allow, pinned)
+        about, limit = budget_info(budget, solution, pinned), config["trainer"].get("max_steps")
+        if limit is not None and limit < solution.steps:
+            about, cost = cut_off(about, cost, limit, solution.steps)
         sizes = {"_target_": config["model"]["_target_"], **dataclasses.asdict(solution.config)}
         typed = {"task": frozen_section(config["task"], built), "budget": dataclasses.asdict(budget)}
         spec = RunSpec(
@@ -57,9 +60,9 @@ class Pricer:
             seed=config["seed"],
             config={**config, **typed},
             sizes=sizes,
-            steps=solution.steps,
-            task_info=with_bytes_read(info, built, solution.steps),
-            budget=budget_info(budget, solution, pinned),
+            steps=min(solution.steps, limit or solution.steps),
+            task_info=with_bytes_read(info, built, min(solution.steps, limit or solution.steps)),
+            budget=about,
             cost=cost,
             data_fingerprint=data,
             allow_targets=allow,
@@ -149,6 +152,13 @@ def budget_info(budget: Budget, solution: Solution, pinned: frozenset[str] = fro
         on_budget=solution.met,
         notes=notes if budget.regime != "off" else [*notes, "off budget: sizes as they were given"],
     )
+
+
+def cut_off(about: BudgetInfo, cost: CostInfo, steps: int, whole: int) -> tuple[BudgetInfo, CostInfo]:
+    """The same of a run that `trainer.max_steps` ends: off its budget, with the FLOPs of the steps that it has."""
+    notes = [*about.notes, f"trainer.max_steps={steps} of {whole} steps"]
+    share = cost.flops_train * steps / whole
+    return about.model_copy(update={"on_budget": False, "notes": notes}), cost.model_copy(update={"flops_train": share})
 
 
 def cost_info(solution: Solution, shape: Shape) -> CostInfo:

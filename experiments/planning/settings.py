@@ -87,6 +87,8 @@ class TrainerSettings(Section):
     eval_depths: list[Annotated[int, Field(ge=1, le=10_000)]] = Field(
         default_factory=list, description="Depths (loop counts K) to evaluate the trained model at, beside its own."
     )
+    max_steps: Count | None = Field(default=None, description="End training here, before the budget is used up.")
+    detect_anomaly: bool = Field(default=False, description="Name the operation that makes a gradient NaN; slow.")
     compile: bool = Field(default=False, description="torch.compile the model; rounding differs, so it is identity.")
     precision: Literal["32-true", "bf16-mixed"] = Field(default="32-true", description="Lightning's precision=.")
     strategy: Literal["auto", "ddp"] = Field(default="auto", description="ddp: one run on `devices` devices.")
@@ -113,9 +115,7 @@ class LauncherSettings(Section):
     """conf/launcher: who carries the runs."""
 
     name: str = Field(min_length=1)
-    n_jobs: int = Field(
-        default=-1, ge=-1, le=100_000, description="Runs at a time; -1 = one per core (or GPU, or slot)."
-    )
+    n_jobs: int = Field(default=-1, ge=-1, le=100_000, description="Runs at a time; -1 = one per core, GPU or slot.")
     hydra: list[str] = Field(default_factory=list, description="Overrides that choose Hydra's launcher.")
     options: dict[str, Any] = Field(default_factory=dict, description="Options of the engine: SLURM, Ray, GPUs.")
     retry_failed: bool = Field(default=False, description="Run failed and diverged runs again.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -30,15 +31,17 @@ def show(report: Report, name: str, console: Console | None = None) -> None:
         if grid is None:
             continue
         console.print(rich_table(grid))
+    notes = Table.grid(padding=(0, 1))
     for note in report.notes:
-        console.print(f"- {escape(note)}", highlight=False)
+        notes.add_row("-", escape(note))
+    console.print(notes, highlight=False)
 
 
 def rich_table(grid: Grid) -> Table:
     """A grid as rich draws it."""
-    table = Table(title=grid.title, title_justify="left")
+    table = Table(title=grid.title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for number, column in enumerate(grid.columns):
-        table.add_column(escape(column), justify="left" if number == 0 else "right")
+        table.add_column(escape(column), justify="left" if number == 0 else "right", overflow="fold")
     heads = dict(grid.groups)
     for number, row in enumerate(grid.rows):
         if number in heads:

@@ -27,7 +27,11 @@ from experiments.store.records import IDENTITY_VERSION, RunSpec
 
 # Fields that came after the names of this version were first given: path in `content`, and the neutral value at which
 # the field is left out, e.g. ("config.trainer.ema", 0.0).
-LATER: tuple[tuple[str, Any], ...] = (("config.task.phrases_min", 1),)
+LATER: tuple[tuple[str, Any], ...] = (
+    ("config.task.phrases_min", 1),
+    ("config.trainer.max_steps", None),
+    ("config.trainer.detect_anomaly", False),
+)
 
 # Keys of the config that choose, carry or show runs; the model is told by its sizes, the seeds stand apart.
 COSMETIC = frozenset(

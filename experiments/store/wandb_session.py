@@ -10,11 +10,17 @@ MODES = ("offline", "online", "disabled")
 
 
 def wandb_mode() -> str:
-    """What WANDB_MODE asks for, one of MODES; `offline` where it is not set or asks for nothing that W&B knows."""
+    """What WANDB_MODE asks for, one of MODES; where it asks for none, `online` under an agent, else `offline`."""
     asked = os.environ.get("WANDB_MODE", "").strip().lower()
+    usual = "online" if under_agent() else "offline"
     if asked and asked not in MODES:
-        print(f"WANDB_MODE={asked} is none of {', '.join(MODES)}: taken for offline", flush=True)
-    return asked if asked in MODES else "offline"
+        print(f"WANDB_MODE={asked} is none of {', '.join(MODES)}: taken for {usual}", flush=True)
+    return asked if asked in MODES else usual
+
+
+def under_agent() -> bool:
+    """Whether an agent of a W&B sweep has started this program: it waits for the figures at W&B."""
+    return bool(os.environ.get("WANDB_SWEEP_ID"))
 
 
 def prepare_wandb(root: Path) -> None:

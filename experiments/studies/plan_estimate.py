@@ -82,8 +82,8 @@ def show_estimate(
 ) -> None:
     """Print every run, and the sums."""
     console = console or Console()
-    found = estimates(plan, store, measure)
     runs = plan.unique()
+    found = estimates(runs, store, measure)
     table = Table(box=None, pad_edge=False)
     for column in ("run", "task", "model", "seed", "params", "steps", "train FLOPs", "minutes", "time is", "state"):
         table.add_column(column, no_wrap=True, justify="left" if column in ("run", "task", "model") else "right")

@@ -104,7 +104,7 @@ def conclude(plan: Plan, store: Store) -> int:
     report = build(plan, store)
     paths = write(report, plan.table.name, store)
     show(report, plan.table.name)
-    print("written: " + ", ".join(str(path) for path in paths))
+    print(f"written in {paths[0].parent}: {', '.join(path.name for path in paths)}")
     return failures(plan, store)
 
 

@@ -1,10 +1,10 @@
-"""The runs of a results folder side by side, from their records and specs."""
+"""The runs of a results folder, listed or side by side, from their records and specs."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -17,12 +17,21 @@ from experiments.store.records import Record, RunSpec
 from experiments.store.store import Store
 
 COLUMNS = ["id", "task", "model", "seed", "status", "metric", "validation", "test", "train_flops", "seconds"]
+NARROW = ["id", "task", "model", "seed", "status", "validation", "test", "seconds"]  # what 80 columns have room for
+WIDE_ENOUGH = 110
+LONGEST = 60  # characters of a value that is shown in a column
 FILTERS = ("task", "model", "status")
 Row = dict[str, Any]
 
 
 def show_runs(
-    store: Store, ids: Sequence[str], filters: Mapping[str, str], *, sort: str | None = None, as_csv: bool = False
+    store: Store,
+    ids: Sequence[str],
+    filters: Mapping[str, str],
+    *,
+    only: Collection[str] | None = None,
+    sort: str | None = None,
+    as_csv: bool = False,
 ) -> int:
     """Print the runs; with `ids` (or the first digits of some) those, and where their configs differ.
 
@@ -30,30 +39,94 @@ def show_runs(
         store: the results folder.
         ids: runs to compare; none = all.
         filters: values between commas by key of FILTERS.
-        sort: a column; numbers the largest first.
+        only: ids of the runs that are meant, e.g. those of a table; None = any.
+        sort: a column, numbers the largest first; or a metric, the runs that have it by its test value, the best first.
         as_csv: CSV with all digits instead of a table.
 
     Raises:
-        UserError: an unknown id or column, a filter that no run meets, or a corrupt record.
+        UserError: an unknown id, column or metric, a filter that no run meets, or a corrupt record.
     """
-    if sort is not None and sort not in COLUMNS:
-        raise UserError(unknown("column", sort, COLUMNS))
     names = [named_run(store, given) for given in dict.fromkeys(ids)] or store.ids()
+    names = [name for name in names if only is None or name in only]
     specs = {name: spec for name in names if (spec := spec_of(store, name)) is not None}
     records = store.records(specs)
     store.require_sound()
     rows = kept([row(spec, records.get(name), store) for name, spec in specs.items()], filters)
-    rows.sort(key=lambda r: [str(r["task"]), str(r["model"]), r["seed"]])
-    if sort is not None:
-        rows.sort(key=lambda r: _place(r[sort]))
+    rows = in_order(rows, specs, sort)
     if as_csv:
         print(to_csv(COLUMNS, rows), end="")
         return 0
-    cells = [[Cell(_text(r[column])) for column in COLUMNS] for r in rows]
-    wide_console().print(rich_table(Grid(f"{len(rows)} of {len(specs)} runs in {store.root.name}", COLUMNS, cells)))
+    console = wide_console()
+    shown = COLUMNS if console.width >= WIDE_ENOUGH else NARROW
+    cells = [[Cell(_text(r[column])) for column in shown] for r in rows]
+    console.print(rich_table(Grid(f"{len(rows)} of {len(specs)} runs in {store.root.name}", shown, cells)))
     if ids:
         print("\n".join(differences([specs[r["id"]] for r in rows])) or "their configs are the same")
     return 0
+
+
+def in_order(rows: Sequence[Row], specs: Mapping[str, RunSpec], sort: str | None) -> list[Row]:
+    """The rows by task, model and seed; or by `sort`, see show_runs.
+
+    Raises:
+        UserError: neither a column nor a metric of these runs.
+    """
+    plain = sorted(rows, key=lambda r: [str(r["task"]), str(r["model"]), r["seed"]])
+    if sort is None:
+        return plain
+    metrics = sorted({str(r["metric"]) for r in rows})
+    if sort not in (*COLUMNS, *metrics):
+        raise UserError(unknown("column or metric", sort, [*COLUMNS, *metrics]))
+    if sort in COLUMNS:
+        return sorted(plain, key=lambda r: _place(r[sort]))
+
+    def best_first(r: Row) -> tuple[int, float, str]:
+        mine = r["metric"] == sort and r["test"] is not None
+        up = specs[r["id"]].task_info.higher_is_better
+        return _place((r["test"] if up else -r["test"]) if mine else None)
+
+    return sorted(plain, key=best_first)
+
+
+def show_difference(store: Store, ids: Sequence[str]) -> int:
+    """Print the configs of two runs or more where they differ, and their metrics side by side.
+
+    Raises:
+        UserError: fewer than two runs, an unknown id, or a corrupt record.
+    """
+    names = [named_run(store, given) for given in dict.fromkeys(ids)]
+    if len(names) < 2:
+        raise UserError("runs diff takes two runs or more, by id; python -m experiments runs lists them")
+    specs = {name: spec for name in names if (spec := spec_of(store, name)) is not None}
+    records = store.records(specs)
+    store.require_sound()
+    heads = [f"{spec.model} {name[:8]}" for name, spec in specs.items()]
+    console = wide_console()
+    keys = [[key, *map(_short, values)] for key, values in differing(list(specs.values()))]
+    for title, rows in (("what differs", keys), ("metrics", _metrics(specs, records))):
+        cells = [[Cell(text) for text in line] for line in rows]
+        console.print(rich_table(Grid(title, ["", *heads], cells)) if rows else f"{title}: nothing")
+    return 0
+
+
+def _metrics(specs: Mapping[str, RunSpec], records: Mapping[str, Record | None]) -> list[list[str]]:
+    """A line for each metric of each split, and for what the runs took; empty where a run has no value."""
+    found: list[dict[str, Any]] = []
+    for name, spec in specs.items():
+        record = records.get(name)
+        values: dict[str, Any] = {"status": record.status if record is not None else "no record"}
+        if record is not None:
+            values |= {f"validation {key}": value for key, value in record.selection.items()}
+            values |= {f"{split} {key}": v for split, means in record.metrics.items() for key, v in means.items()}
+            values |= {"seconds": record.measured.wall_seconds, "peak MiB": record.measured.peak_memory_mib}
+        found.append({**values, "parameters": spec.cost.params_non_embedding, "train FLOPs": spec.cost.flops_train})
+    keys = dict.fromkeys(key for values in found for key in values)
+    return [[key, *(_text(values.get(key)) for values in found)] for key in keys]
+
+
+def _short(text: str) -> str:
+    """A value of a config for a column: long ones, such as texts, lose their middle."""
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]}...{text[-LONGEST // 2 :]}"
 
 
 def spec_of(store: Store, run: str) -> RunSpec | None:
@@ -101,13 +174,18 @@ def kept(rows: list[Row], filters: Mapping[str, str]) -> list[Row]:
 
 def differences(specs: Sequence[RunSpec]) -> list[str]:
     """A line for each key of the configs or sizes that is not the same in all."""
+    return [f"{key}: {' | '.join(values)}" for key, values in differing(specs)]
+
+
+def differing(specs: Sequence[RunSpec]) -> list[tuple[str, list[str]]]:
+    """The keys of the configs or sizes that are not the same in all, and the value of each as JSON."""
     flat = [dict(_flat({"config": spec.config, "sizes": spec.sizes, "steps": spec.steps})) for spec in specs]
-    lines = []
+    found = []
     for key in sorted({key for values in flat for key in values}):
         values = [json.dumps(each[key]) if key in each else "absent" for each in flat]
         if len(set(values)) > 1:
-            lines.append(f"{key}: {' | '.join(values)}")
-    return lines
+            found.append((key, values))
+    return found
 
 
 def _flat(values: Mapping[str, Any], head: str = "") -> list[tuple[str, Any]]:

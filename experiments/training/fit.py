@@ -174,6 +174,7 @@ def make_trainer(context: RunContext, callbacks: list[L.Callback], place: Place)
         devices=place.devices,
         num_nodes=place.nodes,
         precision=context.settings.precision,
+        detect_anomaly=context.settings.detect_anomaly,
         logger=False,
         callbacks=callbacks,
         plugins=[AtomicCheckpointIO(), *environment],

@@ -11,6 +11,7 @@ import csv
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from typing import Any
 from experiments.planning.settings import LoggerSettings
 from experiments.store import atomic_files as atomic
 from experiments.store.records import Record, RunSpec
-from experiments.store.wandb_session import close_wandb, open_wandb, prepare_wandb, wandb_mode
+from experiments.store.wandb_session import close_wandb, open_wandb, prepare_wandb, under_agent, wandb_mode
+
+SINGLE = "single-runs"  # the group of runs that belong to no table and no sweep
 
 
 class Mirror:
@@ -53,13 +56,14 @@ class CsvMirror(Mirror):
 
 
 class TensorBoardMirror(Mirror):
-    """Event files in the run's folder `tensorboard`; a resumed run purges what it does again."""
+    """Event files in tensorboard/GROUP/NAME of the results folder; a resumed run purges what it does again."""
 
-    def __init__(self, spec: RunSpec, folder: Path) -> None:
+    def __init__(self, spec: RunSpec, settings: LoggerSettings, folder: Path) -> None:
         from torch.utils.tensorboard import SummaryWriter  # 1 s, and tensorboard is an extra
 
         writer: Any = SummaryWriter
-        self._open: Callable[[int | None], Any] = lambda purge: writer(str(folder / "tensorboard"), purge_step=purge)
+        target = str(tensorboard_folder(folder.parent.parent, spec, settings))
+        self._open: Callable[[int | None], Any] = lambda purge: writer(target, purge_step=purge)
         self._writer: Any = None
 
     def rewind(self, step: int) -> None:
@@ -96,8 +100,8 @@ class WandbMirror(Mirror):
             self._folder,
             group=self._settings.group,
             job_type=spec.model,
-            id=spec.id,
-            name=f"{spec.task}-{spec.model}-{spec.seed}-{spec.id[:6]}",
+            id=None if under_agent() else spec.id,  # an agent gives its runs ids of its own
+            name=run_name(spec),
             tags=[_tag(spec.model), _tag(spec.task), _tag(spec.budget.name)],
             config={**spec.config, "sizes": spec.sizes, "steps": spec.steps, "id": spec.id},
         )
@@ -116,6 +120,32 @@ class WandbMirror(Mirror):
         if record is not None:
             self._run.summary.update(summary_of(record))
         close_wandb(self._run, record is not None and record.status == "done")
+
+
+def run_name(spec: RunSpec) -> str:
+    """What W&B and TensorBoard call a run: `chain-ressformer-0-r1a2b3`."""
+    return f"{spec.task}-{spec.model}-{spec.seed}-{spec.id[:6]}"
+
+
+def tensorboard_folder(root: Path, spec: RunSpec, settings: LoggerSettings) -> Path:
+    """A folder for each table or sweep, and in it one for each run; TensorBoard is shown the first."""
+    return root / "tensorboard" / file_name(settings.group or SINGLE) / file_name(run_name(spec))
+
+
+def file_name(text: str) -> str:
+    """The text as the name of one file: labels may have slashes and blanks."""
+    return re.sub(r"[^\w.+=-]", "_", text).lstrip(".") or "_"
+
+
+def show_again(spec: RunSpec, store_folder: Path, record: Record | None) -> None:
+    """Give an agent of a W&B sweep, which waits for the figures of its own run, those of a run that is over already."""
+    settings = LoggerSettings.model_validate(spec.config.get("logger", {}))
+    if record is None or settings.kind != "wandb" or not under_agent():
+        return
+    mirror = mirror_for(spec, store_folder)
+    for row in read_log(store_folder / "metrics.jsonl"):
+        mirror.log({key: value for key, value in row.items() if key != "step"}, int(row["step"]))
+    mirror.finish(record)
 
 
 def summary_of(record: Record) -> dict[str, Any]:
@@ -179,7 +209,7 @@ def _open(settings: LoggerSettings, spec: RunSpec, folder: Path) -> Mirror:
     if settings.kind == "csv":
         return CsvMirror(folder)
     if settings.kind == "tensorboard":
-        return TensorBoardMirror(spec, folder)
+        return TensorBoardMirror(spec, settings, folder)
     return WandbMirror(spec, settings, folder)
 
 

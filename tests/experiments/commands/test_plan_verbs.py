@@ -88,7 +88,7 @@ def test_the_estimate_of_a_finished_cell_is_its_own_time(store: Store, monkeypat
     plan, _ = frozen_plan(store, specs)
     store.write_record(make_record(specs[0]))
     monkeypatch.setattr(estimate, "cpu_model", lambda: "cpu")
-    found = estimate.estimates(plan, store, measure=False)
+    found = estimate.estimates(plan.unique(), store, measure=False)
     assert [found[spec.id].seconds for spec in specs] == [2.0, 2.0, 2.0]
     assert estimate.sums(plan, store, BASIC, found, estimate.Gpu())[2].startswith("time: 0.00 h at 2 runs at a time")
 
@@ -100,7 +100,7 @@ def test_beyond_the_time_for_measuring_it_is_scaled(store: Store, monkeypatch: p
     monkeypatch.setattr(throughput, "time_cell", lambda spec, seconds: 10.0)
     clock = iter([0.0, 0.0, 1000.0])
     monkeypatch.setattr("time.monotonic", lambda: next(clock, 1000.0))
-    found = estimate.estimates(plan, store, measure=True)
+    found = estimate.estimates(plan.unique(), store, measure=True)
     assert found[one.id].source == "timed now" and found[other.id].source == "scaled by FLOPs"
     assert found[other.id].seconds == pytest.approx(30.0)
 

@@ -68,10 +68,31 @@ def test_two_runs_are_compared(here: str, capsys: pytest.CaptureFixture[str]) ->
     assert "config.trainer.optim.lr: 0.01 | 0.5" in out and "config.seed: 2 | 7" in out and "val_every" not in out
 
 
+def test_runs_diff_shows_keys_and_metrics_side_by_side(here: str, capsys: pytest.CaptureFixture[str]) -> None:
+    one, other = rows(capsys, here, "model=a,c")[2:]
+    assert program(["runs", "diff", one["id"], other["id"][:9], here]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["config.trainer.optim.lr", "0.01", "0.5"] in lines and ["status", "done", "failed"] in lines
+    assert any(line[:2] == ["test/id", "accuracy"] and len(line) == 3 for line in lines)
+    assert not any("val_every" in word for line in lines for word in line)
+    with pytest.raises(UserError, match="takes two runs or more"):
+        program(["runs", "diff", one["id"], here])
+
+
+def test_runs_of_a_table_sorted_by_a_metric(here: str, capsys: pytest.CaptureFixture[str]) -> None:
+    store = Store(here.partition("=")[2])
+    part = table_plan().model_copy(update={"runs": table_plan().runs[:2]})
+    atomic.write_text(store.root / "plans" / "part-1.json", part.model_dump_json())
+    found = rows(capsys, here, "table=part", "--sort=accuracy")
+    assert {r["id"] for r in found} == {spec.id for spec in part.runs}
+    every = rows(capsys, here, "--sort=accuracy")
+    assert [float(r["test"]) for r in every[:6]] == [0.92, 0.91, 0.9, 0.52, 0.51, 0.5] and every[6]["test"] == ""
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--sort=tset", "unknown column 'tset' .did you mean test"),
+        ("--sort=tset", "unknown column or metric 'tset' .did you mean test"),
         ("model=e", "unknown model among these runs 'e'"),
         ("tsak=chain", "unknown argument of runs 'tsak' .did you mean task"),
         ("zz", "no run begins with 'zz'"),

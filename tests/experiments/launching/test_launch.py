@@ -136,7 +136,7 @@ def test_the_headline(store: Store) -> None:
     store.write_record(make_record(plan.runs[0]))
     store.write_record(make_record(plan.runs[1], None))
     display = Display(plan, store)
-    assert display.headline({}).startswith("table toy: 1/3 runs done, 1 failed, 0 at work, time left not known")
+    assert display.headline({}).startswith("table toy: 1/3 runs done, 1 failed, 0 at work, 67 % of FLOPs")
 
 
 REPRODUCE = """

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from toy import make_spec
+from toy import frozen_plan, make_spec
 
 from experiments.__main__ import program
 from experiments.store.store import Lost, Store
-from experiments.training.loggers import MetricsLog, Mirror, mirror_for, read_log, summary_of
+from experiments.studies import sync as sync_module
+from experiments.training.loggers import MetricsLog, Mirror, mirror_for, read_log, show_again, summary_of
 from experiments.training.run import execute
 from ressformer.module import SequenceModule
 
@@ -85,6 +86,43 @@ def test_wandb_is_offline_with_a_key_and_no_word_of_online(store: Store, monkeyp
     assert (seen["id"], seen["group"], seen["job_type"]) == (spec.id, "table", "toy")
     assert seen["name"].startswith("chain-toy-0-") and seen["tags"] == ["toy", "chain", "toy"]
     assert [step for step, _ in run.logged] == [2, 2] and run.summary["status"] == "done"
+
+
+def test_under_an_agent_wandb_names_the_run_and_gets_what_is_known_of_one_that_is_over(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_SWEEP_ID", "s1")
+    spec = make_spec(steps=2, logger={"kind": "wandb"})
+    run, seen = fake_wandb(monkeypatch, "")
+    assert execute(spec, store) == "done"
+    assert (seen["mode"], seen["id"]) == ("online", None)
+    logged, again = list(run.logged), fake_wandb(monkeypatch, "")[0]
+    show_again(spec, store.folder(spec.id), store.record(spec.id))
+    assert again.logged == logged and again.summary == run.summary and again.code == 0
+    monkeypatch.delenv("WANDB_SWEEP_ID")
+    none = fake_wandb(monkeypatch, "")[0]
+    show_again(spec, store.folder(spec.id), store.record(spec.id))
+    assert none.code is None
+
+
+def test_sync_prints_the_named_tables_runs_and_nothing_else(
+    store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine, done, other = (make_spec(seed=seed) for seed in range(3))
+    _, plan_file = frozen_plan(store, [mine, done])
+    for spec in (mine, done, other):
+        (store.folder(spec.id) / "wandb" / f"offline-run-1-{spec.id}").mkdir(parents=True)
+    (store.folder(done.id) / "wandb" / f"offline-run-1-{done.id}" / f"run-{done.id}.wandb.synced").touch()
+    (store.root / "exports").mkdir()
+    for name in ("toy", "toy-timing", "toy-mine", "else"):
+        (store.root / "exports" / f"{name}.csv").write_text("a\n1\n")
+    made: list[str] = []
+    monkeypatch.setattr(sync_module, "log_report", lambda name, root, settings: made.append(name) or "0")
+    assert program(["sync", f"plan={plan_file}"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 and lines[0].endswith(f"offline-run-1-{mine.id}") and made == ["toy"]
+    assert program(["sync", f"results_dir={store.root}"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
 
 
 def test_an_interrupted_attempt_leaves_no_offline_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,7 +231,7 @@ def test_every_metric_is_in_the_offline_file_and_no_secret(store: Store, monkeyp
 
 def test_tensorboard_shows_each_step_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    spec = make_spec(logger={"kind": "tensorboard"})
+    spec = make_spec(logger={"kind": "tensorboard", "group": "table/x"})
     original = SequenceModule.training_step
 
     def training_step(self: SequenceModule, *rest: Any) -> Any:
@@ -205,7 +243,8 @@ def test_tensorboard_shows_each_step_once(store: Store, monkeypatch: pytest.Monk
         patch.setattr(SequenceModule, "training_step", training_step)
         assert execute(spec, store) == "busy"
     assert execute(spec, store) == "done"
-    found = events.EventAccumulator(str(store.folder(spec.id) / "tensorboard"))
+    name = f"chain-toy-0-{spec.id[:6]}"
+    found = events.EventAccumulator(str(store.root / "tensorboard" / "table_x" / name))
     found.Reload()
     for line in read_log(store.folder(spec.id) / "metrics.jsonl"):
         for key in line.keys() - {"step"}:
