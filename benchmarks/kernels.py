@@ -71,7 +71,9 @@ def show(rows: Sequence[dict[str, Any]], report: Report) -> None:
         own = {row["kernels"]: row for row in rows if row["model"] == model}
         saved = [own[f"without {name}"]["saved"] for name in KERNELS] + [own["none"]["saved"]]
         lines.append([model, f"{own['all']['step_ms']:.1f}", *[f"{share:+.0%}" for share in saved]])
-    report.table(f"{rows[0]['task']}, {rows[0]['shape']} tokens: share of a step's CPU time that is saved", columns, lines)
+    report.table(
+        f"{rows[0]['task']}, {rows[0]['shape']} tokens: share of a step's CPU time that is saved", columns, lines
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -102,7 +104,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ]
         show(found, report)
         rows += found
-    report.say(f"Medians of {asked.repeats} turns, interleaved, one thread. A kernel is worth its C from {WORTH:.0%} on.")
+    report.say(
+        f"Medians of {asked.repeats} turns, interleaved, one thread. A kernel is worth its C from {WORTH:.0%} on."
+    )
     report.say(f"At the end: {machine()}")
     report.write(kernels=rows)
     return 0

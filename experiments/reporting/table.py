@@ -30,7 +30,15 @@ from experiments.planning.levels import small_splits
 from experiments.planning.plan import Plan
 from experiments.planning.settings import TableSettings
 from experiments.reporting import grid as render
-from experiments.reporting.captions import OFF_BUDGET, UNCHECKED, by_regime, failing, footnotes, header
+from experiments.reporting.captions import (
+    OFF_BUDGET,
+    UNCHECKED,
+    by_regime,
+    counted_rows,
+    failing,
+    footnotes,
+    header,
+)
 from experiments.reporting.grid import Cell, Grid, number, span
 from experiments.store import atomic_files as atomic
 from experiments.store.records import Record, RunSpec
@@ -81,7 +89,7 @@ def from_records(plan: Plan, records: dict[str, Record]) -> Report:
     return Report(
         header=header(plan, _needed(plan)),
         results=results_grid(cells, columns, settings.groups),
-        costs=_costs(labels, cells),
+        costs=_costs(labels, cells, counted_rows(plan.runs)),
         measured=_measured(labels, timing),
         notes=footnotes(plan, runs, cells, _needed(plan)),
         cells=cells,
@@ -233,7 +241,7 @@ def _overall(aggregate: pd.DataFrame) -> Grid:
     return Grid(title, ["model", "interquartile mean", "seeds", f"P(better than {first})"], rows)
 
 
-def _costs(labels: list[str], cells: pd.DataFrame) -> Grid:
+def _costs(labels: list[str], cells: pd.DataFrame, counted: Collection[str]) -> Grid:
     rows = []
     for label in labels:
         mine = cells[cells["model"] == label]
@@ -247,7 +255,8 @@ def _costs(labels: list[str], cells: pd.DataFrame) -> Grid:
             "flops_eval_per_token",
         )
         figures = [mine[key].dropna() for key in keys]
-        rows.append([Cell(label), *(Cell(span(values)) for values in figures)])
+        name = f"{label} (counted)" if label in counted else label
+        rows.append([Cell(name), *(Cell(span(values)) for values in figures)])
     columns = ["model", "params (non-emb.)", "params (total)", "FLOPs/token", "train FLOPs", "steps"]
     columns += ["depth at test", "FLOPs/token at test"]
     return Grid("Cost (a span where tasks differ)", columns, rows)

@@ -9,8 +9,16 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 
 from experiments.errors import UserError
-from experiments.planning.hydra_config import composer, hydra_main, results_folder
-from experiments.planning.plan import given_dials, run_spec
+from experiments.planning.hydra_config import (
+    composer,
+    given_dials,
+    hydra_main,
+    results_folder,
+    search_folders,
+    with_files_found,
+)
+from experiments.planning.plan import run_spec
+from experiments.planning.preflight import PASSED, checked_rows
 from experiments.planning.run_spec import Pricer
 from experiments.planning.settings import TrainerSettings
 from experiments.store import blocks
@@ -21,15 +29,21 @@ from experiments.training.run import execute
 def _job(config: Any) -> float | None:
     from experiments.training.distributed import join, own_place  # loads lightning: 4 s
 
-    choices, pinned = HydraConfig.get().runtime.choices, given_dials(HydraConfig.get().overrides.task)
-    store = Store(results_folder(config))
+    hydra = HydraConfig.get()
+    choices, pinned = hydra.runtime.choices, given_dials(hydra.overrides.task)
+    store, unchecked = Store(results_folder(config)), list(config.allow_unchecked)
     with composer():
+        with_files_found(config, search_folders(hydra.overrides.hydra))
         spec = run_spec(config, str(choices["model"]), str(choices["task"]), None, Pricer(), pinned)
     place = own_place(TrainerSettings.model_validate(spec.config["trainer"]))
     if not place.first:
         if not join(store.folder(spec.id), place):
             raise RunFailed(spec.id)
         return None
+    if store.record(spec.id) is None:
+        for row, found in checked_rows([spec], {spec.model: spec.model}, unchecked).items():
+            if found != PASSED:
+                print(f"model {row} is {found}", file=sys.stderr)
     end = execute(spec, store)
     store.require_sound()
     if end == "interrupted":
