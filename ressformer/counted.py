@@ -2,8 +2,9 @@
 
 The rule. Matrix products are charged by torch's formulas, and so are transforms, triangular solves and products written
 as multiplications and sums (`ressformer.checks.operators`); a running sum (`cumsum`, `cumprod`) is charged one FLOP an
-element. Elementwise multiplications are free as everywhere, up to a quarter of the rest; beyond it each is a FLOP. An
-operator that nothing is known of is refused by name. What is executed counts as useful, since nothing tells otherwise.
+element. Elementwise multiplications and additions (a scan written step by step or as a tree is made of them) are free
+as everywhere, up to a quarter of the rest; beyond it each is a FLOP. An operator that nothing is known of is refused by
+name. What is executed counts as useful, since nothing tells otherwise.
 
 Shapes: B batch, n length, d width.
 """
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from ressformer.stack import StackConfig
 
 ROWS = 2  # of the batch that is counted
-FREE = 0.25  # share of all else that elementwise multiplications may have; see ressformer.checks.charges
+FREE = 0.25  # share of all else that elementwise arithmetic may have; see ressformer.checks.charges
 # Fields of a stack that its mixer does not hang on: it is counted once for all their values.
 SHELL = ("n_layers", "d_ff", "feed_forward", "short_conv", "tie_embeddings", "embedding_std", "norm")
 
@@ -120,7 +121,7 @@ def _charged(
 
 def _flops(seen: Operators) -> float:
     matrix = seen.flops + seen.disguised + seen.scanned
-    plain = max(0.0, seen.multiplied - seen.disguised / 2)
+    plain = max(0.0, seen.multiplied - seen.disguised / 2) + seen.added
     return matrix + (plain if plain > FREE * matrix else 0.0)
 
 

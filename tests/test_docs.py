@@ -42,12 +42,13 @@ def test_the_command_exists_and_composes(page: str, command: str) -> None:
     if words[2] == "experiments":
         assert words.pop(3) in VERBS, command
     assert importlib.util.find_spec(words[2]) is not None
+    own = set(re.findall(r"^# conf/\w+/(\w+)\.yaml$", (ROOT / "docs" / f"{page}.md").read_text(), flags=re.MULTILINE))
     with composer():
         for word in (word for word in words[3:] if "=" in word):
             key, _, value = word.partition("=")
             if key in ("model", "task", "budget", "table", "a", "b", "tasks"):
                 group = {"a": "model", "b": "model", "tasks": "task"}.get(key, key)
-                assert set(value.strip("[]").split(",")) <= set(options(group)), word
+                assert set(value.strip("[]").split(",")) <= {*options(group), *own}, word
             elif key not in OWN and "," not in value.replace("[", ""):
                 composed(["table=quick", word])
 

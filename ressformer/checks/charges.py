@@ -34,6 +34,7 @@ class Charge:
     multiplied: float
     refused: tuple[str, ...]
     scanned: float = 0.0
+    added: float = 0.0
 
     @property
     def band(self) -> tuple[float, float]:
@@ -49,10 +50,12 @@ class Charge:
     def holds(self, declared: float, *, bound: bool, counted: bool = False) -> bool:
         """Whether the declared FLOPs are within `FLOPS_TOLERANCE` of the band; as a bound, they may be more.
 
-        What was `counted` of the mixer alone may hold multiplications that are a small share of the whole model's.
+        What was `counted` of the mixer alone may hold elementwise arithmetic that is a small share of the whole.
         """
         low, high = self.band
-        high = max(high, self.counted + self.disguised + self.multiplied + self.scanned) if counted else high
+        high = (
+            max(high, self.counted + self.disguised + self.multiplied + self.scanned + self.added) if counted else high
+        )
         return low * (1 - FLOPS_TOLERANCE) <= declared and (bound or declared <= high * (1 + FLOPS_TOLERANCE))
 
 
@@ -66,9 +69,9 @@ def charge(model: Decoder, shape: Shape, *, train: bool, backward: bool) -> Char
         if backward:
             (out.logits_BnV.sum() + sum(out.aux_losses.values(), out.logits_BnV.new_zeros(()))).backward()
     model.zero_grad(set_to_none=True)
-    found = (x / shape.batch for x in (seen.flops, seen.disguised, seen.multiplied, seen.scanned))
-    counted, disguised, multiplied, scanned = found
-    return Charge(counted, disguised, multiplied, tuple(sorted(seen.refused)), scanned)
+    found = (x / shape.batch for x in (seen.flops, seen.disguised, seen.multiplied, seen.scanned, seen.added))
+    counted, disguised, multiplied, scanned, added = found
+    return Charge(counted, disguised, multiplied, tuple(sorted(seen.refused)), scanned, added)
 
 
 def declared_cost(config: ModelConfig, shape: Shape) -> Cost | None:

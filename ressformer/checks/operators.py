@@ -119,6 +119,7 @@ _REDUCTIONS = """
     cumprod cummax cummin linalg_vector_norm count_nonzero median nanmedian mode
 """
 _MOVES = """
+    transpose t squeeze unsqueeze
     cat stack copy gather scatter index index_put index_copy index_select index_fill masked_select masked_scatter
     masked_scatter_backward embedding embedding_dense_backward select_backward slice_backward select_scatter
     slice_scatter repeat repeat_interleave roll flip constant_pad_nd tril triu unfold_backward im2col col2im take
@@ -157,6 +158,7 @@ _ASKS = frozenset(
     for overload in getattr(aten, name).overloads()
 )
 SUMS = frozenset(_SUMS.split())
+ADDS = frozenset(("add", "sub", "rsub"))
 SCANS = frozenset(("cumsum", "nancumsum", "cumprod", "cummax", "cummin", "logcumsumexp"))
 FREE = frozenset(" ".join((_SUMS, _REDUCTIONS, _MOVES, _MAKES, _CHOICES, _NORMS, _POOLS)).split())
 MULTIPLIES = frozenset(("mul", "div", "addcmul", "addcdiv", "lerp", "multiply", "true_divide", "ldexp"))
@@ -220,13 +222,14 @@ class Operators(TorchDispatchMode):
         disguised: FLOPs of products written as multiplications and sums.
         multiplied: elements of elementwise multiplications, those among them.
         scanned: elements of running sums, products and maxima.
+        added: elements of sums and differences of two tensors.
         refused: names of operators that nothing is known of.
     """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.formulas = _registry()
-        self.flops = self.disguised = self.multiplied = self.scanned = 0.0
+        self.flops = self.disguised = self.multiplied = self.scanned = self.added = 0.0
         self.refused: set[str] = set()
         # Elements of the product that a tensor's values still hold unsummed.
         self._products: Any = WeakIdKeyDictionary()
@@ -255,6 +258,8 @@ class Operators(TorchDispatchMode):
             name = _base(packet)
             if name in SCANS:
                 self.scanned += max((x.numel() for x in tree_leaves(out) if isinstance(x, Tensor)), default=0)
+            if name in ADDS and sum(isinstance(x, Tensor) for x in args) > 1:
+                self.added += out.numel()
             if name in MULTIPLIES or name in SUMS or self._products:
                 self._follow(name, out, [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)])
         return out
