@@ -130,7 +130,9 @@ def cost(subject: Subject) -> Finding:
         return Finding(True, f"no closed form: {main.counted:.4g} FLOPs a training step counted", numbers)
     if subject.config.counted:
         off = 100 * float(numbers["gap"])
-        return Finding(True, f"no closed form of the mixer: its count and the shell's differ by {off:.2f} %", numbers)
+        return Finding(
+            True, f"no closed form: the count of the mixer agrees with that of the whole to {off:.2f} %", numbers
+        )
     return Finding(True, f"executed FLOPs are declared to {100 * float(numbers['gap']):.2f} %", numbers)
 
 
