@@ -27,7 +27,7 @@ from benchmarks.contenders import WIDTH, D, H, Mixer, mixers
 from benchmarks.measure import Report, positive, shown
 from benchmarks.mixers import available
 from benchmarks.models import VANILLA, batch_of, module_for, solved, step
-from experiments.planning.hydra_config import composer, options
+from experiments.planning.hydra_config import TEMPLATES, composer, options
 from ressformer.cost import Shape
 
 MIB = 2**20
@@ -116,7 +116,7 @@ def model_rows(asked: argparse.Namespace) -> list[dict[str, Any]]:
     length = 128 if asked.tiny else asked.length
     shape = Shape(batch=max(1, asked.tokens // length), length=length, vocab=64 if asked.tiny else 512)
     with composer():
-        names = [VANILLA] if asked.tiny else [VANILLA, *(n for n in options("model") if n != VANILLA)]
+        names = [VANILLA] if asked.tiny else [VANILLA, *(n for n in options("model") if n not in (VANILLA, *TEMPLATES))]
     batch = {key: value.to(asked.device) for key, value in batch_of(shape).items()}
     rows = []
     for name, solution in solved(names, "tiny" if asked.tiny else asked.budget, shape).items():

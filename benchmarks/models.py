@@ -25,7 +25,7 @@ from benchmarks.gpt2 import GPT2, optimizer
 from benchmarks.measure import Report, enter, in_fresh_process, interleaved, machine, peak_kib, positive, shown
 from experiments.errors import UserError
 from experiments.planning.budget import Budget
-from experiments.planning.hydra_config import composed, composer, options, plain
+from experiments.planning.hydra_config import TEMPLATES, composed, composer, options, plain
 from experiments.planning.instantiate import build_model_config
 from experiments.planning.plan import run_spec
 from experiments.planning.run_spec import Pricer
@@ -232,7 +232,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     asked = parser.parse_args(words)
     if asked.models is None:
         with composer():
-            asked.models = options("model")
+            asked.models = [name for name in options("model") if name not in TEMPLATES]
     if VANILLA not in asked.models:
         asked.models = [VANILLA, *asked.models]
     return asked

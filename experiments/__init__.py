@@ -2,12 +2,48 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     import pandas as pd
 
-__all__ = ["load"]
+__all__ = ["compare", "load"]
+
+
+def compare(
+    models: Mapping[str, Any],
+    against: Sequence[str],
+    tasks: Sequence[str],
+    budget: str = "tiny",
+    seeds: int | Sequence[int] = 5,
+    *,
+    results_dir: str = "results",
+    overrides: Sequence[str] = (),
+) -> pd.DataFrame:
+    """Train each of `models` against each of `against`, paired by seed; print the answer and return it as a frame.
+
+        experiments.compare({"mine": "my.py:MyMixer"}, against=["transformer_rope"], tasks=["mqar"])
+
+    Runs that have a record are not trained again. One row per pair and task; docs/add-a-model.md has the columns.
+
+    Args:
+        models: label -> `file.py:Class` or `package.module:Class`, a mixer in the shared stack; or a mapping of fields
+            of a model, `model` its name in conf/model: {"model": "decoder", "decoder": "my.py:MyDecoder"}.
+        against: names in conf/model.
+        tasks: names in conf/task.
+        budget: name in conf/budget.
+        seeds: how many, from 0 on, or which.
+        results_dir: where runs and records go.
+        overrides: of every run, as on the command line.
+
+    Raises:
+        UserError: what is asked for is not to be had; the message says what would do.
+    """
+    from experiments.studies.notebook import compare as found  # pandas and torch, which most processes do without: 3 s
+
+    return found(models, against, tasks, budget, seeds, results_dir=results_dir, overrides=overrides)
 
 
 def load(table: str, results_dir: str = "results", *, seeds: bool = False) -> pd.DataFrame:

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
-from ressformer.cost import Shape
-from ressformer.decoder import Decoder, ModelConfig, ModelOutput
+from ressformer.cost import Shape, model_cost
+from ressformer.decoder import ModelConfig, ModelOutput
 
 # Operators that are known to do no matrix arithmetic: look-ups, moves, reductions, elementwise functions.
 FREE_PREFIXES = ("aten.", "prim.", "prims.", "profiler.", "_operator")
@@ -158,12 +158,17 @@ def _scalar(out: Any) -> Tensor:
 def counted(config: ModelConfig, shape: Shape) -> Count:
     """What torch counts of one batch of the real module, on the meta device in train mode.
 
+    A model whose cost is counted by the rules of `ressformer.counted` is not counted again by other rules.
+
     Raises:
         ValueError: an operator has no FLOP formula; the message names it.
     """
+    if config.counted:
+        cost, rows = model_cost(config, shape), shape.batch
+        forward, train = rows * cost.flops_forward_executed, rows * cost.flops_train_executed
+        return Count(forward, train, _activations(config, shape))
     with torch.device("meta"):
-        model = Decoder(
-            config,
+        model = config.build(
             vocab_size=shape.vocab,
             length=shape.length,
             max_length=shape.max_length,
@@ -171,6 +176,26 @@ def counted(config: ModelConfig, shape: Shape) -> Count:
         ).train()
         input_ids_Bn = torch.zeros(shape.batch, shape.length, dtype=torch.long)
     return count(model, input_ids_Bn)
+
+
+def _activations(config: ModelConfig, shape: Shape) -> int:
+    """Bytes that the forward pass keeps for the backward pass, whatever operators it is made of."""
+    sizes = {"vocab_size": shape.vocab, "length": shape.length, "max_length": shape.max_length, "causal": shape.causal}
+
+    def run() -> int:
+        model = config.build(**sizes).train()  # type: ignore[arg-type]
+        kept = _Kept(model)
+        with torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda tensor: tensor):
+            model(torch.zeros(shape.batch, shape.length, dtype=torch.long))
+        return kept.bytes
+
+    with torch.random.fork_rng(devices=[]):
+        try:
+            with torch.device("meta"):
+                return run()
+        except Exception:  # a module that looks at its values
+            with torch.device("cpu"):
+                return run()
 
 
 def counted_flops(config: ModelConfig, shape: Shape) -> tuple[float, float]:

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from ressformer.cost import Cost, Shape, Spread
 from ressformer.dials import MULTIPLE, NARROW, WIDTH, Dial, with_own
 from ressformer.layers.norms import NORMS, make_norm
+from ressformer.typed import typed
 
-INF = float("inf")
 DEEPEST = 10_000  # blocks; costs are summed block by block
 
 
@@ -126,8 +126,8 @@ class ModelConfig(ABC):
         unknown = sorted(set(values) - set(known))
         if unknown:
             raise ValueError(f"model {cls.family}: unknown key {', '.join(unknown)}; known keys: {', '.join(known)}")
-        typed = {f.name: _typed(cls.family, f, values[f.name]) for f in dataclasses.fields(cls) if f.name in values}
-        built = cls(**typed)
+        given = {f.name: typed(cls.family, f, values[f.name]) for f in dataclasses.fields(cls) if f.name in values}
+        built = cls(**given)
         built.require(built.depth <= DEEPEST, f"{cls.depth_field}={built.depth} is too deep: at most {DEEPEST}")
         return built
 
@@ -143,6 +143,19 @@ class ModelConfig(ABC):
     @abstractmethod
     def core_cost(self, shape: Shape) -> Cost:
         """The core's closed-form cost tree, per sequence."""
+
+    @property
+    def counted(self) -> bool:
+        """Whether FLOPs are torch's count of what runs, for want of a closed form."""
+        return False
+
+    def foreign_targets(self) -> tuple[str, ...]:
+        """Classes of the user's own that the model is built of, as `module.Class`."""
+        return ()
+
+    def build(self, *, vocab_size: int, length: int, max_length: int = 0, causal: bool = True) -> Decoder:
+        """The model; see `Decoder`."""
+        return Decoder(self, vocab_size=vocab_size, length=length, max_length=max_length, causal=causal)
 
     def state_size(self, shape: Shape) -> int | None:
         """Numbers kept per sequence of `shape.length` tokens to go on generating (keys, values, slots).
@@ -262,21 +275,6 @@ class Decoder(nn.Module):
         if not self.config.tie_embeddings:
             tables[id(self.head.weight)] = self.head.weight.numel()
         return total, total - sum(tables.values())
-
-
-def _typed(family: str, field_of: dataclasses.Field[Any], value: Any) -> Any:
-    """The value of a field, an integer as a float where the default is one.
-
-    Raises:
-        ValueError: it is of another type than the default, or not finite.
-    """
-    wanted = type(field_of.default)
-    if wanted is float and type(value) is int:
-        value = float(value)
-    if wanted in (bool, int, float, str) and (type(value) is not wanted or value != value or value in (INF, -INF)):
-        kind = "finite float" if wanted is float else wanted.__name__
-        raise ValueError(f"model {family}: {field_of.name}={value!r} must be of type {kind}, e.g. {field_of.default!r}")
-    return value
 
 
 def _up(value: float, multiple: int) -> int:

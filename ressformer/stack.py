@@ -1,7 +1,7 @@
 """What the layered models share: a pre-norm stack of (mixer, feed-forward) layers, with or without shared weights.
 
-A family supplies its mixer and the mixer's cost; everything else (norms, feed-forward, positions, initial scales) is
-the same for all, so that two families differ in their mixers alone.
+A family supplies its mixer, and the mixer's cost or leaves it to be counted; everything else (norms, feed-forward,
+positions, initial scales) is the same for all, so that two families differ in their mixers alone.
 
 Shapes: B batch, n length, d width, L layers.
 """
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ressformer.cost import Cost, Shape, group, norm
+from ressformer.counted import counted_mixer
 from ressformer.decoder import Core, CoreOutput, ModelConfig, mean_cosine
 from ressformer.dials import DEPTH, Dial
 from ressformer.layers.feed_forward import FeedForward, feed_forward_cost
@@ -87,13 +88,16 @@ class StackConfig(ModelConfig):
         """What `ProjectedAttention` takes beside the widths."""
         return {"rotary": self.positions == "rotary", "qk_norm": self.qk_norm, "out_scale": out_scale}
 
-    def keys_kept(self, shape: Shape) -> int:
-        """Past tokens whose keys and values the next token may need."""
-        return shape.length
+    def keys_kept(self, shape: Shape) -> int | None:
+        """Past tokens whose keys and values the next token may need; None = the mixer keeps none that it tells of."""
+        return None
 
     def state_size(self, shape: Shape) -> int | None:
+        if not shape.causal:
+            return 0
+        keys = self.keys_kept(shape)
         # A loop needs a cache for each application: the same weights read other states.
-        return self.n_layers * 2 * self.d_model * self.keys_kept(shape) if shape.causal else 0
+        return None if keys is None else self.n_layers * 2 * self.d_model * keys
 
     def at_depth(self, depth: int) -> Self | None:
         valid = depth >= 1 and (self.looped or depth <= self.n_layers)
@@ -103,9 +107,13 @@ class StackConfig(ModelConfig):
     def build_mixer(self, *, length: int, causal: bool, out_scale: float) -> nn.Module:
         """The mixer for training length `length`: forward(x [B, n, d], mask [B, n] or None) -> [B, n, d]."""
 
-    @abstractmethod
     def mixer_cost(self, shape: Shape) -> Cost:
-        """The mixer's closed-form cost, per sequence and application."""
+        """The mixer's cost, per sequence and application: a family's closed form, or torch's count of the module."""
+        return counted_mixer(self, shape)
+
+    @property
+    def counted(self) -> bool:
+        return type(self).mixer_cost is StackConfig.mixer_cost
 
     def build_core(self, *, length: int, max_length: int, causal: bool) -> Core:
         return StackCore(self, length=length, max_length=max_length, causal=causal)

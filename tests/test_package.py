@@ -90,3 +90,26 @@ def test_it_makes_the_smoke_table_in_an_empty_folder(unpacked: Path, tmp_path: P
     done = run(unpacked, tmp_path, "reproduce", "table=smoke")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "results" / "exports" / "smoke.csv").exists()
+
+
+MIXER = """
+from torch import nn
+
+
+class Mine(nn.Module):
+    def __init__(self, d_model):
+        super().__init__()
+        self.out = nn.Linear(d_model, d_model)
+
+    def forward(self, x):
+        return self.out(x.cumsum(1))
+"""
+
+
+def test_a_mixer_in_an_empty_folder_is_a_model(unpacked: Path, tmp_path: Path) -> None:
+    (tmp_path / "my.py").write_text(MIXER)
+    small = ["model.d_model=16", "model.n_heads=2", "model.n_layers=1", "--lengths=5,9"]
+    done = run(unpacked, tmp_path, "check", "model=mixer", "model.mixer=my.py:Mine", *small)
+    assert done.returncode == 0 and done.stdout.endswith("every check passed\n"), done.stderr
+    lost = run(unpacked, tmp_path, "check", "model=mixer", "model.mixer=my.py:Mien", *small)
+    assert lost.returncode == 2 and "did you mean Mine" in lost.stderr and len(lost.stderr.splitlines()) == 1

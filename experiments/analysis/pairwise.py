@@ -12,6 +12,7 @@ import pandas as pd
 from experiments.analysis.bootstrap import minimum_detectable_effect, probability_of_improvement
 from experiments.analysis.frames import Runs, primary_by_seed
 from experiments.analysis.significance import BOLD_SEEDS, MIN_SEEDS, holm, paired_p, seeds_needed, summary
+from experiments.planning.levels import small_splits
 from experiments.store.records import Record
 
 DUEL_COLUMNS = [
@@ -30,19 +31,34 @@ def duels(
     confidence: float = 0.95,
     least: int = BOLD_SEEDS,
 ) -> pd.DataFrame:
-    """One row per task. `gain` is by how much `a` is better (positive in the metric's good direction).
+    """One row per task of the comparison of `a` with `b`; see `paired`."""
+    return paired(runs, [(a, b)], tasks, alpha, confidence, least)
+
+
+def paired(
+    runs: Runs,
+    pairs: Sequence[tuple[str, str]],
+    tasks: Sequence[str],
+    alpha: float = 0.05,
+    confidence: float = 0.95,
+    least: int = BOLD_SEEDS,
+) -> pd.DataFrame:
+    """One row per pair (a, b) and task. `gain` is by how much `a` is better (positive in the metric's good direction).
 
     `items_a` and `items_b` are the shares of test items on which the mean over seeds is better; `improvement` is the
     probability that a run of `a` beats one of `b`; `detectable` the gain that this many seeds find 4 times in 5. The
-    ratios are a / b. `winner` is empty unless the adjusted p is at most `alpha` on `needed` seeds or more.
+    ratios are a / b. `winner` is empty unless the p, adjusted over all rows, is at most `alpha` on `needed` seeds or
+    more, and the test is large enough for a verdict.
     """
-    rows = [_row(runs, a, b, task, alpha, confidence) for task in tasks]
+    rows = [_row(runs, a, b, task, alpha, confidence) for a, b in pairs for task in tasks]
+    small = {spec.task for spec, _ in runs if small_splits(spec.task_info)}
     for row in rows:
-        row["needed"] = seeds_needed(len(tasks), alpha, least)
+        row["needed"] = seeds_needed(len(rows), alpha, least)
     tested = [row for row in rows if row["p"] is not None]
     for row, p in zip(tested, holm([row["p"] for row in tested]), strict=True):
         row["p_holm"] = p
-        row["winner"] = (a if row["gain"] > 0 else b) if p <= alpha and row["seeds"] >= row["needed"] else ""
+        sure = p <= alpha and row["seeds"] >= row["needed"] and row["task"] not in small
+        row["winner"] = (row["a"] if row["gain"] > 0 else row["b"]) if sure else ""
     return pd.DataFrame(rows, columns=DUEL_COLUMNS)
 
 

@@ -3,6 +3,7 @@
     python -m experiments compare ressformer transformer
     python -m experiments compare a=ressformer b=transformer budget=tiny tasks=chain seeds=0,1,2
     python -m experiments compare --dry-run ressformer transformer
+    python -m experiments compare ./my.py:MyMixer transformer_rope tasks=mqar
 
 Tasks and budget are those of table=quick unless others are given, the seeds as many as a verdict needs. More than two
 models are printed as a table.
@@ -18,7 +19,9 @@ from experiments.studies.plan_estimate import show_plan
 
 def add_arguments(parser: Parser) -> None:
     """What the verb takes."""
-    parser.takes("[MODEL MODEL]", "Names in conf/model.", most=99)
+    parser.takes(
+        "[MODEL MODEL]", "Names in conf/model; FILE.py:CLASS or package.module:CLASS is a mixer of your own.", most=99
+    )
     parser.option("--a", "The first model.", word="a", metavar="MODEL")
     parser.option("--b", "The second model.", word="b", metavar="MODEL")
     parser.option("--tasks", "Tasks to compare on.", word="tasks", metavar="TASK,TASK", type=listed)

@@ -18,6 +18,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
@@ -35,6 +36,8 @@ CONF = INSIDE if INSIDE.is_dir() else ROOT / "conf"  # inside an installed packa
 DEBUG = "RESSFORMER_DEBUG_FOLDER"
 OPEN = ("model.", "task.", "budget.")
 GROUPS = ("model", "task", "budget", "trainer", "logger", "launcher", "table")
+TEMPLATES = ("decoder", "mixer")  # models that are none until a class of the user's is named, under a key of that name
+SEARCH = "hydra.searchpath"
 
 
 def config_folders() -> list[Path]:
@@ -87,9 +90,32 @@ def options(group: str, overrides: Sequence[str] = ()) -> list[str]:
     return sorted(set(names))
 
 
-def require_option(group: str, name: str) -> None:
-    """Raise UserError, with what there is, unless the group has the name."""
-    found = options(group)
+def search_words(overrides: Sequence[str]) -> list[str]:
+    """Those of the overrides that add folders to where configs are looked for."""
+    return [override for override in overrides if override_key(override) == SEARCH]
+
+
+def search_folders(overrides: Sequence[str]) -> list[Path]:
+    """The folders that `hydra.searchpath=[file://FOLDER]` adds."""
+    found = (override.value() for override in OverridesParser.create().parse_overrides(search_words(overrides)))
+    places = [str(place) for value in found for place in (value if isinstance(value, list) else [value])]
+    return [Path(place.removeprefix("file://")).expanduser() for place in places if place.startswith("file://")]
+
+
+def with_files_found(config: Any, folders: Sequence[Path]) -> None:
+    """Look up the file of a user's own class in `folders` where the user's folder does not have it."""
+    for key in TEMPLATES:
+        section: Any = OmegaConf.select(config, f"model.{key}")
+        name = section.get("file") if OmegaConf.is_dict(section) else None
+        if isinstance(name, str) and name and not Path(name).expanduser().exists():
+            place = next((folder / name for folder in folders if (folder / name).is_file()), None)
+            if place is not None:
+                section.file = str(place.absolute())
+
+
+def require_option(group: str, name: str, overrides: Sequence[str] = ()) -> None:
+    """Raise UserError, with what there is, unless the group has the name; `overrides` may add folders."""
+    found = options(group, overrides)
     if name not in found:
         raise UserError(unknown(group, name, found))
 
@@ -112,6 +138,7 @@ def composed(overrides: Sequence[str]) -> DictConfig:
     """
     with files_at_fault(overrides):
         config = compose("config", overrides=[opened(override) for override in overrides])
+        with_files_found(config, search_folders(overrides))
     for group in GROUPS:
         if group in config and OmegaConf.is_list(config[group]):
             raise UserError(f"{group} is a list, and has to be a mapping (KEY: VALUE); see {CONF / group}")
@@ -144,10 +171,11 @@ class Cells:
 
     def config(self, overrides: Sequence[str]) -> DictConfig:
         """The same as `composed(overrides)`, a config of the caller's own."""
+        both = tuple(search_words(overrides))
         own = tuple(o for o in overrides if override_key(o).split(".")[0].split("/")[0] == "model")
         rest = tuple(o for o in overrides if o not in own)
-        model = self._half(own)
-        if "model" not in model or _outside(model) != _outside(self._half(())):
+        model = self._half((*both, *own))
+        if "model" not in model or _outside(model) != _outside(self._half(both)):
             return composed(overrides)  # a model's YAML that reaches into other sections
         config = copy.deepcopy(self._half(rest))
         config.model = model.model
@@ -203,6 +231,13 @@ def results_folder(config: Any) -> str:
 def override_key(override: str) -> str:
     """The key of an override: `+trainer.x=1` -> `trainer.x`."""
     return override.lstrip("+~").split("=", 1)[0].split("@", 1)[0]
+
+
+def given_dials(overrides: Sequence[str]) -> frozenset[str]:
+    """The fields of the model that overrides name: a solver leaves them as they were given."""
+    keys = (key for key in map(override_key, overrides) if key != "model._target_")
+    given = {key.removeprefix("model.").split(".")[0] for key in keys if key.startswith("model.")}
+    return frozenset(given - set(TEMPLATES))
 
 
 def values_of(key: str, arguments: Sequence[str]) -> list[str]:

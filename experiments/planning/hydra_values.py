@@ -13,7 +13,8 @@ from typing import Any
 from experiments.errors import UserError
 
 FOLDERS = ("results_dir", "plan", "hydra.sweep.dir", "hydra.run.dir")  # their values are always paths
-FILES = ("task.path",)  # a sweep may list several: a path where there is such a file or folder
+# A sweep may list several: a path where there is such a file or folder.
+FILES = ("task.path", "model.mixer.file", "model.decoder.file")
 EMPTY = ("", "null", "none", "~")
 
 

@@ -103,6 +103,11 @@ def build_model_config(config: Mapping[str, Any], allow: Sequence[str] = ()) -> 
     return built
 
 
+def targets_of(model: ModelConfig, sizes: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
+    """Every class that a run names: the model's, what it is built of, the task's."""
+    return [str(sizes["_target_"]), *model.foreign_targets(), str(task["_target_"])]
+
+
 def model_shape(task: Task) -> Shape:
     """What a model is run on while it trains on `task`."""
     from ressformer.cost import Shape  # loads torch: 2 s
@@ -118,11 +123,7 @@ def model_shape(task: Task) -> Shape:
 
 def build_decoder(config: ModelConfig, task: Task) -> Decoder:
     """The model for the task, weights drawn from torch's global generator."""
-    from ressformer.decoder import Decoder  # loads torch: 2 s
-
-    return Decoder(
-        config, vocab_size=task.vocab_size, length=task.length, max_length=task.max_length, causal=task.causal
-    )
+    return config.build(vocab_size=task.vocab_size, length=task.length, max_length=task.max_length, causal=task.causal)
 
 
 def helps(sizes: Mapping[str, Any], allow: Sequence[str] = ()) -> str:

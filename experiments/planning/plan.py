@@ -21,16 +21,20 @@ from pydantic import BaseModel, ConfigDict, Field
 from experiments.errors import NoData, UserError, unknown
 from experiments.planning.compiler import require_compiler
 from experiments.planning.hydra_config import (
+    SEARCH,
     Cells,
     composed,
     composer,
     config_folders,
+    given_dials,
     names_in,
     options,
     override_key,
     plain,
     require_option,
     results_folder,
+    search_folders,
+    search_words,
 )
 from experiments.planning.hydra_values import quoted
 from experiments.planning.instantiate import helps
@@ -126,14 +130,15 @@ def read_request(overrides: Sequence[str], table: dict[str, Any] | None = None) 
         base = plain(config)
         allowed = [*chosen.get("allow_small_test", []), *names_in(base, "allow_small_test")]
         settings = section(TableSettings, {**chosen, "allow_small_test": allowed}, "table")
-        presets = [] if table is not None else [o for o in overrides if override_key(o) == "table"]
+        presets = [] if table is not None else [o for o in overrides if override_key(o) in ("table", SEARCH)]
         preset = section(TableSettings, plain(composed(presets))["table"], "table") if presets else settings
-        if settings.name != preset.name and settings.name in options("table"):
+        if settings.name != preset.name and settings.name in options("table", search_words(overrides)):
             raise UserError(f"table.name={settings.name} is the name of a preset; choose another")
     inner = [o for o in overrides if override_key(o).split(".")[0].split("/")[0] not in (*OUTER, *PER_RUN)]
     inner += [o for o in overrides if override_key(o).split(".")[0] in PER_RUN and "." in override_key(o)]
     if presets and settings.name == preset.name:
         settings = settings.model_copy(update={"name": table_name(settings, preset, inner)})
+    inner = [*search_words(overrides), *inner]
     return Request(
         table=settings,
         launcher=section(LauncherSettings, base["launcher"], "launcher"),
@@ -175,14 +180,16 @@ def plan_for(request: Request, store: Store) -> tuple[Plan, Path]:
     plan = plan.model_copy(update={"checked": checked, "helps": declared})
     path = plan_file.write(store.root / "plans", *plan.frozen())
     # Foreign code may change, and absent data may arrive, without the key noticing.
-    if not request.base.get("allow_targets") and plan.table.tasks == request.table.tasks:
+    lasting = not request.base.get("allow_targets") and not any(spec.foreign_sources for spec in plan.runs)
+    if lasting and plan.table.tasks == request.table.tasks:
         atomic.write_json(index, {**known, key: path.name})
     return plan, path
 
 
 def request_key(request: Request) -> str:
     """Hash of all that goes into the plan, but for the content of data files."""
-    files = [(folder, path) for folder in config_folders() for path in sorted(folder.rglob("*.yaml")) if path.is_file()]
+    folders = [*config_folders(), *search_folders(request.overrides)]
+    files = [(folder, path) for folder in folders for path in sorted(folder.rglob("*.yaml")) if path.is_file()]
     conf = [(path.relative_to(folder).as_posix(), path.read_text(errors="backslashreplace")) for folder, path in files]
     sources = source_fingerprint(("ressformer", "tasks", "experiments"))
     asked = request.model_dump(mode="json", exclude={"launcher", "results_dir"})
@@ -237,10 +244,9 @@ def make_plan(request: Request) -> Plan:
     absent: list[str] = []
     pricer, cells = Pricer(), Cells()
     with composer():
-        require_option("budget", table.budget)
-        for group, names in (("model", [e.model for e in table.entries()]), ("task", table.tasks)):
-            for name in names:
-                require_option(group, name)
+        asked = {"budget": [table.budget], "model": [e.model for e in table.entries()], "task": table.tasks}
+        for group, name in ((group, name) for group, names in asked.items() for name in names):
+            require_option(group, name, search_words(request.overrides))
         for task in table.tasks:
             try:
                 runs += large_enough(table, task_specs(request, task, pricer, cells))
@@ -270,12 +276,6 @@ def run_overrides(table: TableSettings, entry: Entry, task: str, extra: Sequence
     tuned = [*table.overrides, *table.per_task.get(task, []), *table.per_model.get(entry.model, [])]
     tuned += table.per_cell.get(task, {}).get(entry.model, [])
     return [*chosen, *tuned, *entry.overrides, *extra]
-
-
-def given_dials(overrides: Sequence[str]) -> frozenset[str]:
-    """The fields of the model that overrides name: a solver leaves them as they were given."""
-    keys = (key for key in map(override_key, overrides) if key != "model._target_")
-    return frozenset(key.removeprefix("model.").split(".")[0] for key in keys if key.startswith("model."))
 
 
 def run_spec(

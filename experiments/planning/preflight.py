@@ -83,8 +83,12 @@ def _refusal(refused: dict[str, str]) -> str:
 
 
 def _words(failures: Sequence[Check]) -> str:
-    """Each failure in words, its numbers among them, on one line."""
-    return "; ".join(f"{check.name}: {check.sentence}" for check in failures)
+    """Each failure in words, its numbers among them, on one line.
+
+    Rows that see one another come first: the other trials change several rows at once, and fail for that reason alone.
+    """
+    ordered = sorted(failures, key=lambda check: check.name != "batch")
+    return "; ".join(f"{check.name}: {check.sentence}" for check in ordered)
 
 
 def _reports(specs: Sequence[RunSpec]) -> dict[tuple[str, str], Report]:

@@ -10,7 +10,7 @@ from typing import Any
 from experiments.errors import UserError
 from experiments.planning.budget import Budget
 from experiments.planning.hydra_config import composed, names_in, require_option
-from experiments.planning.instantiate import build_model_config, build_task, model_shape
+from experiments.planning.instantiate import build_model_config, build_task, model_shape, targets_of
 from experiments.planning.solution import Solution
 from experiments.planning.solve import solve
 from experiments.planning.task_data import fingerprint, frozen_section, places_of
@@ -67,7 +67,7 @@ class Pricer:
             data_fingerprint=data,
             allow_targets=allow,
             model_version=solution.config.version,
-            foreign_sources=foreign_sources(str(config[part]["_target_"]) for part in ("model", "task")),
+            foreign_sources=foreign_sources(targets_of(solution.config, sizes, config["task"])),
             places=places_of(built),
         )
         return named(spec)
@@ -176,6 +176,7 @@ def cost_info(solution: Solution, shape: Shape) -> CostInfo:
         counted_forward=None,
         counted_train=None,
         bytes_moved=cost.bytes_total,
+        basis="counted" if solution.config.counted else "closed form",
         eval_depth=solution.config.eval_depth or None,
         flops_eval=model_cost(at_evaluation, shape).flops_forward if at_evaluation else cost.flops_forward,
     )

@@ -53,10 +53,25 @@ def solve(
         UserError: no size meets the budget; the message names the nearest one, its residuals, the limits that bind
             and what would do. Or a target that the regime needs is not to be had.
     """
+    if budget.regime != "off" and not config.dials():
+        raise UserError(
+            f"budget {budget.name}: model {config.family} has fixed sizes, which no budget moves; budget=off trains it "
+            "as it is, and its row is marked"
+        )
+    if config.counted:  # what is wrong with the module is said here, not taken for a size that does not fit
+        require_counted(config, shape)
     solution = _solve(config, budget, shape, reference, pinned)
     if strict and not solution.met and budget.regime != "off":
         raise UserError(refusal(solution, budget, shape, pinned))
     return solution
+
+
+def require_counted(config: ModelConfig, shape: Shape) -> None:
+    """Raise UserError, in one line, if a model without closed form cannot be counted at the shape."""
+    try:
+        model_cost(config, shape)
+    except ValueError as error:
+        raise UserError(str(error)) from None
 
 
 @lru_cache(maxsize=4096)

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from experiments.errors import UserError
-from experiments.planning.instantiate import build_task, refused
+from experiments.planning.instantiate import build_model_config, build_task, refused, targets_of
 from experiments.store.identity import foreign_sources
 from experiments.store.records import RunSpec
 from tasks.hub.source import Source, find_folder, place_of
@@ -78,9 +78,14 @@ def require_as_planned(spec: RunSpec, task: Task) -> None:
             f"{found[:SHOWN]} as the data{where} of task {spec.task}; bring the planned data back, or plan the table "
             "anew (the same command without plan=)"
         )
-    sources = foreign_sources(str(part["_target_"]) for part in (spec.sizes, spec.config["task"]))
-    if sources != spec.foreign_sources:
-        names = [n for n in {**sources, **spec.foreign_sources} if sources.get(n) != spec.foreign_sources.get(n)]
+    try:
+        model = build_model_config(spec.sizes, spec.allow_targets)
+    except UserError as error:
+        raise CannotBegin(f"run {spec.id} was planned with a model that is not here: {error}") from None
+    sources = foreign_sources(targets_of(model, spec.sizes, spec.config["task"]))
+    # A module that is loaded here alone, or not yet, is asked for by another whose source would tell of a change.
+    names = [name for name in sources if sources[name] != spec.foreign_sources.get(name, sources[name])]
+    if names:
         raise CannotBegin(
             f"run {spec.id} was planned with other sources of {', '.join(sorted(names))} than are here; bring the "
             "planned sources back, or plan the table anew (the same command without plan=)"

@@ -36,8 +36,21 @@ def header(plan: Plan, needed: int) -> list[str]:
         bold = "no bold: figures mean nothing"
     return [
         *(_matched(specs, named=len(regimes) > 1) for specs in regimes.values()),
+        *_counted(plan.runs),
         f"{n} seed{'s' if n > 1 else ''}; {interval}; {bold}; split test/id.",
     ]
+
+
+def counted_rows(specs: Sequence[RunSpec]) -> list[str]:
+    """The rows whose FLOPs torch counted, for want of a closed form."""
+    return list(dict.fromkeys(spec.model for spec in specs if spec.cost.basis == "counted"))
+
+
+def _counted(specs: Sequence[RunSpec]) -> list[str]:
+    rows = ", ".join(counted_rows(specs))
+    return (
+        [f"Counted: FLOPs of {rows} are torch's count of the module; all that runs counts as useful."] if rows else []
+    )
 
 
 def _matched(specs: Sequence[RunSpec], *, named: bool) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import pandas as pd
@@ -31,12 +31,12 @@ def grid(frame: pd.DataFrame, confidence: float = 0.95) -> Grid:
     return Grid(f"{a} against {b}", heads, rows)
 
 
-def sentences(frame: pd.DataFrame) -> list[str]:
-    """The answer in words, a sentence per task."""
-    return [_sentence({str(k): v for k, v in row.items()}) for row in frame.to_dict("records")]
+def sentences(frame: pd.DataFrame, small: Collection[str] = ()) -> list[str]:
+    """The answer in words, a sentence per task; tasks in `small` have too few different items for a verdict."""
+    return [_sentence({str(k): v for k, v in row.items()}, small) for row in frame.to_dict("records")]
 
 
-def _sentence(row: Mapping[str, Any]) -> str:
+def _sentence(row: Mapping[str, Any], small: Collection[str]) -> str:
     if pd.isna(row["gain"]):
         return f"{row['task']}: no seed has a result of both {row['a']} and {row['b']}."
     a, b = row["a"], row["b"]
@@ -52,6 +52,9 @@ def _sentence(row: Mapping[str, Any]) -> str:
         return f"{row['task']}: {lead}, on {seeds}: too few for a verdict.{cost}"
     if row["seeds"] < row["needed"]:
         few = f"{seeds} {are} too few for a verdict, it needs {row['needed']:.0f} (p = {row['p_holm']:.3f})"
+        return f"{row['task']}: {lead}, not decided: {few}.{cost}"
+    if row["task"] in small:
+        few = f"its splits have too few different items for a verdict (p = {row['p_holm']:.3f})"
         return f"{row['task']}: {lead}, not decided: {few}.{cost}"
     doubt = f"p = {row['p_holm']:.3f}; {row['seeds']} seeds find a gap of {row['detectable']:.4f} 4 times in 5"
     return f"{row['task']}: not decided: {lead}, {doubt}.{cost}"

@@ -32,7 +32,15 @@ from experiments.planning.plan import Plan
 from experiments.planning.settings import TableSettings
 from experiments.planning.table_name import preset_of
 from experiments.reporting import grid as render
-from experiments.reporting.captions import OFF_BUDGET, UNCHECKED, by_regime, failing, footnotes, header
+from experiments.reporting.captions import (
+    OFF_BUDGET,
+    UNCHECKED,
+    by_regime,
+    counted_rows,
+    failing,
+    footnotes,
+    header,
+)
 from experiments.reporting.grid import Cell, Grid, number, span
 from experiments.reporting.pace_grids import pace_grids, pace_notes
 from experiments.store import atomic_files as atomic
@@ -93,7 +101,7 @@ def from_records(plan: Plan, records: dict[str, Record], store: Store | None = N
     return Report(
         header=header(plan, _needed(plan)),
         results=results_grid(cells, columns, settings.groups),
-        costs=_costs(labels, cells),
+        costs=_costs(labels, cells, counted_rows(plan.runs)),
         measured=_measured(labels, timing),
         notes=[*footnotes(plan, runs, cells, _needed(plan)), *pace_notes(equal, timings)],
         cells=cells,
@@ -248,7 +256,7 @@ def _overall(aggregate: pd.DataFrame) -> Grid:
     return Grid(title, ["model", "interquartile mean", "seeds", f"P(better than {first})"], rows)
 
 
-def _costs(labels: list[str], cells: pd.DataFrame) -> Grid:
+def _costs(labels: list[str], cells: pd.DataFrame, counted: Collection[str]) -> Grid:
     rows = []
     for label in labels:
         mine = cells[cells["model"] == label]
@@ -262,7 +270,8 @@ def _costs(labels: list[str], cells: pd.DataFrame) -> Grid:
             "flops_eval_per_token",
         )
         figures = [mine[key].dropna() for key in keys]
-        rows.append([Cell(label), *(Cell(span(values)) for values in figures)])
+        name = f"{label} (counted)" if label in counted else label
+        rows.append([Cell(name), *(Cell(span(values)) for values in figures)])
     columns = ["model", "params (non-emb.)", "params (total)", "FLOPs/token", "train FLOPs", "steps"]
     columns += ["depth at test", "FLOPs/token at test"]
     return Grid("Cost (a span where tasks differ)", columns, rows)

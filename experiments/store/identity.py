@@ -41,6 +41,7 @@ COSMETIC = frozenset(
 COSMETIC_TRAINER = frozenset(
     {"threads", "checkpoint_every_s", "checkpoint_every_steps", "log_every", "keep_checkpoint"}
 )
+FILED = ("mixer", "decoder")  # of the sizes: classes of the user's, whose `file` says where they lie, not what they are
 OURS = ("ressformer", "tasks", "experiments")  # their numbers are versioned by family and generator
 
 
@@ -80,7 +81,7 @@ def content(spec: RunSpec) -> dict[str, Any]:
     return {
         "rule": IDENTITY_VERSION,
         "config": config,
-        "sizes": dict(spec.sizes),
+        "sizes": {key: _placeless(value) if key in FILED else value for key, value in spec.sizes.items()},
         "steps": spec.steps,
         "data": spec.data_fingerprint,
         "seeds": {
@@ -92,6 +93,11 @@ def content(spec: RunSpec) -> dict[str, Any]:
         "versions": {"model": spec.model_version, "task": spec.task_info.version},
         "foreign": dict(spec.foreign_sources),
     }
+
+
+def _placeless(value: Any) -> Any:
+    """A class of the user's without the file that it lies in: the hash of its source is among the foreign ones."""
+    return {key: v for key, v in value.items() if key != "file"} if isinstance(value, dict) else value
 
 
 def _leave_out(values: Any, keys: Sequence[str], neutral: Any) -> None:
@@ -127,7 +133,8 @@ def foreign_sources(targets: Iterable[str]) -> dict[str, str]:
     it that it takes names from; what is installed for everybody (numpy, torch) has its version in the record.
 
     Args:
-        targets: `package.module.Class`; those of this project's own packages are passed over.
+        targets: `package.module.Class`; those of this project's own packages are passed over. A module that was read
+            from a file is called `stem@hash`, and `stem` here: what a file holds is in its hash.
     """
     found: dict[str, str] = {}
     for target in targets:
@@ -137,7 +144,7 @@ def foreign_sources(targets: Iterable[str]) -> dict[str, str]:
         for module in _closure(module_named(name)):
             path = getattr(module, "__file__", None)
             if path is not None and Path(path).is_file():
-                found[module.__name__] = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+                found[module.__name__.partition("@")[0]] = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
     return dict(sorted(found.items()))
 
 

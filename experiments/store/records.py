@@ -85,6 +85,11 @@ class CostInfo(Strict):
     counted_forward: float | None = Field(description="Executed forward FLOPs per sequence, counted; null until run.")
     counted_train: float | None = Field(description="Executed training FLOPs per sequence, counted; null until run.")
     bytes_moved: float = Field(description="Bytes moved by sort, gather and top-k per sequence.")
+    basis: Literal["closed form", "counted"] = Field(
+        default="closed form",
+        exclude_if=lambda value: value == "closed form",  # costs of before modules were counted keep their hashes
+        description="What the FLOPs come from: a closed form, or torch's count of the module (useful = executed).",
+    )
     eval_depth: int | None = Field(default=None, description="Blocks (loops K counted) a token passes at evaluation.")
     flops_eval: float | None = Field(default=None, description="Useful forward FLOPs per sequence at that depth.")
 

@@ -12,10 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from experiments.planning.budget import Budget
-from experiments.planning.hydra_config import composed, composer, names_in, override_key, plain
+from experiments.planning.hydra_config import composed, composer, given_dials, names_in, override_key, plain
 from experiments.planning.instantiate import build_model_config, build_task, model_shape
-from experiments.planning.plan import given_dials
-from experiments.planning.solve import solve
+from experiments.planning.solve import require_counted, solve
 from experiments.reporting.grid import Cell, Grid
 from experiments.reporting.screen import rich_table, wide_console
 from ressformer.cost import Cost, Row, Shape, model_cost
@@ -73,6 +72,8 @@ def described(overrides: Sequence[str], shape: Shape | None = None) -> tuple[Mod
         allow = names_in(values, "allow_targets")
         config = build_model_config(values["model"], allow)
         found = shape or model_shape(build_task(values["task"], allow))
+        if config.counted:
+            require_counted(config, found)
         if "budget" in sections(overrides):
             config = _solved(config, Budget.from_dict(values["budget"]), found, overrides, allow)
     return config, found

@@ -15,8 +15,17 @@ from omegaconf import OmegaConf
 from experiments.errors import UserError
 from experiments.launching.estimate import estimate_apart
 from experiments.launching.run_line import RunLine
-from experiments.planning.hydra_config import composer, hydra_main, results_folder, values_of
-from experiments.planning.plan import given_dials, run_spec
+from experiments.planning.hydra_config import (
+    composer,
+    given_dials,
+    hydra_main,
+    results_folder,
+    search_folders,
+    values_of,
+    with_files_found,
+)
+from experiments.planning.plan import run_spec
+from experiments.planning.preflight import PASSED, checked_rows
 from experiments.planning.run_spec import Pricer
 from experiments.planning.settings import LauncherSettings, TrainerSettings, section
 from experiments.store import blocks
@@ -33,8 +42,9 @@ HERE = ("joblib", "basic")  # launchers that a multirun has
 def _job(config: Any) -> float | None:
     from experiments.training.distributed import join, own_place  # loads lightning: 4 s
 
-    choices, pinned = HydraConfig.get().runtime.choices, given_dials(HydraConfig.get().overrides.task)
-    several = HydraConfig.get().mode == RunMode.MULTIRUN
+    hydra = HydraConfig.get()
+    choices, pinned = hydra.runtime.choices, given_dials(hydra.overrides.task)
+    several = hydra.mode == RunMode.MULTIRUN
     launcher = section(LauncherSettings, OmegaConf.to_container(config.launcher, resolve=True), "launcher")
     if several and launcher.name not in HERE:
         raise UserError(
@@ -43,14 +53,19 @@ def _job(config: Any) -> float | None:
         )
     if several and config.logger.get("group") is None:
         OmegaConf.update(config, "logger.group", os.environ.get(MULTIRUN), force_add=True)
-    store = Store(results_folder(config))
+    store, unchecked = Store(results_folder(config)), list(config.allow_unchecked)
     with composer():
+        with_files_found(config, search_folders(hydra.overrides.hydra))
         spec = run_spec(config, str(choices["model"]), str(choices["task"]), None, Pricer(), pinned)
     place = own_place(TrainerSettings.model_validate(spec.config["trainer"]))
     if not place.first:
         if not join(store.folder(spec.id), place):
             raise RunFailed(spec.id)
         return None
+    if store.record(spec.id) is None:
+        for row, found in checked_rows([spec], {spec.model: spec.model}, unchecked).items():
+            if found != PASSED:
+                print(f"model {row} is {found}", file=sys.stderr)
     end = shown(spec, store, several=several)
     store.require_sound()
     if end == "interrupted":

@@ -17,7 +17,7 @@ import pandas as pd
 
 from experiments.errors import UserError
 from experiments.planning.budget import Budget
-from experiments.planning.hydra_config import composed, options
+from experiments.planning.hydra_config import TEMPLATES, composed, options
 from experiments.planning.instantiate import build_model_config, build_task, model_shape
 from experiments.planning.run_spec import require_order
 from experiments.planning.solution import Solution, refusal
@@ -55,8 +55,13 @@ def budget_of(name: str, *overrides: str) -> Budget:
 
 def models(only: Iterable[str] = ()) -> dict[str, ModelConfig]:
     """The models of conf/model, or those that are named (inside `composer`)."""
-    sections = {name: composed([f"model={name}"]).model for name in only or options("model")}
+    sections = {name: composed([f"model={name}"]).model for name in only or names()}
     return {name: build_model_config({str(k): v for k, v in section.items()}) for name, section in sections.items()}
+
+
+def names() -> list[str]:
+    """The models of conf/model that have sizes: those that wait for a class of the user's have none."""
+    return [name for name in options("model") if name not in TEMPLATES]
 
 
 def tasks(only: Sequence[str] = ()) -> dict[str, Task]:
@@ -105,7 +110,7 @@ def row_of(model: ModelConfig, task: Task, budget: Budget, reference: ModelConfi
 
 def solved(cells: Iterable[Cell] | None = None, *, count: bool = True) -> Iterator[dict[str, Any]]:
     """Rows of `COLUMNS` for the cells (budget, model, task), or for all of them (inside `composer`)."""
-    wanted = list(itertools.product(presets(), options("model"), tasks())) if cells is None else list(cells)
+    wanted = list(itertools.product(presets(), names(), tasks())) if cells is None else list(cells)
     if not wanted:
         return
     budgets = {name: budget_of(name) for name in {name for name, _, _ in wanted}}
@@ -120,7 +125,7 @@ def solved(cells: Iterable[Cell] | None = None, *, count: bool = True) -> Iterat
 def write(path: Path, *, keep: bool = False) -> int:
     """Write the file anew, or with `keep` only what it lacks; returns the number of rows (inside `composer`)."""
     known = {cell_of(row): row for row in read(path)} if keep and path.exists() else {}
-    cells = list(itertools.product(presets(), options("model"), tasks()))
+    cells = list(itertools.product(presets(), names(), tasks()))
     found = known | {cell_of(row): row for row in solved(cell for cell in cells if cell not in known)}
     rows = [found[cell] for cell in dict.fromkeys((*cells, *known))]
     atomic.write_text(path, pd.DataFrame(rows, columns=COLUMNS).to_csv(index=False, lineterminator="\n"))
@@ -155,7 +160,7 @@ def stale(path: Path, only_tasks: Sequence[str] = (), *, count: bool = True) -> 
     A model, task or budget that the file does not have, or that is gone, is passed over: it takes no edit here.
     """
     old = {cell_of(row): row for row in read(path)}
-    have = (set(presets()), set(options("model")), set(only_tasks or tasks()))
+    have = (set(presets()), set(names()), set(only_tasks or tasks()))
     cells = [cell for cell in old if all(name in there for name, there in zip(cell, have, strict=True))]
     for now in solved(cells, count=count):
         before = old[cell_of(now)]

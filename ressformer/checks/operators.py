@@ -5,6 +5,8 @@
   distances, triangular solves. A multiplication of two tensors whose result is larger than both (an outer product)
   costs 2 FLOPs an element, and so does a product of two tensors, carried through elementwise operators and moves, that
   is then summed: both are matrix products in other words.
+- Scanned: a running sum, product or maximum costs one FLOP an element where a module is counted for want of a closed
+  form; a closed form may charge it or leave it out.
 - Free: elementwise functions, views and moves, reductions, sorting and choosing, norms, softmax, look-ups. How many
   elements the free multiplications have is counted, so that a share of it can be refused.
 - All else is refused.
@@ -12,14 +14,18 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 from torch._C import DispatchKey
 from torch._ops import OpOverload
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
@@ -113,6 +119,7 @@ _REDUCTIONS = """
     cumprod cummax cummin linalg_vector_norm count_nonzero median nanmedian mode
 """
 _MOVES = """
+    transpose t squeeze unsqueeze
     cat stack copy gather scatter index index_put index_copy index_select index_fill masked_select masked_scatter
     masked_scatter_backward embedding embedding_dense_backward select_backward slice_backward select_scatter
     slice_scatter repeat repeat_interleave roll flip constant_pad_nd tril triu unfold_backward im2col col2im take
@@ -151,6 +158,8 @@ _ASKS = frozenset(
     for overload in getattr(aten, name).overloads()
 )
 SUMS = frozenset(_SUMS.split())
+ADDS = frozenset(("add", "sub", "rsub"))
+SCANS = frozenset(("cumsum", "nancumsum", "cumprod", "cummax", "cummin", "logcumsumexp"))
 FREE = frozenset(" ".join((_SUMS, _REDUCTIONS, _MOVES, _MAKES, _CHOICES, _NORMS, _POOLS)).split())
 MULTIPLIES = frozenset(("mul", "div", "addcmul", "addcdiv", "lerp", "multiply", "true_divide", "ldexp"))
 
@@ -193,6 +202,18 @@ def _registry() -> dict[Any, Any]:
     return FlopCounterMode(display=False, custom_mapping={**CHARGED, **FORMULAS}).flop_registry
 
 
+@contextmanager
+def counting() -> Iterator[None]:
+    """Attention as the products it is made of, and recurrent layers step by step: fused ones hide what they do."""
+    fused = torch._C._get_mkldnn_enabled()
+    torch._C._set_mkldnn_enabled(False)  # torch's own context manager warns
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch._C._set_mkldnn_enabled(fused)
+
+
 class Operators(TorchDispatchMode):
     """Sees every operator and keeps account.
 
@@ -200,16 +221,24 @@ class Operators(TorchDispatchMode):
         flops: what formulas charge.
         disguised: FLOPs of products written as multiplications and sums.
         multiplied: elements of elementwise multiplications, those among them.
+        scanned: elements of running sums, products and maxima.
+        added: elements of sums and differences of two tensors.
         refused: names of operators that nothing is known of.
     """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.formulas = _registry()
-        self.flops = self.disguised = self.multiplied = 0.0
+        self.flops = self.disguised = self.multiplied = self.scanned = self.added = 0.0
         self.refused: set[str] = set()
         # Elements of the product that a tensor's values still hold unsummed.
         self._products: Any = WeakIdKeyDictionary()
+
+    def copy(self) -> Self:
+        """The account as it stands now."""
+        twin = copy.copy(self)
+        twin.refused = set(self.refused)
+        return twin
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
         kwargs = kwargs or {}
@@ -227,6 +256,10 @@ class Operators(TorchDispatchMode):
             self.refused.add(str(packet))
         else:
             name = _base(packet)
+            if name in SCANS:
+                self.scanned += max((x.numel() for x in tree_leaves(out) if isinstance(x, Tensor)), default=0)
+            if name in ADDS and sum(isinstance(x, Tensor) for x in args) > 1:
+                self.added += out.numel()
             if name in MULTIPLIES or name in SUMS or self._products:
                 self._follow(name, out, [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)])
         return out

@@ -131,9 +131,7 @@ class Subject:
 
 def build(config: ModelConfig, shape: Shape) -> Decoder:
     """The model for the shape on the current device."""
-    return Decoder(
-        config, vocab_size=shape.vocab, length=shape.length, max_length=shape.max_length, causal=shape.causal
-    )
+    return config.build(vocab_size=shape.vocab, length=shape.length, max_length=shape.max_length, causal=shape.causal)
 
 
 def difference(before: Tensor, after: Tensor, where: Tensor | None = None) -> float:

@@ -66,6 +66,9 @@ class BigBirdConfig(StackConfig):
         )
         return *super().dials(), tokens
 
+    def keys_kept(self, shape: Shape) -> int | None:
+        return shape.length
+
     def build_mixer(self, *, length: int, causal: bool, out_scale: float) -> nn.Module:
         self.require(causal or self.window % 2 == 1, f"a bidirectional window must be odd, got {self.window} blocks")
         return BlockAttention(self, causal=causal, out_scale=out_scale)

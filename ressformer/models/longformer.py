@@ -52,7 +52,7 @@ class LongformerConfig(StackConfig):
     def position_free(self) -> bool:
         return False
 
-    def keys_kept(self, shape: Shape) -> int:
+    def keys_kept(self, shape: Shape) -> int | None:
         return min(shape.length, (self.window - 1) * self.dilation + 1 + self.n_global)
 
     def dials(self) -> tuple[Dial, ...]:

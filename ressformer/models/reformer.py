@@ -64,6 +64,9 @@ class ReformerConfig(StackConfig):
         kind = ReversibleCore if self.reversible else StackCore
         return kind(self, length=length, max_length=max_length, causal=causal)
 
+    def keys_kept(self, shape: Shape) -> int | None:
+        return shape.length
+
     def build_mixer(self, *, length: int, causal: bool, out_scale: float) -> nn.Module:
         return LSHAttention(self, length=length, causal=causal, out_scale=out_scale)
 

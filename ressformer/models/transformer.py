@@ -22,6 +22,9 @@ class TransformerConfig(StackConfig):
 
     family: ClassVar[str] = "transformer"
 
+    def keys_kept(self, shape: Shape) -> int | None:
+        return shape.length
+
     def build_mixer(self, *, length: int, causal: bool, out_scale: float) -> nn.Module:
         projections = self.projections(out_scale)
         return MultiHeadAttention(self.d_model, self.n_heads, causal=causal, **projections)

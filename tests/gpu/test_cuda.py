@@ -10,7 +10,7 @@ import os
 import pytest
 import torch
 
-from experiments.planning.hydra_config import composed, composer, options, plain
+from experiments.planning.hydra_config import TEMPLATES, composed, composer, options, plain
 from experiments.planning.instantiate import build_model_config
 from ressformer.decoder import Decoder, ModelConfig
 from ressformer.module import OptimConfig, SequenceModule
@@ -23,7 +23,7 @@ if DEVICE == "cuda" and not torch.cuda.is_available():
     pytestmark.append(pytest.mark.skip(reason="no CUDA device: nothing of tests/gpu is tested here"))
 
 with composer():
-    NAMES = options("model")
+    NAMES = [name for name in options("model") if name not in TEMPLATES]
 
 
 def config_of(name: str) -> ModelConfig:
