@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from experiments.commands.parser import Given, Parser
 from experiments.store.store import Store
-from experiments.studies.named_plan import results_dir
+from experiments.studies.named_plan import results_there
 from experiments.studies.runs import show_runs
 
 
@@ -31,5 +31,5 @@ def run(given: Given) -> int:
     """Print the runs."""
 
     filters = dict(word.split("=", 1) for word in given.overrides if not word.startswith("results_dir="))
-    store = Store(results_dir(given.overrides), write=False)
+    store = Store(results_there(given.overrides), write=False)
     return show_runs(store, given.names, filters, sort=given.sort, as_csv=given.csv)

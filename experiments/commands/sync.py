@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from experiments.commands.parser import Given, Parser
 from experiments.planning.settings import LoggerSettings, section
-from experiments.studies.named_plan import results_dir
+from experiments.studies.named_plan import results_there
 from experiments.studies.sync import sync
 
 
@@ -25,4 +25,4 @@ def add_arguments(parser: Parser) -> None:
 def run(given: Given) -> int:
     """Make the runs of the reports and print a command per offline run."""
 
-    return sync(results_dir(given.overrides), section(LoggerSettings, {"project": given.project}, "logger"))
+    return sync(results_there(given.overrides), section(LoggerSettings, {"project": given.project}, "logger"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
@@ -19,9 +20,8 @@ from pydantic import (
 )
 
 from experiments.errors import UserError, clipped
+from experiments.planning.limits import LARGEST_COUNT, LARGEST_SEED, require_runs
 
-LARGEST_SEED = 2**63 - 1  # of torch's generators
-LARGEST_COUNT = 10**12
 MISSING = frozenset(  # what pandas reads as a missing value: such a label would come back from a CSV as NaN
     {"", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA"}
     | {"NULL", "NaN", "None", "n/a", "nan", "null"}
@@ -205,6 +205,7 @@ class TableSettings(Section):
 
     @model_validator(mode="after")
     def _layout(self) -> TableSettings:
+        require_runs(len(self.models), len(self.tasks), len(self.seeds))
         labels = [entry.label for entry in self.entries()]
         grouped = [label for members in self.groups.values() for label in members]
         if self.groups and sorted(grouped) != sorted(labels):
@@ -227,7 +228,7 @@ class TableSettings(Section):
     @field_validator("seeds", "tasks")
     @classmethod
     def _once(cls, values: list[Any]) -> list[Any]:
-        if twice := sorted({value for value in values if values.count(value) > 1}):
+        if twice := sorted(value for value, count in Counter(values).items() if count > 1):
             raise ValueError(f"each must stand once, and {', '.join(map(str, twice))} stands more often")
         return values
 
@@ -281,11 +282,8 @@ def _told(kind: type[Section], error: ValidationError, where: str) -> str:
     message = first["msg"].removeprefix("Value error, ")
     if isinstance(first["input"], str) and first["input"].startswith(("range(", "choice(", "interval(")):
         message += " (a sweep's grammar; write a list, such as [0,1,2])"
-    got = (
-        ""
-        if isinstance(first["input"], dict) and first["type"] == "value_error"
-        else f", got {clipped(repr(first['input']))}"
-    )
+    whole = isinstance(first["input"], dict) and first["type"] == "value_error"
+    got = "" if whole else f", got {clipped(repr(first['input']))}"
     return f"{path}: {message[:1].lower()}{message[1:]}{got}"
 
 
