@@ -19,7 +19,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import QuotedString
+from hydra.core.override_parser.types import QuotedString, ValueType
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
@@ -242,7 +242,8 @@ def require_jobs(arguments: Sequence[str]) -> None:
     if {"-m", "--multirun"} & set(arguments):
         parse = OverridesParser.create().parse_override
         words = [parse(word) for word in arguments if "=" in word and not word.startswith("-")]
-        axes = [word.sweep_string_iterator() for word in words if word.is_sweep_override()]
+        swept = [word for word in words if word.is_discrete_sweep() and word.value_type != ValueType.GLOB_CHOICE_SWEEP]
+        axes = [word.sweep_string_iterator() for word in swept]
         require_runs(*(sum(1 for _ in itertools.islice(axis, MOST_RUNS + 1)) for axis in axes))
 
 

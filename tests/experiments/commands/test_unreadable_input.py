@@ -195,6 +195,6 @@ def test_a_sweep_has_a_bound(words: str) -> None:
 def test_a_table_and_a_multirun_have_the_same_bound() -> None:
     with pytest.raises(UserError, match="at most 100,000 runs, and this asks for 2 x 60,000 = 120,000"):
         TableSettings(name="x", models=["a", "b"], tasks=["t"], seeds=list(range(60_000)), budget="tiny")
-    require_jobs(["-m", "seed=0,1", "task.length=range(0,50)"])
+    require_jobs(["-m", "seed=0,1", "task.length=range(0,50)", "model=glob(*)", "x=interval(0,1)", "plan='/a,b'"])
     with pytest.raises(UserError, match="at most 100,000 runs"):
         require_jobs(["--multirun", "seed=range(0,1000000000)", "+task.length=3"])
