@@ -85,7 +85,6 @@ def test_claims_without_git_cannot_be_dated(unpacked: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_it_makes_the_smoke_table_in_an_empty_folder(unpacked: Path, tmp_path: Path) -> None:
     done = run(unpacked, tmp_path, "reproduce", "table=smoke")
     assert done.returncode == 0, done.stderr

@@ -12,10 +12,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from experiments.commands.parser import Given, Parser
-from experiments.errors import UserError
 from experiments.store.store import Store
 from experiments.studies.archiving import pack_folder
-from experiments.studies.named_plan import results_dir
+from experiments.studies.named_plan import results_there
 
 
 def add_arguments(parser: Parser) -> None:
@@ -38,7 +37,5 @@ def folders(given: Given) -> tuple[Path, Path]:
         UserError: there is no such folder.
     """
 
-    root = results_dir(given.overrides)
-    if not root.is_dir():
-        raise UserError(f"there is no folder {root}")
+    root = results_there(given.overrides)
     return root, Path(given.to).expanduser().absolute() if given.to else root

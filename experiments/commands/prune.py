@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from experiments.commands.parser import Given, Parser
 from experiments.store.store import Store
-from experiments.studies.named_plan import results_dir
+from experiments.studies.named_plan import results_there
 from experiments.studies.prune import prune
 
 
@@ -24,4 +24,4 @@ def add_arguments(parser: Parser) -> None:
 def run(given: Given) -> int:
     """Print what may go, and remove it if asked to."""
 
-    return prune(Store(results_dir(given.overrides)), do=given.yes, orphans=given.orphans)
+    return prune(Store(results_there(given.overrides)), do=given.yes, orphans=given.orphans)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from experiments.commands.parser import Given, Parser
 from experiments.planning.hydra_config import values_of
 from experiments.store.store import Store
-from experiments.studies.named_plan import frozen, results_dir
+from experiments.studies.named_plan import frozen, results_there
 from experiments.studies.runs import show_difference, show_runs
 
 
@@ -37,7 +37,7 @@ def run(given: Given) -> int:
 
     filters = dict(word.split("=", 1) for word in given.overrides if not word.startswith(("results_dir=", "table=")))
     where = [word for word in given.overrides if word.startswith(("results_dir=", "table="))]
-    store = Store(results_dir(where), write=False)
+    store = Store(results_there(where), write=False)
     if given.names[:1] == ["diff"]:
         return show_difference(store, given.names[1:])
     only = {spec.id for spec in frozen(where)[0].runs} if values_of("table", where) else None

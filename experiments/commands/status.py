@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from experiments.commands.parser import Given, Parser
 from experiments.store.store import Store
-from experiments.studies.named_plan import named_plan, results_dir
+from experiments.studies.named_plan import named_plan, results_there
 from experiments.studies.run_states import overview, show_status, watch
 
 
@@ -27,6 +27,6 @@ def run(given: Given) -> int:
     """Print the states; 1 if a run failed or is stale."""
 
     if not [word for word in given.overrides if not word.startswith("results_dir=")]:
-        return overview(Store(results_dir(given.overrides), write=False))
+        return overview(Store(results_there(given.overrides), write=False))
     plan, _, store = named_plan(given.overrides, running=True)
     return watch(plan, store) if given.watch else show_status(plan, store)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from experiments.commands.parser import Given, Parser
 from experiments.planning.settings import LoggerSettings, section
-from experiments.studies.named_plan import named_plan, results_dir
+from experiments.studies.named_plan import named_plan, results_there
 from experiments.studies.sync import sync
 
 
@@ -29,7 +29,8 @@ def run(given: Given) -> int:
     """Make the runs of the reports and print a command per offline run."""
 
     settings = section(LoggerSettings, {"project": given.project}, "logger")
+    folder = results_there(given.overrides)
     if any(word.startswith(("table=", "sweep=", "plan=")) for word in given.overrides):
         plan, _, store = named_plan(given.overrides)
         return sync(store.root, settings, plan)
-    return sync(results_dir(given.overrides), settings)
+    return sync(folder, settings)

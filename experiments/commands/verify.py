@@ -11,9 +11,8 @@ archive, too. Exits with 1 if anything is not sound.
 from __future__ import annotations
 
 from experiments.commands.parser import Given, Parser
-from experiments.errors import UserError
 from experiments.store.store import Store
-from experiments.studies.named_plan import named_plan, results_dir
+from experiments.studies.named_plan import named_plan, results_there
 from experiments.studies.verify import verify, verify_all
 
 
@@ -29,7 +28,4 @@ def run(given: Given) -> int:
     if [word for word in given.overrides if not word.startswith("results_dir=")]:
         plan, path, store = named_plan(given.overrides)
         return verify(plan, path, store)
-    root = results_dir(given.overrides)
-    if not root.is_dir():
-        raise UserError(f"there is no folder {root}")
-    return verify_all(Store(root, write=False))
+    return verify_all(Store(results_there(given.overrides), write=False))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import importlib.util
+import itertools
 import os
 import sys
 import tempfile
@@ -19,6 +21,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import QuotedString, ValueType
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
@@ -27,6 +30,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from experiments.errors import FULL, UserError, clipped, one_line, unknown
 from experiments.planning.hydra_values import literal, require_path
+from experiments.planning.limits import MOST_RUNS, require_runs
 from experiments.store.provenance import ROOT
 
 INSIDE = Path(__file__).resolve().parents[1] / "conf"
@@ -86,7 +90,9 @@ def options(group: str, overrides: Sequence[str] = ()) -> list[str]:
     """The names in a config group (inside `composer`), and in the folders that `hydra.searchpath` overrides add."""
     found = GlobalHydra.instance().hydra
     assert found is not None
-    names = found.config_loader.get_group_options(group, config_name="config", overrides=list(overrides))
+    names = found.config_loader.get_group_options(
+        group, config_name="config", overrides=[opened(word) for word in overrides]
+    )
     return sorted(set(names))
 
 
@@ -124,10 +130,40 @@ def opened(argument: str) -> str:
     """The argument in the form that also sets a key which the section's YAML leaves at its default; paths quoted.
 
     Raises:
-        UserError: a path that is none.
+        UserError: a path that is none, or a search path that leads nowhere.
     """
     argument = literal(argument)
+    if argument.lstrip("+").startswith("hydra.searchpath=") and "${" not in argument:
+        require_searchpath(argument)
     return f"++{argument}" if argument.startswith(OPEN) else argument
+
+
+def require_searchpath(argument: str) -> None:
+    """Raise UserError unless each folder of `hydra.searchpath=[...]` is there: Hydra passes over the others in silence.
+
+    An argument that Hydra cannot parse is left to it.
+    """
+    (override,) = OverridesParser.create().parse_overrides([argument])
+    given = override.value()
+    for entry in given if isinstance(given, list) else [given]:
+        text = str(entry.text if isinstance(entry, QuotedString) else entry)
+        kind, sign, place = text.rpartition("://")
+        if kind == "pkg" or (sign and kind not in ("file", "pkg")):
+            there = kind == "pkg" and _is_package(place)
+        else:
+            there = Path(place).is_dir()
+        if not there:
+            raise UserError(
+                f"hydra.searchpath: there is no {'package' if kind == 'pkg' else 'folder'} {clipped(text)}; write "
+                "'hydra.searchpath=[file://FOLDER]', the folder that has model/NAME.yaml or task/NAME.yaml in it"
+            )
+
+
+def _is_package(place: str) -> bool:
+    try:
+        return importlib.util.find_spec(place.replace("/", ".")) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def composed(overrides: Sequence[str]) -> DictConfig:
@@ -245,6 +281,16 @@ def values_of(key: str, arguments: Sequence[str]) -> list[str]:
     return [argument.partition("=")[2] for argument in arguments if argument.startswith(f"{key}=")]
 
 
+def require_jobs(arguments: Sequence[str]) -> None:
+    """Raise UserError if a multirun has more jobs than a table may have runs; Hydra would make them all before one."""
+    if {"-m", "--multirun"} & set(arguments):
+        parse = OverridesParser.create().parse_override
+        words = [parse(word) for word in arguments if "=" in word and not word.startswith("-")]
+        swept = [word for word in words if word.is_discrete_sweep() and word.value_type != ValueType.GLOB_CHOICE_SWEEP]
+        axes = [word.sweep_string_iterator() for word in swept]
+        require_runs(*(sum(1 for _ in itertools.islice(axis, MOST_RUNS + 1)) for axis in axes))
+
+
 def hydra_main(config_name: str, job: Callable[[Any], Any], config_dir: str | None = str(CONF)) -> None:
     """Run `job` under Hydra with this process's arguments. In a multirun an error ends its own job only.
 
@@ -271,6 +317,7 @@ def hydra_main(config_name: str, job: Callable[[Any], Any], config_dir: str | No
     os.environ[FULL] = "1"  # Hydra would print the error and exit with 1 itself
     arguments, sys.argv[1:] = sys.argv[1:], [opened(argument) for argument in sys.argv[1:]]
     try:
+        require_jobs(sys.argv[1:])
         with files_at_fault(sys.argv[1:]):
             hydra.main(version_base="1.3", config_path=config_dir, config_name=config_name)(kept)()
     except OSError as error:  # a job's own are in `errors`; some of Hydra's complaints are OSErrors without a number

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
@@ -20,9 +21,8 @@ from pydantic import (
 
 from experiments.errors import UserError, clipped
 from experiments.planning.labels import label
+from experiments.planning.limits import LARGEST_COUNT, LARGEST_SEED, require_runs
 
-LARGEST_SEED = 2**63 - 1  # of torch's generators
-LARGEST_COUNT = 10**12
 FILES = ("runs", "metrics", "items", "steps", "costs", "claims")  # of every results folder's exports
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 
@@ -191,6 +191,7 @@ class TableSettings(Section):
 
     @model_validator(mode="after")
     def _layout(self) -> TableSettings:
+        require_runs(len(self.models), len(self.tasks), len(self.seeds))
         labels = [entry.label for entry in self.entries()]
         grouped = [label for members in self.groups.values() for label in members]
         if self.groups and sorted(grouped) != sorted(labels):
@@ -215,7 +216,7 @@ class TableSettings(Section):
     @field_validator("seeds", "tasks")
     @classmethod
     def _once(cls, values: list[Any]) -> list[Any]:
-        if twice := sorted({value for value in values if values.count(value) > 1}):
+        if twice := sorted(value for value, count in Counter(values).items() if count > 1):
             raise ValueError(f"each must stand once, and {', '.join(map(str, twice))} stands more often")
         return values
 

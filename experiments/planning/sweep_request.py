@@ -30,6 +30,7 @@ from experiments.planning.hydra_config import (
     values_of,
 )
 from experiments.planning.hydra_values import literal
+from experiments.planning.limits import MOST_RUNS, require_runs
 from experiments.planning.settings import TableSettings, section
 from experiments.planning.sweep_names import OWN, Claim, claimed
 from experiments.planning.sweep_settings import Tuning, Variants
@@ -114,6 +115,7 @@ def _tuning(arguments: Sequence[str], preset_name: str, settings: Tuning) -> Swe
     key = [asks(given), tables, searched, settings.sampler, settings.sampler_seed]
     claim = claimed(arguments, preset_name, tables, key)
     table = swept_table(claim.name, axes, read_axes(given)[0], tables)
+    require_runs(*(len(table[part]) for part in ("models", "tasks", "seeds")), settings.trials)
     return SweepRequest(table, fixed, settings, claim)
 
 
@@ -131,6 +133,7 @@ def _grid(arguments: Sequence[str]) -> SweepRequest:
     models_of, tasks, seeds = (axes.pop(key, ["0"]) for key in ("model", "task", "seed"))
     if not all(seed.isdigit() for seed in seeds):
         raise UserError(f"seed must be integers of 0 or more, got {', '.join(seeds)}")
+    require_runs(*map(len, (models_of, tasks, seeds, *axes.values())))
     models = []
     for model, values in itertools.product(models_of, itertools.product(*axes.values())):
         trial = dict(zip(axes, values, strict=True))
@@ -162,7 +165,10 @@ def read_axes(arguments: Sequence[str]) -> tuple[dict[str, list[str]], list[str]
             for key in [key for key in known if key.lstrip("+~") == bare]:
                 del known[key]
         if override.is_sweep_override():
-            axes[written] = [str(value) for value in override.sweep_string_iterator()]
+            values = itertools.islice(override.sweep_string_iterator(), MOST_RUNS + 1)
+            axes[written] = [str(value) for value in values]
+            if len(axes[written]) > MOST_RUNS:  # a range may go on for as long as anyone likes
+                raise UserError(f"{written} asks for more than {MOST_RUNS:,} values; a sweep takes at most as many")
         elif bare in CELLS:
             axes[written] = [str(override.get_value_element_as_str())]
         else:

@@ -56,6 +56,8 @@ class Archive:
         try:
             index = json.loads((folder / INDEX).read_bytes())
             self.files: dict[str, str] = {str(name): str(total) for name, total in index["files"].items()}
+            if outside := [name for name in self.files if not _inside(name)]:
+                raise ValueError(f"it names {outside[0]!r}")
             if index["schema_version"] != SCHEMA:
                 raise UserError(f"{folder} has schema {index['schema_version']}, this is {SCHEMA}: take newer sources")
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -179,12 +181,14 @@ class Archive:
     @functools.cached_property
     def _lines(self) -> dict[str, Line]:
         lines = (line for text in self._bytes("records.jsonl").splitlines() if (line := _parsed(text)) is not None)
-        return {str(line["record"]["id"]): line for line in lines if "id" in line.get("record", {})}
+        found = {str(line["record"]["id"]): line for line in lines if "id" in line.get("record", {})}
+        return {run: line for run, line in found.items() if _inside(run)}
 
     @functools.cached_property
     def _plans(self) -> dict[str, Line]:
         lines = (line for text in self._bytes("plans.jsonl").splitlines() if (line := _parsed(text)) is not None)
-        return {str(line["name"]): line for line in lines if {"name", "made", "plan"} <= line.keys()}
+        found = {str(line["name"]): line for line in lines if {"name", "made", "plan"} <= line.keys()}
+        return {name: line for name, line in found.items() if _inside(name)}
 
     @functools.cached_property
     def _specs(self) -> dict[str, bytes]:
@@ -234,6 +238,11 @@ def damaged(what: str) -> Iterator[None]:
         yield
     except (KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"{what} cannot be read ({type(error).__name__})") from None
+
+
+def _inside(name: str) -> bool:
+    """Whether a file of that name lies inside of the folder that it is put into."""
+    return name.isprintable() and not name.startswith("/") and ".." not in name.split("/") and name not in ("", ".")
 
 
 def log_of(rows: list[Line]) -> bytes:

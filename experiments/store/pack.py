@@ -10,15 +10,16 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from experiments.errors import UserError
 from experiments.store import atomic_files as atomic
-from experiments.store import graph_file, lease, seal
+from experiments.store import graph_file, lease, plan_file, seal
 from experiments.store.archive import COUNTS, INDEX, LONG, NAME, OLD, SCHEMA, Archive, Line, log_line
+from experiments.store.portable import portable_plan, portable_record
 from experiments.store.store import Store
 
 KEPT = ("exports/", "timings/")  # of a results folder, packed as they are and unpacked as they were
@@ -44,6 +45,20 @@ class Contents:
         self.plans = {**other.plans, **self.plans}
         self.texts |= other.texts
 
+    def portable(self) -> Contents:
+        """The same without the places where data lay."""
+        records = {run: portable(line, portable_record) for run, line in self.records.items()}
+        plans = {name: (made, portable(line, portable_plan, name)) for name, (made, line) in self.plans.items()}
+        return replace(self, records=records, plans=plans)
+
+
+def portable(line: bytes, change: Callable[[Line], Line], name: str = "") -> bytes:
+    """A sealed line changed and sealed again; the same bytes where nothing changes."""
+    values = json.loads(line)
+    del values["seal"]
+    changed = change(values)
+    return line if changed == values else seal.line_of(changed, seal.seal_of(changed, name))
+
 
 def of_archive(archive: Archive | None) -> Contents:
     """The contents of an archive.
@@ -56,6 +71,13 @@ def of_archive(archive: Archive | None) -> Contents:
         return found
     if faults := list(archive.faults()):
         raise UserError(f"{'; '.join(faults)}; take the archive anew")
+    try:
+        return _read(archive, found)
+    except (ValueError, LookupError, TypeError, AttributeError, OSError) as error:  # the sums fit, the content not
+        raise UserError(f"{archive.folder}: {error}; take the archive anew") from None
+
+
+def _read(archive: Archive, found: Contents) -> Contents:
     found.records = {run: archive.record(run) for run in archive.ids}
     found.logs = {run: data for run in archive.ids if (data := archive.log(run))}
     found.graphs = {run: data for run in archive.ids if (data := archive.graph(run))}
@@ -85,10 +107,10 @@ def of_folder(store: Store) -> Contents:
             found.graphs[run] = (folder / graph_file.FILE).read_bytes()
     store.require_sound()
     for path in sorted((store.root / "plans").glob("*-*.json")):
-        values = json.loads(path.read_bytes())
-        values.pop("seal", None)
-        if f"-{atomic.digest(values, 12)}.json" not in path.name:
-            raise UserError(f"the plan {path.name} is not as it was frozen; make it anew, or remove it")
+        try:
+            values = json.loads(plan_file.read(path))
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise UserError(f"the plan {path.name}: {error}; make it anew, or remove it") from None
         found.plans[path.name] = (path.stat().st_mtime, seal.line_of(values, seal.seal_of(values, path.name)))
     exports = store.root / "exports"
     for path in sorted(path for path in exports.rglob("*") if path.is_file()):
@@ -100,7 +122,7 @@ def of_folder(store: Store) -> Contents:
 
 
 def write_archive(contents: Contents, root: Path) -> Archive:
-    """Make `contents` the archive of the results folder `root`, in one step.
+    """Make `contents` the archive of the results folder `root`, in one step. Where data lay is left out.
 
     Raises:
         UserError: another process packs there.
@@ -110,7 +132,7 @@ def write_archive(contents: Contents, root: Path) -> Archive:
     mine = lease.take(root)
     if mine is None:
         raise UserError(f"another process packs {root}; wait for it")
-    new = root / f".{NAME}.{os.getpid()}.tmp"
+    new, contents = root / f".{NAME}.{os.getpid()}.tmp", contents.portable()
     try:
         _write(contents, new)
         _compare(contents, Archive(new))

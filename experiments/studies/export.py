@@ -8,7 +8,7 @@ from experiments.planning.hydra_config import override_key
 from experiments.reporting.csv_export import export
 from experiments.reporting.table import build, write
 from experiments.store.store import Store
-from experiments.studies.named_plan import has_results, named_plan, results_dir
+from experiments.studies.named_plan import has_results, named_plan, results_there
 
 
 def export_all(words: Sequence[str]) -> int:
@@ -24,6 +24,6 @@ def export_all(words: Sequence[str]) -> int:
         if has_results(plan, store):
             paths += write(build(plan, store), plan.table.name, store)
     else:
-        paths = export(Store(results_dir(words)))
+        paths = export(Store(results_there(words)))
     print("written: " + ", ".join(str(path) for path in paths))
     return 0

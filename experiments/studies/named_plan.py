@@ -55,6 +55,18 @@ def results_dir(words: Sequence[str]) -> Path:
     return results_root(words)
 
 
+def results_there(words: Sequence[str]) -> Path:
+    """The results folder of words that only look at one.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    folder = results_dir(words)
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder}; name the one with the results: results_dir=FOLDER")
+    return folder
+
+
 def asked(words: Sequence[str]) -> tuple[Plan, Path, Store, LauncherSettings]:
     """The plan that the words make, its file, its store and its launcher. No record is read."""
     return asked_sweep(words) if is_sweep(words) else prepare(words, read=False)
@@ -88,12 +100,12 @@ def named_plan(words: Sequence[str], *, make: bool = False, running: bool = Fals
         running: a run that is under way counts as a result.
 
     Raises:
-        UserError: there is no such plan.
+        UserError: there is no such plan or, where none is made, no results folder.
     """
     if values_of("plan", words):
         plan, path = frozen(words)
         return plan, path, Store(path.parent.parent, write=False)
-    store = Store(results_dir(words), write=False)
+    store = Store(results_dir(words) if make else results_there(words), write=False)
     name = name_asked(words)
     preset = preset_of(name or "")
     found = with_results(store, name, running=running) if name else None

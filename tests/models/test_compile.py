@@ -37,7 +37,6 @@ CONFIGS: dict[str, ModelConfig] = {
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # torch's tracer trips over its own deprecations
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", CONFIGS)
 def test_compiled_equals_eager(name: str) -> None:
     torch._dynamo.reset()

@@ -78,7 +78,6 @@ def test_positions_and_lengths_reach_the_record(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", sorted(REAL))
 def test_real_data_train_and_evaluate(name: str, tmp_path: Path) -> None:
     folder, settings = REAL[name]

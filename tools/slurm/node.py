@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sinfo", "sbatch")
-SECONDS = 30.0
+SECONDS = 120.0
 # No accounting, no cgroups, nothing that listens on another interface. KillWait: seconds between SIGTERM and SIGKILL.
 CONFIG = """\
 ClusterName=bench

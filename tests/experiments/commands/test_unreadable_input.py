@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from experiments.__main__ import VERBS, program
-from experiments.errors import LONGEST_LINE, explain
+from experiments.errors import LONGEST_LINE, UserError, explain
+from experiments.planning.hydra_config import require_jobs
 from experiments.planning.plan import read_request, request_key
+from experiments.planning.settings import TableSettings
 
 LOOKING = ("status", "runs", "verify", "export", "report", "spent", "prune")
 
@@ -150,3 +152,49 @@ def test_an_own_class_that_is_no_task(tmp_path: Path, monkeypatch: pytest.Monkey
     words = own(tmp_path, monkeypatch, "task", "collections.Counter")
     words[1] = "allow_targets=[collections]"
     assert "is no task" in line_of(["tasks", "check", "mine", *words[1:]])
+
+
+@pytest.mark.parametrize("verb", ["status", "runs", "sync", "export", "prune", "verify", "pack", "unpack"])
+def test_a_results_folder_that_is_not_there(verb: str, tmp_path: Path) -> None:
+    """Looking makes no folder; in an empty one there is nothing, which is no mistake."""
+    assert f"there is no folder {tmp_path}/nowhere" in line_of([verb, f"results_dir={tmp_path}/nowhere"])
+    assert not (tmp_path / "nowhere").exists()
+    if verb in ("status", "runs", "sync"):
+        assert program([verb, f"results_dir={tmp_path}"]) == 0
+
+
+@pytest.mark.parametrize("verb", ["status", "verify"])
+def test_a_table_of_a_results_folder_that_is_not_there(verb: str, tmp_path: Path) -> None:
+    assert "there is no folder" in line_of([verb, "table=smoke", f"results_dir={tmp_path}/nowhere"])
+
+
+@pytest.mark.parametrize("verb", ["plan", "check", "cost", "sweep", "tasks", "compare"])
+@pytest.mark.parametrize(
+    "path",
+    ["[file:///nowhere/x]", "[file://nowhere]", "nowhere", "[pkg://nosuch.conf]", "[pkg://experiments,file://x]"],
+)
+def test_a_search_path_that_leads_nowhere(verb: str, path: str) -> None:
+    words = {"plan": ["table=smoke"], "tasks": ["show", "chain"], "compare": ["a=transformer", "b=longformer"]}
+    line = line_of([verb, *words.get(verb, ["model=transformer", "task=chain"]), f"hydra.searchpath={path}"])
+    assert "hydra.searchpath: there is no" in line and "file://FOLDER" in line
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "seed=range(0,1000000)", "seed=range(0,1000000000000)", "seed=range(0,100001)", "model=a,b seed=range(0,99999)",
+        "seed=range(0,400) trainer.optim.lr=range(1,400)", "trainer.optim.lr=range(0,1000,0.001)",
+        "sweep=lr seed=range(0,60000)",
+    ],
+)  # fmt: skip
+def test_a_sweep_has_a_bound(words: str) -> None:
+    line = line_of(["sweep", "model=transformer", "task=chain", *words.split()])
+    assert "100,000" in line and "at most" in line
+
+
+def test_a_table_and_a_multirun_have_the_same_bound() -> None:
+    with pytest.raises(UserError, match="at most 100,000 runs, and this asks for 2 x 60,000 = 120,000"):
+        TableSettings(name="x", models=["a", "b"], tasks=["t"], seeds=list(range(60_000)), budget="tiny")
+    require_jobs(["-m", "seed=0,1", "task.length=range(0,50)", "model=glob(*)", "x=interval(0,1)", "plan='/a,b'"])
+    with pytest.raises(UserError, match="at most 100,000 runs"):
+        require_jobs(["--multirun", "seed=range(0,1000000000)", "+task.length=3"])

@@ -29,11 +29,10 @@ from experiments.store.provenance import ROOT
 from experiments.store.records import RunSpec
 from experiments.store.store import Store
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(3600)]  # ends what hangs; a busy machine takes its time
 NODE = ROOT / "tools" / "slurm" / "node.py"
 NEEDED = ("munged", "slurmctld", "slurmd", "sbatch")
 PROGRAM = [sys.executable, "-m", "experiments"]
-SECONDS = 300.0
 
 
 @pytest.fixture
@@ -123,10 +122,9 @@ def open_gates(store: Store, but: RunSpec | None = None) -> None:
 
 
 def until(condition: Callable[[], bool], process: subprocess.Popen[str], what: str) -> None:
-    end = time.monotonic() + SECONDS
+    """Wait for the condition as long as the process lives: the gates keep it from coming true too late."""
     while not condition():
-        if process.poll() is not None or time.monotonic() > end:
-            process.kill()
+        if process.poll() is not None:
             raise AssertionError(f"never seen: {what}; {process.communicate()}")
         time.sleep(0.05)
 
@@ -182,7 +180,7 @@ def test_slurm_a_killed_job_is_sent_again_and_a_requeued_one_goes_on(
         until(lambda: "JobState=RUNNING" in show(second, slurm), process, "the job at work again")
         assert "Restarts=1" in show(second, slurm)
         open_gates(store)
-        said, _ = process.communicate(timeout=SECONDS)
+        said, _ = process.communicate()
     assert process.returncode == 0, said
     assert "goes on from checkpoint.ckpt" in (store.folder(other.id) / "log").read_text()
     complete_and_undisturbed(store, specs, tmp_path / "calm")
@@ -225,13 +223,13 @@ def test_slurm_ctrl_c_takes_the_jobs_back_and_the_same_command_goes_on(slurm: di
         until(lambda: bool(at_work(store, specs)), process, "a run at work")
         stopped = at_work(store, specs)[0]
         process.send_signal(signal.SIGINT)
-        said, _ = process.communicate(timeout=SECONDS)
+        said, _ = process.communicate()
     assert process.returncode == 130 and "the same command goes on from there" in said
     assert not subprocess.run(["squeue", "-h"], env=slurm, capture_output=True, text=True).stdout.strip()
     assert store.state(stopped.id) == "planned" and (store.folder(stopped.id) / "checkpoint.ckpt").exists()
     open_gates(store)
     with run(command, slurm) as process:
-        said, _ = process.communicate(timeout=SECONDS)
+        said, _ = process.communicate()
     assert process.returncode == 0, said
     assert "goes on from checkpoint.ckpt" in (store.folder(stopped.id) / "log").read_text()
 
@@ -246,7 +244,7 @@ def test_ray_a_killed_worker_is_replaced(ray: dict[str, str], store: Store, tmp_
         (store.folder(victim.id) / "killed").touch()
         os.kill(ray_worker_of(int(held.says["pid"])), signal.SIGKILL)
         open_gates(store)
-        said, _ = process.communicate(timeout=SECONDS)
+        said, _ = process.communicate()
     assert process.returncode == 0, said
     assert "goes on from checkpoint.ckpt" in (store.folder(victim.id) / "log").read_text()
     complete_and_undisturbed(store, specs, tmp_path / "calm")

@@ -33,7 +33,6 @@ def job_for(path: Path, runs: list[RunSpec], **changes: Any) -> Job:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_one_run_per_gpu_with_a_faked_count(store: Store) -> None:
     """Two 'GPUs' share six runs; each process saw one of them, and no run was done twice."""
     specs = [make_spec(seed=seed, steps=4) for seed in range(6)]

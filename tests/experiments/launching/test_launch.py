@@ -163,7 +163,6 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_stopped_in_the_middle_the_table_is_the_same(
     tmp_path: Path, number: signal.Signals, uninterrupted: bytes
@@ -176,13 +175,13 @@ def test_stopped_in_the_middle_the_table_is_the_same(
 
 def stop_in_the_middle(words: list[str], store: Store, specs: list[RunSpec], number: signal.Signals) -> None:
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
-        end = time.monotonic() + 100
+        end = time.monotonic() + 500
         while not any((p := store.progress(s.id)) and 20 < p.step < 450 for s in specs):
             assert time.monotonic() < end and process.poll() is None
             time.sleep(0.01)
         process.send_signal(number)
-        _, said = process.communicate(timeout=60)
-    end = time.monotonic() + 30
+        _, said = process.communicate()
+    end = time.monotonic() + 500
     while any(store.leased(spec.id) for spec in specs):  # orphans see their parent's death and stop
         assert time.monotonic() < end
         time.sleep(0.1)

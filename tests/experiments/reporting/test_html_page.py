@@ -183,7 +183,6 @@ document.querySelector("iframe").srcdoc = %s;</script></body>"""
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_in_a_browser_on_a_phone(page: Path, plan: Plan, tmp_path: Path) -> None:
     """The page in a frame as wide as a phone, with a script at its end that uses it; the browser prints what came."""
     if BROWSER is None:

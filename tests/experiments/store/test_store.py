@@ -99,7 +99,7 @@ def _take(root: str, run: str, gate: Any, answers: Any) -> None:
     gate.wait()
     with store.claim(run) as mine:
         answers.put(mine)
-        time.sleep(0.3)
+        gate.wait()  # until the other one has tried
 
 
 def test_one_of_two_processes_gets_the_lease(store: Store) -> None:
@@ -108,9 +108,9 @@ def test_one_of_two_processes_gets_the_lease(store: Store) -> None:
     both = [context.Process(target=_take, args=(str(store.root), "run", gate, answers)) for _ in range(2)]
     for process in both:
         process.start()
+    assert sorted(answers.get() for _ in both) == [False, True]
     for process in both:
         process.join()
-    assert sorted(answers.get(timeout=5) for _ in both) == [False, True]
     answers.close()
     answers.join_thread()
 
@@ -159,9 +159,7 @@ def test_the_heartbeat_goes_on_whatever_the_run_does(store: Store, monkeypatch: 
     with store.claim("run"):
         path = store.folder("run") / "lease.1"
         age(path, 1000)
-        end = time.monotonic() + 20
         while time.time() - path.stat().st_mtime > 500:
-            assert time.monotonic() < end
             time.sleep(0.01)
 
 

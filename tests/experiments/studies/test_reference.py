@@ -89,7 +89,6 @@ def test_one_seed_shows_nothing_and_no_reference_says_nothing(tmp_path: Path) ->
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_seeds_left_out_of_a_reference_agree_with_the_rest(tmp_path: Path) -> None:
     """Every two of eight seeds against the other six: by the making of the test at most one in twenty is an alarm."""
     alarms = 0

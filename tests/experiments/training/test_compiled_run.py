@@ -36,7 +36,6 @@ def trained(folder: Path, *, compiled: bool, stop_at: int | None, patch: pytest.
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 @pytest.mark.filterwarnings("ignore")  # torch's tracer trips over its own deprecations
 def test_a_compiled_run_is_resumed_and_equals_an_eager_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     eager = trained(tmp_path / "eager", compiled=False, stop_at=None, patch=monkeypatch)
