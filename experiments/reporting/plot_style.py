@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ import matplotlib
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from experiments.reporting.grid import Grid
 
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d1f", "#5f5f5f")
 MARKERS = "osD^vPX*"
@@ -63,13 +65,15 @@ class Panel:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, how to read what follows, the panels, and what would have to be run for those that are not there."""
+    """A heading, how to read what follows, panels, tables, remarks, and what would make those that are missing."""
 
     name: str
     title: str
     words: str
     panels: list[Panel]
     missing: list[tuple[str, str]]  # (what is missing, the command)
+    grids: list[Grid] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 class Pen:
