@@ -59,8 +59,8 @@ check-claims: $(STAMP) ## the registered claims and the records' verdicts on the
 export: $(STAMP) ## write the table and the raw records as CSV to results/exports (TABLE=quick)
 	$(PY) -m experiments export table=$(TABLE) $(WORDS)
 
-report: $(STAMP) ## build the readable report from the records (TABLE=quick)
-	$(PY) -m experiments report table=$(TABLE) $(WORDS)
+report: $(STAMP) ## build the readable report of a table, or of all and an index over them (TABLE=quick)
+	$(PY) -m experiments report $(if $(filter-out file,$(origin TABLE)),table=$(TABLE)) $(WORDS)
 
 budgets: $(STAMP)
 	$(PY) -m experiments budget lock --to=tests/data/solved_sizes.csv $(WORDS)

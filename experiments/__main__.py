@@ -15,8 +15,8 @@ from experiments.start import start
 
 VERBS = (
     *("train", "reproduce", "sweep", "compare", "depth-curves", "plan", "status", "resume", "retry", "runs", "why"),
-    *("evaluate", "sample", "verify", "export", "pack", "unpack", "report", "time", "check-claims", "spent", "prune"),
-    *("sync", "cost", "check", "budget", "tasks"),
+    *("evaluate", "sample", "verify", "export", "pack", "unpack", "report", "scale", "time", "check-claims", "spent"),
+    *("prune", "sync", "cost", "check", "budget", "tasks"),
 )
 DESCRIPTION = "Compare sequence models at the same parameters, FLOPs and tuning effort, and say how sure the answer is."
 HELP = ("-h", "--help")

@@ -87,6 +87,7 @@ def test_make_alone_prints_the_verbs() -> None:
         (["compare", "TASKS=chain,listops"], "experiments compare tasks=chain,listops"),
         (["export"], "experiments export table=quick"),
         (["report", "TABLE=cpu"], "experiments report table=cpu"),
+        (["report", "ARGS=results_dir=x"], "experiments report 'results_dir=x'"),
     ],
 )
 def test_verb_runs_its_program(words: list[str], command: str) -> None:

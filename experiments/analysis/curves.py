@@ -14,11 +14,12 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.analysis.frames import Runs
+from experiments.analysis.frames import Runs, primary_by_seed
 from experiments.analysis.run_details import flops_of_step, log_lines
-from experiments.analysis.significance import summary
+from experiments.analysis.significance import groups, summary
+from experiments.planning.levels import best_rule, perfect_reader
 from experiments.store.graph_file import Sample
-from experiments.store.records import DepthPoint, Record, RunSpec
+from experiments.store.records import DepthPoint, Record, RunSpec, TaskInfo
 from experiments.store.store import Store
 
 POINT = re.compile(r"(?:^|[/_])(?P<axis>[a-z]+)[_=]?(?P<x>\d+(?:\.\d+)?)$")
@@ -42,14 +43,17 @@ def _point(text: str) -> tuple[str, float] | None:
     return (found["axis"], float(found["x"])) if found else None
 
 
-def point_curves(runs: Runs) -> pd.DataFrame:
-    """Quality against length, noise, hops, loops and the like: the curves that have two points or more."""
+def point_curves(runs: Runs, *, each: bool = False) -> pd.DataFrame:
+    """Quality against length, noise, hops, loops and the like: the curves that have two points or more.
+
+    With `each` a row has one seed's value, as `mean`, beside `seed`.
+    """
     values = [
-        (spec.task, spec.model, *key, value)
+        (spec.task, spec.model, *key, *([spec.seed] if each else []), value)
         for spec, record in _done(runs)
         for key, value in _points(spec, record).items()
     ]
-    frame = _banded(values, ["task", "model", "axis", "metric", "x"])
+    frame = _banded(values, ["task", "model", "axis", "metric", "x", *(["seed"] if each else [])])
     frame = frame[frame.groupby(["task", "axis", "metric"])["x"].transform("nunique") > 1]
     return frame.sort_values(["task", "axis", "metric", "model", "x"], kind="stable").reset_index(drop=True)
 
@@ -82,6 +86,40 @@ def _points(spec: RunSpec, record: Record) -> dict[tuple[str, str, float], float
     return {key: sum(values) / len(values) for key, values in found.items()}
 
 
+def level_points(info: TaskInfo) -> pd.DataFrame:
+    """What is scored without the skill along the axes of `point_curves`: columns axis, x, kind, value.
+
+    Kinds are chance, rule (the strongest) and reader (a perfect one, of what the noise left).
+    """
+    primary = info.metric
+    splits = list(dict.fromkeys([*info.chance, *(level.split for level in info.levels)]))
+    rows: list[tuple[str, float, str, float | None]] = []
+    for split in splits:
+        places = [place] if (place := _point(split)) else []
+        places += [(axis, x) for axis, x in ORIGIN.items()] if split == "test/id" else []
+        for axis, x in places:
+            rule = best_rule(info, split, primary)
+            rows += [(axis, x, "chance", info.chance.get(split)), (axis, x, "rule", rule.value if rule else None)]
+            rows.append((axis, x, "reader", perfect_reader(info, split, primary)))
+    for metric in dict.fromkeys(level.metric for level in info.levels if level.metric.startswith(f"{primary}/")):
+        rule, at = best_rule(info, "test/id", metric), _point(metric.removeprefix(primary))
+        if rule is not None and at is not None:
+            rows.append((*at, "rule", rule.value))
+    return pd.DataFrame([row for row in rows if row[3] is not None], columns=["axis", "x", "kind", "value"])
+
+
+def apart(runs: Runs) -> set[tuple[str, str]]:
+    """The cells (task, model) whose seeds fall into groups on test/id: their mean is that of no run."""
+    infos = {spec.task: spec.task_info for spec, _ in runs}
+    found = set()
+    for task, info in infos.items():
+        if (chance := info.chance.get("test/id")) is not None:
+            scale = abs((1.0 if info.higher_is_better else 0.0) - chance)
+            by_model = primary_by_seed(runs, task)
+            found |= {(task, model) for model, values in by_model.items() if groups(list(values.values()), scale)}
+    return found
+
+
 def distance(runs: Runs) -> pd.DataFrame:
     """The primary metric on test/id and on each out-of-distribution split, in the order of the records."""
     values = [
@@ -94,15 +132,18 @@ def distance(runs: Runs) -> pd.DataFrame:
     return frame[frame.groupby("task")["split"].transform("nunique") > 1].reset_index(drop=True)
 
 
-def learning(runs: Runs, store: Store) -> pd.DataFrame:
-    """Validation against training FLOPs, mean and interval over the first `LOGGED_SEEDS` seeds of a cell."""
+def learning(runs: Runs, store: Store, *, each: bool = False) -> pd.DataFrame:
+    """Validation against training FLOPs, mean and interval over the first `LOGGED_SEEDS` seeds of a cell.
+
+    With `each` a row has one seed's value, as `mean`, beside `seed`.
+    """
     values = [
-        (spec.task, spec.model, flops_of_step(spec, line["step"]), line[f"val/{spec.task_info.metric}"])
+        (spec.task, spec.model, flops_of_step(spec, line["step"]), *([spec.seed] if each else []), found)
         for spec, _record in _first(runs)
         for line in log_lines(store, spec.id, b'"val/')
-        if f"val/{spec.task_info.metric}" in line
+        if (found := line.get(f"val/{spec.task_info.metric}")) is not None
     ]
-    frame = _banded(values, ["task", "model", "flops"])
+    frame = _banded(values, ["task", "model", "flops", *(["seed"] if each else [])])
     return frame.sort_values(["task", "model", "flops"], kind="stable").reset_index(drop=True)
 
 

@@ -24,9 +24,9 @@ from experiments.analysis.bootstrap import (
     share_interval,
     stratified_bootstrap,
 )
-from experiments.analysis.significance import MIN_SEEDS, summary
+from experiments.analysis.significance import MIN_SEEDS, groups, summary
 from experiments.planning.instantiate import helps
-from experiments.planning.levels import best_rule, size_of, small_splits
+from experiments.planning.levels import level_columns, perfect_reader, small_splits
 from experiments.planning.settings import TableSettings
 from experiments.store.records import Record, RunSpec
 
@@ -37,12 +37,14 @@ CELL_COLUMNS = [
     *("params", "params_total", "params_active", "flops_per_token", "train_flops", "train_flops_counted"),
     *("steps", "helps", "data_fingerprint", "eval_depth", "flops_eval_per_token"),
     *("different_items", "effective_items", "small_test", "best_rule", "best_rule_value", "checked"),
+    *("ngram", "ngram_value", "perfect_reader", "seeds_apart"),
 ]
 AGGREGATE_COLUMNS = ["table", "model", "tasks", "seeds", "iqm", "low", "high", "beats", "beats_share"]
 SEED_COLUMNS = [
     *("table", "model", "task", "seed", "id", "status", "metric", "higher_is_better", "chance", "test", "score"),
     *("validation", "steps", "steps_done", "selected_step", "params", "train_flops", "train_seconds"),
     *("budget", "regime", "on_budget", "helps"),
+    *("best_rule", "best_rule_value", "ngram", "ngram_value", "different_items", "effective_items"),
 ]
 VALUE_COLUMNS = ["id", "model", "task", "seed", "split", "metric", "primary", "value"]
 Column = tuple[str, str, str]  # task, split, metric
@@ -110,6 +112,7 @@ def seeds_frame(table: str, runs: Runs, known_helps: Mapping[str, str] = Mapping
                 "regime": spec.budget.regime,
                 "on_budget": spec.budget.on_budget,
                 "helps": known_helps[spec.id] if spec.id in known_helps else helps(spec.sizes, spec.allow_targets),
+                **level_columns(info, "test/id", info.metric),
             }
         )
     return pd.DataFrame(rows, columns=SEED_COLUMNS)
@@ -217,13 +220,13 @@ def _figures(spec: RunSpec, split: str, metric: str, values: Sequence[float], co
     above = None
     if chance is not None and found.low is not None and found.high is not None:
         above = found.low > chance if info.higher_is_better else found.high < chance
-    size, rule = size_of(info, split), best_rule(info, split, metric)
     return {
-        "different_items": None if size is None else size.different,
-        "effective_items": None if size is None else size.effective,
+        **level_columns(info, split, metric),
         "small_test": bool(small_splits(info)),
-        "best_rule": None if rule is None else rule.name,
-        "best_rule_value": None if rule is None else rule.value,
+        "perfect_reader": perfect_reader(info, split, metric),
+        "seeds_apart": None
+        if chance is None
+        else groups(values, abs(float(info.higher_is_better) - chance)) is not None,
         "split": split,
         "metric": metric,
         "primary": metric == info.metric,

@@ -1,9 +1,11 @@
 """Write the readable report of a table, one HTML file; runs nothing.
 
+    python -m experiments report
     python -m experiments report table=quick
     python -m experiments report table=quick --figures false
 
-Writes exports/TABLE.html, and each figure as PNG and PDF into exports/figures/TABLE.
+Writes exports/TABLE.html, and each figure as PNG and PDF into exports/figures/TABLE. Without a table: the report of
+every table that has results, and exports/index.html over tables, sweeps and scale fits.
 """
 
 from __future__ import annotations

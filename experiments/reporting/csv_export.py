@@ -18,6 +18,7 @@ from experiments.analysis.frames import VALUE_COLUMNS, item_interval, metrics_fr
 from experiments.analysis.run_details import flops_of_step, log_lines, module_rows
 from experiments.errors import UserError
 from experiments.planning.instantiate import helps
+from experiments.planning.levels import level_columns, perfect_reader
 from experiments.planning.plan import plan_files
 from experiments.store import atomic_files as atomic
 from experiments.store import plan_file
@@ -42,7 +43,10 @@ RUN_COLUMNS = [
         "plans",
     ),
 ]
-METRIC_COLUMNS = [*VALUE_COLUMNS, "items_low", "items_high"]
+METRIC_COLUMNS = [
+    *(*VALUE_COLUMNS, "items_low", "items_high", "chance", "best_rule", "best_rule_value", "ngram", "ngram_value"),
+    *("perfect_reader", "different_items", "effective_items"),
+]
 ITEM_COLUMNS = ["id", "model", "task", "seed", "split", "metric", "item", "value", "weight"]
 FLATTENED = ("config.", "sizes.")  # prefixes of the columns that follow, as many as the configs have keys
 STEP_COLUMNS = ["id", "model", "task", "seed", "step", "train_flops", "key", "value"]
@@ -160,11 +164,14 @@ def kernels_of(origin: Provenance) -> str | None:
 
 
 def metric_rows(records: Sequence[Record]) -> Iterator[dict[str, Any]]:
-    """Rows of metrics.csv, with what the number of items leaves open in the primary metric."""
+    """Rows of metrics.csv, with what the number of items leaves open in the primary metric, and the levels."""
     by_id = {record.id: record for record in records}
     for row in rows_of(metrics_frame(records)):
-        interval = item_interval(by_id[row["id"]], row["split"]) if row["primary"] else None
-        yield row | ({"items_low": interval.low, "items_high": interval.high} if interval else {})
+        info, split, metric = by_id[row["id"]].spec.task_info, row["split"], row["metric"]
+        interval = item_interval(by_id[row["id"]], split) if row["primary"] else None
+        levels = level_columns(info, split, metric) | {"perfect_reader": perfect_reader(info, split, metric)}
+        levels |= {"chance": info.chance.get(split) if row["primary"] else None}
+        yield row | levels | ({"items_low": interval.low, "items_high": interval.high} if interval else {})
 
 
 def item_rows(records: Iterable[Record]) -> Iterator[dict[str, Any]]:

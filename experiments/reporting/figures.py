@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.ticker import EngFormatter
 
 from experiments.analysis import curves
 from experiments.analysis.frames import Runs, primary_rows
+from experiments.analysis.scaling import points_of
 from experiments.planning.levels import best_rule
 from experiments.planning.settings import TableSettings
 from experiments.planning.table_name import preset_of
+from experiments.reporting.curve_figures import curve_panels, range_panels
 from experiments.reporting.model_figures import graphs, growth_panels, inner_panels, profile
-from experiments.reporting.plot_style import MUTED, Panel, Pen, Section, clamp, level
+from experiments.reporting.plot_style import MUTED, Panel, Pen, Section, bounds, clamp, level
+from experiments.reporting.scaling_figure import scaling
 from experiments.reporting.tuning_figure import tuning
 from experiments.store.records import TaskInfo
 from experiments.store.store import Store
@@ -27,7 +31,10 @@ def sections(
     infos = {spec.task: spec.task_info for spec, _ in runs}
     arrows = {t: f"{i.metric.replace('_', ' ')} {'↑' if i.higher_is_better else '↓'}" for t, i in infos.items()}
     learned, points = curves.learning(runs, store), curves.point_curves(runs)
-    drawn = _learning(pen, learned, arrows, infos)
+    split = curves.apart(runs)
+    torn = [run for run in runs if (run[0].task, run[0].model) in split]
+    drawn = _learning(pen, learned, curves.learning(torn, store, each=True), arrows, infos)
+    thin = curves.point_curves(torn, each=True)
     part = settings.name != preset_of(settings.name)  # no preset of that name: its plan knows what was asked
     again = (
         f"python -m experiments resume table={settings.name}" if part else f"make reproduce-table TABLE={settings.name}"
@@ -41,12 +48,20 @@ def sections(
         ),
         Section("learning", "Learning", _LEARNING, drawn, _unlearned(learned, arrows, again)),
         Section(
-            "range", "Beyond the training range", _RANGE, *_or(_range(pen, curves.distance(runs), arrows, infos), again)
+            "range",
+            "Beyond the training range",
+            _RANGE,
+            *_or(range_panels(pen, curves.distance(runs), arrows, infos), again),
         ),
         Section(
-            "curves", "Length, noise, hops, iterations", _CURVES, _curves(pen, points, arrows, infos), _absent(points)
+            "curves",
+            "Length, noise, hops, iterations",
+            _CURVES,
+            curve_panels(pen, points, thin, arrows, infos),
+            _absent(points),
         ),
         Section("profile", "Over all tasks", _PROFILE, *_or(profile(pen, runs, settings), again)),
+        scaling(pen, points_of([(settings.name, runs)]), infos, settings.name, store, _SCALE),
         tuning(pen, arrows, settings.name, store),
         Section("growth", "Cost against length", _GROWTH, *_or(growth_panels(pen, runs), again)),
         Section("inner", "What the model does inside", _INNER, *_or(inner, again)),
@@ -55,12 +70,23 @@ def sections(
 
 
 _PARETO = (
-    "A point per model, the bar its interval. The dotted step joins the models that no other beats on both axes. "
+    "Test metric of each model, the bar its interval. The dotted step joins those that no other beats on both axes. "
     "Where a budget makes all models cost alike (within 5 %), there is nothing to trade and no figure: see the table."
 )
-_LEARNING = "Validation against training FLOPs: means over seeds, 95 % intervals, chance (dots), best rule (dashes)."
-_RANGE = "From the sizes seen in training to larger ones, on test. The less it falls, the better it carries over."
-_CURVES = "Quality on test against one dial of the input or of the model. Bands are 95 % intervals over seeds."
+_LEARNING = (
+    "On validation, which chose the weights; all answers above are on test. Means over seeds with 95 % intervals, "
+    "chance dotted, the best rule dashed. Seeds of a model that fall into groups are thin lines, without a band."
+)
+_RANGE = (
+    "On test, from the sizes seen in training to others: points, since the splits are no scale. Dotted is chance, "
+    "dashed the best simple rule of the split."
+)
+_CURVES = (
+    "On test, against one dial of the input or of the model. Bands are 95 % intervals over seeds; dotted is chance, "
+    "dashed the best simple rule, dash-dotted a perfect reader of what the noise left. Seeds that fall into groups are "
+    "thin lines."
+)
+_SCALE = "python -m experiments scale table=TABLE,TABLE"
 _PROFILE = "Share of all runs that score above a level; 0 is chance, 1 is perfect. Higher everywhere is better."
 _GROWTH = "Useful forward FLOPs per token, in closed form, not measured. A flat line is a cost linear in length."
 _INNER = "Diagnostics by inner step, over the last fifth of training, mean over seeds."
@@ -98,10 +124,14 @@ def _absent(frame: pd.DataFrame) -> list[tuple[str, str]]:
     return [(f"No curve over {axis} in this table", command) for axis, command in _MAKES.items() if axis not in have]
 
 
-def _learning(pen: Pen, frame: pd.DataFrame, arrows: dict[str, str], infos: dict[str, TaskInfo]) -> list[Panel]:
+def _learning(
+    pen: Pen, frame: pd.DataFrame, seeds: pd.DataFrame, arrows: dict[str, str], infos: dict[str, TaskInfo]
+) -> list[Panel]:
     def paint(part: pd.DataFrame, task: str) -> Callable[[Any], None]:
         def on(axes: Any) -> None:
-            pen.lines(axes, part, "flops")
+            thin = seeds[seeds["task"] == task]
+            pen.seeds(axes, thin, "flops")
+            pen.lines(axes, part, "flops", without_band=set(thin["model"]))
             known = infos[task].chance
             clamp(axes, part, known.get("validation", known.get("test/id")))
             if (rule := best_rule(infos[task], "validation", infos[task].metric)) is not None:
@@ -185,7 +215,9 @@ def _points(
             look = {**pen.look(model), "linestyle": "none", "gid": pen.mark(model)}
             half = 0.0 if pd.isna(row["high"]) else row["high"] - row["mean"]
             axes.plot([x], [row["mean"]], markersize=8, label=model, **look)
-            axes.vlines(x, row["mean"] - half, row["mean"] + half, color=look["color"], alpha=0.45, gid=look["gid"])
+            least, most = bounds(pd.Series([row["mean"]]))
+            low, high = max(least, row["mean"] - half), min(np.inf if most is None else most, row["mean"] + half)
+            axes.vlines(x, low, high, color=look["color"], alpha=0.45, gid=look["gid"])
         higher = bool(points[0][2]["higher_is_better"])
         best = front([(x, row["mean"]) for _, x, row in points], higher)
         axes.step(*zip(*best, strict=True), where="post", color=MUTED, linewidth=1, linestyle=(0, (2, 2)), zorder=0)
@@ -218,81 +250,3 @@ def front(points: list[tuple[float, float]], higher_is_better: bool) -> list[tup
 def si() -> Any:
     """Ticks such as 12k, 3.5M, 1.2T."""
     return EngFormatter(sep="")
-
-
-AT_CHANCE = 0.02  # of the way from chance to perfection: what is no more than this above chance is called at chance
-
-
-def _range(pen: Pen, frame: pd.DataFrame, arrows: dict[str, str], infos: dict[str, TaskInfo]) -> list[Panel]:
-    def paint(part: pd.DataFrame, task: str) -> Callable[[Any], None]:
-        names = [str(split).removeprefix("test/").replace("_", " ") for split in dict.fromkeys(part["split"])]
-
-        def on(axes: Any) -> None:
-            pen.points(axes, part, "place")
-            known = infos[task].chance
-            ends = [known[split] for split in dict.fromkeys(part["split"]) if split in known]
-            clamp(axes, pd.concat([part, pd.DataFrame({"mean": ends})]) if part["mean"].max() <= 1 else part)
-            for place, split in enumerate(dict.fromkeys(part["split"])):
-                if split in known:
-                    axes.hlines(known[split], place - 0.35, place + 0.35, color=MUTED, linestyle=(0, (1, 2)), zorder=0)
-            axes.set_xticks(range(len(names)), names)
-            axes.margins(x=0.08)
-            axes.set_ylabel(f"test {arrows[task]}")
-
-        return on
-
-    words = "The metric on each test split, a point per model; dotted is chance."
-    panels = []
-    for task in arrows:
-        part = frame[frame["task"] == task]
-        if len(part):
-            places = {split: n for n, split in enumerate(dict.fromkeys(part["split"]))}
-            part = part.assign(place=part["split"].map(places)).sort_values("place", kind="stable")
-            end = infos[task].chance.get(str(part["split"].iloc[-1]))
-            caption = _loses(part, "place", infos[task].higher_is_better, end)
-            panels.append(pen.panel(f"range-{task}", task, words, paint(part, task), caption))
-    return panels
-
-
-def _loses(part: pd.DataFrame, x: str, higher_is_better: bool, chance: float | None = None) -> str:
-    """Who loses least and most from the first to the last point of a curve, on test, unless all end at `chance`."""
-    sign, changes, ends = (1 if higher_is_better else -1), {}, []
-    for model, line in part.groupby("model", sort=False):
-        ordered = line.sort_values(x, kind="stable")
-        if ordered[x].iloc[0] == part[x].min() and ordered[x].iloc[-1] == part[x].max():
-            ends.append(float(ordered["mean"].iloc[-1]))
-            changes[str(model)] = sign * float(ordered["mean"].iloc[-1] - ordered["mean"].iloc[0])
-    if len(changes) < 2:
-        return ""
-    if chance is not None and all(
-        sign * (end - chance) <= AT_CHANCE * abs(float(higher_is_better) - chance) for end in ends
-    ):
-        return "On test, all end at chance: who fell furthest began highest."
-    least, most = (pick(changes, key=lambda model: changes[model]) for pick in (max, min))
-    text = f"{least} changes by {changes[least]:+.3f}, {most} by {changes[most]:+.3f}"
-    return f"On test, from end to end, {text} (+ = better)."
-
-
-def _curves(pen: Pen, frame: pd.DataFrame, arrows: dict[str, str], infos: dict[str, TaskInfo]) -> list[Panel]:
-    def paint(part: pd.DataFrame, task: str, axis: str) -> Callable[[Any], None]:
-        def on(axes: Any) -> None:
-            pen.lines(axes, part, "x")
-            clamp(axes, part, infos[task].chance.get("test/id") if axis == curves.DEPTH else None)
-            relative = axis == "length" and part["x"].max() <= max(curves.LENGTHS.values())
-            axes.set_xlabel({"noise": "noise, % of tokens"}.get(axis, "multiples of length" if relative else axis))
-            xs = sorted(set(part["x"]))
-            if min(xs) > 0 and max(xs) / min(xs) > 30:
-                axes.set_xscale("log", base=2)
-            if len(xs) < 9:
-                axes.set_xticks(xs, [f"{x:g}" for x in xs])
-            axes.set_ylabel(f"test {arrows[task]}")
-
-        return on
-
-    panels = []
-    for (task, axis, _metric), part in frame.groupby(["task", "axis", "metric"], sort=False):
-        words = f"The metric on test by {axis}, a line per model."
-        title, caption = f"{task}, by {axis}", _loses(part, "x", infos[str(task)].higher_is_better)
-        paint_on = paint(part, str(task), str(axis))
-        panels.append(pen.panel(f"curve-{task}-{axis}", title, words, paint_on, caption))
-    return panels

@@ -12,25 +12,26 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from experiments.analysis.claims import judge, load_claims
-from experiments.analysis.frames import Runs, item_interval, primary_by_seed, primary_rows, rows_of
-from experiments.analysis.pairwise import duels
+from experiments.analysis.frames import Runs, item_interval
 from experiments.analysis.registration import claims_frame, registrations
-from experiments.analysis.significance import summary
 from experiments.planning.plan import Plan
+from experiments.planning.table_name import preset_of
+from experiments.reporting.answers import answers, question
 from experiments.reporting.csv_export import kernels_of
 from experiments.reporting.figures import sections
 from experiments.reporting.grid import Cell, Grid
-from experiments.reporting.level_notes import column_infos, size_note, small_note
 from experiments.reporting.plot_style import Pen, glyph
+from experiments.reporting.strips import columns_of, legend, level_rows
 from experiments.reporting.table import Report, from_records
 from experiments.store import atomic_files as atomic
 from experiments.store.records import Record, RunSpec
 from experiments.store.store import Store
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
+STYLE = Path(__file__).with_name("style.css.j2")
 FAILURES = 200  # rows of the ledger; the rest is counted
 CELL_RUNS = 100  # runs named behind a cell; the rest is counted
 
@@ -68,10 +69,16 @@ def write_html(plan: Plan, store: Store, *, figures: bool = False) -> Path:
     return target
 
 
-def page(values: Mapping[str, Any]) -> str:
+def page(values: Mapping[str, Any], template: str = TEMPLATE.name) -> str:
     """The template with the values; all text is escaped but figures and data, which escape themselves."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(TEMPLATE.read_text()).render(**values) + "\n"
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATE.parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(**values) + "\n"
 
 
 def context(plan: Plan, records: dict[str, Record], store: Store, pen: Pen) -> dict[str, Any]:
@@ -80,13 +87,19 @@ def context(plan: Plan, records: dict[str, Record], store: Store, pen: Pen) -> d
     runs: Runs = [(spec, records.get(spec.id)) for spec in plan.runs]
     failed = [record for record in records.values() if record.status != "done"]
     done = len(records) - len(failed)
+    columns = columns_of(built, runs)
+    verdicts, undecided = claims(store, plan.table.name)
     marks = {model: {"name": model, "n": n, "glyph": glyph(n)} for n, model in enumerate(pen.models)}
     return {
         "title": f"Table {plan.table.name}",
         "name": plan.table.name,
         "header": built.header,
+        "question": question(plan),
         "answers": answers(plan, runs, built),
-        "strips": strips(built),
+        "columns": columns,
+        "strips": {"|".join(one["cell"].key): one["strip"] for column in columns for one in column["cells"]},
+        "level_rows": level_rows(columns),
+        "lines": legend(columns),
         "models": list(marks.values()),
         "marks": marks,
         "results": built.results,
@@ -95,7 +108,8 @@ def context(plan: Plan, records: dict[str, Record], store: Store, pen: Pen) -> d
         "measured": built.measured,
         "pace": built.pace,
         "notes": [note for note in built.notes if not note.startswith(("failed:", "diverged:"))],
-        "claims": claims(store),
+        "claims": verdicts,
+        "undecided": undecided,
         "sections": sections(pen, runs, plan.table, built.cells, built.timing, store),
         "failures": [ledger_row(record) for record in failed[:FAILURES]],
         "failures_left": max(0, len(failed) - FAILURES),
@@ -107,65 +121,16 @@ def context(plan: Plan, records: dict[str, Record], store: Store, pen: Pen) -> d
     }
 
 
-def answers(plan: Plan, runs: Runs, built: Report) -> list[dict[str, Any]]:
-    """Per task: who is ahead of whom, and whether that is decided, by the rule of bold and no other."""
-    settings = plan.table
-    infos = column_infos(plan.runs)
-    bold = {row["task"]: row["model"] for row in primary_rows(built.cells).values() if row["best"]}
-    found: list[dict[str, Any]] = []
-    for task in settings.tasks:
-        info = infos[task]
-        means = {m: summary(list(v.values())).mean for m, v in primary_by_seed(runs, task).items()}
-        known = {model: mean for model, mean in means.items() if mean is not None}
-        ranked = sorted(known, key=lambda m: known[m], reverse=info.higher_is_better)
-        if len(ranked) < 2:
-            text = f"only {ranked[0]} has results" if ranked else "no result yet"
-            found.append({"task": task, "text": text, "more": "", "won": False})
-            continue
-        first, second = ranked[:2]
-        mine = [run for run in runs if run[0].task == task]
-        least = settings.bold_seeds
-        row = duels(mine, first, second, [task], settings.alpha, settings.confidence, least).iloc[0]
-        more = f"{known[first]:.3f} against {known[second]:.3f} {info.metric.replace('_', ' ')} of {second}."
-        won = bold.get(task) == first
-        if not won and row["seeds"] < row["needed"]:
-            more += f" {row['seeds']} seeds are too few to decide: it needs {row['needed']:.0f}."
-        if not won and not pd.isna(row["detectable"]):
-            more += f" With {row['seeds']}, a gap of {row['detectable']:.3f} is found four times in five."
-        if small := small_note(info):
-            more += f" The test is {small} {size_note(info)}"
-        text = f"{first} is best" if won else f"{first} is ahead, not decided"
-        found.append({"task": task, "text": text, "more": more, "won": won})
-    return found
-
-
-def strips(built: Report) -> dict[str, dict[str, float]]:
-    """For each cell of the results where mean, interval and chance lie in its column, in percent of the strip."""
-    cells = built.cells
-    found: dict[str, dict[str, float]] = {}
-    shown = {cell.key[1:] for row in built.results.rows for cell in row if cell.key}
-    for (task, split, metric), part in cells.groupby(["task", "split", "metric"], sort=False):
-        known = part[part["mean"].notna()]
-        if (task, split, metric) not in shown or not len(known):
-            continue
-        ends = [*known["low"].dropna(), *known["high"].dropna(), *known["mean"], *known["chance"].dropna()]
-        low, high = min(ends), max(ends)
-        if known["higher_is_better"].all() and low > -1 and known["mean"].between(0, 1).all():
-            low, high = max(0.0, low), min(1.0, high)
-        wide = (high - low) or 1.0
-        for row in rows_of(known):
-            key = "|".join((row["model"], str(task), str(split), str(metric)))
-            places = {name: row[name] for name in ("mean", "low", "high", "chance") if not pd.isna(row[name])}
-            found[key] = {name: round(100 * min(1.0, max(0.0, (v - low) / wide)), 1) for name, v in places.items()}
-    return found
-
-
-def claims(store: Store) -> list[dict[str, Any]]:
-    """The registered claims and their verdicts, as text."""
-    registered = load_claims()
+def claims(store: Store, table: str) -> tuple[list[dict[str, Any]], list[str]]:
+    """The verdicts that this table decides, as text, and the names of its claims that it does not decide yet."""
+    registered = {name: claim for name, claim in load_claims().items() if claim.table == preset_of(table)}
     findings = [judge(name, claim, store, store.root / "benchmarks") for name, claim in registered.items()]
+    waiting = [found.id for found in findings if found.verdict == "not run"]
+    decided = [found for found in findings if found.verdict not in ("not run", "withdrawn")]
+    if not decided:
+        return [], waiting
     rows: list[dict[str, Any]] = []
-    for row in claims_frame(findings, registrations(registered), registered).to_dict("records"):
+    for row in claims_frame(decided, registrations(registered), registered).to_dict("records"):
         effect = row["why"]
         if not pd.isna(row["effect"]):
             p = "" if pd.isna(row["p"]) else f", p = {row['p']:.2g}"
@@ -182,7 +147,7 @@ def claims(store: Store) -> list[dict[str, Any]]:
                 "runs": count or "",
             }
         )
-    return rows
+    return rows, waiting
 
 
 def ledger_row(record: Record) -> dict[str, Any]:

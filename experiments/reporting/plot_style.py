@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ import matplotlib
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from experiments.reporting.grid import Grid
 
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d1f", "#5f5f5f")
 MARKERS = "osD^vPX*"
@@ -63,13 +65,15 @@ class Panel:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, how to read what follows, the panels, and what would have to be run for those that are not there."""
+    """A heading, how to read what follows, panels, tables, remarks, and what would make those that are missing."""
 
     name: str
     title: str
     words: str
     panels: list[Panel]
     missing: list[tuple[str, str]]  # (what is missing, the command)
+    grids: list[Grid] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 class Pen:
@@ -120,7 +124,9 @@ class Pen:
         svg = inline(text.getvalue(), f"{title}. {words} {caption}".strip())
         return Panel(name, title, words, svg, caption, size is not None)
 
-    def lines(self, axes: Any, frame: pd.DataFrame, x: str, *, band: bool = True) -> None:
+    def lines(
+        self, axes: Any, frame: pd.DataFrame, x: str, *, band: bool = True, without_band: Collection[str] = ()
+    ) -> None:
         """A line per model of `frame` (columns model, x, mean, low, high), with its interval as a band in its range."""
         least, most = bounds(frame["mean"])
         for model, part in frame.groupby("model", sort=False):
@@ -129,10 +135,16 @@ class Pen:
                 part[x], part["mean"], gid=self.mark(str(model)), label=model, markevery=spaced(len(part)), **look
             )
             known = part.dropna(subset=["low", "high"])
-            if band and len(known):
+            if band and len(known) and model not in without_band:
                 shade = {"color": look["color"], "alpha": 0.14, "linewidth": 0}
                 low, high = (known[end].clip(least, most) for end in ("low", "high"))
                 axes.fill_between(known[x], low, high, gid=f"{self.mark(str(model))}-band", **shade)
+
+    def seeds(self, axes: Any, frame: pd.DataFrame, x: str) -> None:
+        """A thin line per seed of `frame` (columns model, seed, x, mean), where a mean would be that of no run."""
+        for (model, _), part in frame.groupby(["model", "seed"], sort=False):
+            look = {"color": self.look(str(model))["color"], "linewidth": 0.7, "alpha": 0.55}
+            axes.plot(part[x], part["mean"], gid=self.mark(str(model)), zorder=1, **look)
 
     def points(self, axes: Any, frame: pd.DataFrame, x: str) -> None:
         """A point per model and place, with its interval as a bar: what stands side by side is no curve."""
@@ -206,7 +218,24 @@ def level(axes: Any, name: str, value: float) -> None:
     room = 0.06 * (max(high, value) - min(low, value))
     axes.set_ylim(min(low, value - room), max(high, value + room))
     axes.axhline(value, color=MUTED, linewidth=1, linestyle=(0, (5, 3)), zorder=0)
-    axes.annotate(name, (0.01, value), xycoords=("axes fraction", "data"), color=MUTED, fontsize=7, va="bottom")
+    if name:
+        place = {"xycoords": ("axes fraction", "data"), "va": "bottom", "ha": "right"}
+        axes.annotate(name, (0.995, value), color=MUTED, fontsize=7, **place)
+
+
+def levels_along(axes: Any, frame: pd.DataFrame) -> None:
+    """Levels along a curve (columns x, kind, value): chance dotted, best rule dashed, perfect reader dash-dotted."""
+    dashes = {"chance": (0, (1, 2)), "rule": (0, (5, 3)), "reader": (0, (8, 2, 1, 2))}
+    low, high = axes.get_ylim()
+    for kind, part in frame.groupby("kind", sort=False):
+        ordered = part.drop_duplicates("x").sort_values("x")
+        look = {"color": MUTED, "linewidth": 1, "linestyle": dashes[str(kind)], "zorder": 0, "gid": f"level-{kind}"}
+        if len(ordered) == 1:
+            axes.axhline(ordered["value"].iloc[0], **look)
+        else:
+            axes.plot(ordered["x"], ordered["value"], **look)
+        low, high = min(low, float(ordered["value"].min())), max(high, float(ordered["value"].max()))
+    axes.set_ylim(low, high)
 
 
 def inline(svg: str, words: str) -> str:

@@ -161,7 +161,7 @@ def test_columns_of_the_tidy_table_are_pinned() -> None:
         "above_chance best budget regime on_budget params_residual train_flops_residual params params_total "
         "params_active flops_per_token train_flops train_flops_counted steps helps data_fingerprint eval_depth "
         "flops_eval_per_token different_items effective_items "
-        "small_test best_rule best_rule_value checked"
+        "small_test best_rule best_rule_value checked ngram ngram_value perfect_reader seeds_apart"
     )
     assert [
         "table",
@@ -189,7 +189,10 @@ def test_columns_of_the_raw_export_are_pinned() -> None:
         "accelerator python torch started finished wall_seconds train_seconds tokens_per_second peak_memory_mib "
         "error_type error_message eval_depth flops_eval native_kernels tables plans"
     )
-    assert " ".join(COLUMNS["metrics.csv"]) == "id model task seed split metric primary value items_low items_high"
+    assert " ".join(COLUMNS["metrics.csv"]) == (
+        "id model task seed split metric primary value items_low items_high chance best_rule best_rule_value ngram "
+        "ngram_value perfect_reader different_items effective_items"
+    )
     assert " ".join(ITEM_COLUMNS) == "id model task seed split metric item value weight"
 
 

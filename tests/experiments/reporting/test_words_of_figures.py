@@ -12,7 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from experiments.reporting.comparison import sentences
-from experiments.reporting.figures import _loses
+from experiments.reporting.curve_figures import loses
 from experiments.reporting.plot_style import Pen, bounds, clamp
 
 ROW: Mapping[str, Any] = {
@@ -39,12 +39,12 @@ def test_who_is_ahead_is_said_with_the_gap() -> None:
 
 def test_who_ends_at_chance_has_not_lost_most() -> None:
     frame = pd.DataFrame({**LINES, "mean": [0.95, 0.252, 0.5, 0.25]})
-    assert "all end at chance" in _loses(frame, "place", True, 0.25)
-    assert "y changes by -0.250, x by -0.698" in _loses(frame, "place", True)
+    assert "all end at chance" in loses(frame, "place", True, 0.25)
+    assert "y changes by -0.250, x by -0.698" in loses(frame, "place", True)
     above = frame.assign(mean=[0.95, 0.6, 0.5, 0.25])
-    assert "y changes by -0.250, x by -0.350" in _loses(above, "place", True, 0.25)
+    assert "y changes by -0.250, x by -0.350" in loses(above, "place", True, 0.25)
     bits = frame.assign(mean=[2.0, 4.0, 3.0, 4.01])
-    assert "all end at chance" in _loses(bits, "place", False, 4.0)
+    assert "all end at chance" in loses(bits, "place", False, 4.0)
 
 
 def drawn() -> Any:
