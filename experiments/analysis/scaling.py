@@ -107,9 +107,10 @@ class Curve:
         """The metric that the curve has at these FLOPs."""
         if self.shape is None:
             inner = np.interp(np.log(flops), np.log(self.flops_B), np.log(self.error(self.mean_B)))
-            return 1 - np.exp(inner) if self.higher_is_better else np.exp(inner)
+            between: Floats = np.exp(inner)
+            return 1 - between if self.higher_is_better else between
         a, b, c = self.shape
-        error = a + b * (flops / self.flops_B[0]) ** -c
+        error: Floats = a + b * (flops / self.flops_B[0]) ** -c
         return 1 - error if self.higher_is_better else error
 
 
@@ -259,7 +260,7 @@ def orders(points: pd.DataFrame) -> pd.DataFrame:
     for task, part in points.groupby("task", sort=False):
         sign = 1 if part["higher_is_better"].iloc[0] else -1
         at = {
-            int(level): {str(row): dict(zip(m["seed"], m["value"], strict=True)) for row, m in mine.groupby("row")}
+            int(str(level)): {str(row): dict(zip(m["seed"], m["value"], strict=True)) for row, m in mine.groupby("row")}
             for level, mine in part.groupby("level")
         }
         for level, then in pairwise(sorted(at)):
