@@ -30,7 +30,8 @@ def test_debug_takes_the_words_of_an_agent_and_leaves_the_results_alone(
     assert program(["train", "trainer=debug", *words]) == 0
     said = capsys.readouterr()
     assert "test/id: " in said.out and str(tmp_path / "scratch") in said.out
-    assert "training FLOPs in 2 steps of" in said.err and "optim.lr=1e-05" in said.err and " parameters (" in said.err
+    told = " ".join(said.err.split())  # lines are broken at the terminal's width
+    assert "training FLOPs in 2 steps of" in told and "optim.lr=1e-05" in told and " parameters (" in told
     store = Store(tmp_path / "scratch", write=False)
     record = store.record(store.ids()[0])
     assert record is not None
