@@ -9,6 +9,7 @@ import pytest
 from experiments.__main__ import program
 from experiments.errors import UserError
 from tasks import registry
+from tasks.hub.installed import Source, pack, unpack
 
 
 @pytest.fixture
@@ -58,13 +59,17 @@ def test_check_counts_agreement(capsys: pytest.CaptureFixture[str], monkeypatch:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("", "unknown action of tasks ''; available: check, list, show, sizes, table"),
+        ("", "unknown action of tasks ''; available: check, list, pack-text, show, sizes, table"),
         ("shwo chain", "unknown action of tasks 'shwo' .did you mean show"),
         ("show", "tasks show takes one task"),
         ("show chian", "unknown task 'chian' .did you mean chain"),
         ("show chain facts=3", "unknown key 'facts'; known keys: batch_size"),
         ("check mqar --items many", "--items takes a whole number of 1 or more, got 'many'"),
         ("check nope", "unknown task 'nope'"),
+        ("pack-text pycode", "takes one task and a file, e.g. tasks pack-text pycode --to pycode.jsonl.gz"),
+        ("pack-text chain --to a.jsonl.gz", "chain reads no installed packages; pycode does"),
+        ("pack-text pycode --to a.gz", "takes one task and a file"),
+        ("list --to a.jsonl.gz", "--to belongs to tasks pack-text"),
         ("list chain", "tasks list takes no 'chain'"),
     ],
 )
@@ -72,3 +77,18 @@ def test_mistakes_are_one_line(words: str, message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
         program(["tasks", *words.split()])
     assert "\n" not in str(caught.value)
+
+
+def test_a_packed_text_is_read_again(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = "".join(f"def name{'abcdefghij'[n % 10] * (n + 1)}(value):\n    return value\n" for n in range(40))
+    made = [Source("sympy", "1", "BSD", f"sympy/{n}.py", source[n:]) for n in range(40)]
+    made += [Source("networkx", "1", "BSD", "networkx/a.py", source)]
+    (tmp_path / "first.jsonl").write_bytes(pack(made, []))
+    packed = tmp_path / "second.jsonl.gz"
+    out = said(capsys, "pack-text", "pycode", f"path={tmp_path / 'first.jsonl'}", f"to={packed}")
+    assert "sympy 1: BSD" in out and f"task.path={packed}" in out
+    assert unpack(packed, ["sympy", "networkx"]) == sorted(made, key=lambda one: (one.package != "sympy", one.file))
+    with pytest.raises(UserError, match="cannot be written"):
+        program(["tasks", "pack-text", "pycode", f"path={packed}", "--to", str(tmp_path / "no" / "a.jsonl.gz")])
