@@ -218,6 +218,8 @@ def _answer_item(record: Record, checkpoint: Path, task: Task, item: int) -> int
     places = [place for place, label in enumerate(drawn.labels.tolist()) if label != IGNORE]
     pairs = [(int(drawn.labels[place]), int(found[place])) for place in places]
     print(task.text(drawn)[:SHOWN])
+    if task.describe().family != "language":
+        print("prompt:  " + task.written(drawn.input_ids[: places[0] + 1].tolist())[:SHOWN])
     print("answers: " + task.written([label for label, _ in pairs])[:SHOWN])
     print("model:   " + task.written([pred for _, pred in pairs])[:SHOWN])
     print(f"{sum(label == pred for label, pred in pairs)} of {len(pairs)} tokens right, each after the right ones")

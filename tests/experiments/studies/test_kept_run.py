@@ -104,8 +104,8 @@ def test_the_same_seed_writes_the_same_text(
 def test_words_are_answered(kept: tuple[Store, dict[str, str]], capsys: pytest.CaptureFixture[str]) -> None:
     shown = said(capsys, kept, "sample", "chain", "item=0").splitlines()
     assert shown[-1].endswith("each after the right ones") and shown[-2].startswith("model: ")
-    facts, question = shown[0].replace(";", ""), shown[1].partition(" -> ")[0]
-    out = said(capsys, kept, "sample", "chain", f"prompt={facts} {question}")
+    (prompt,) = (line.removeprefix("prompt:  ") for line in shown if line.startswith("prompt:"))
+    out = said(capsys, kept, "sample", "chain", f"prompt={prompt}")
     assert len(out.partition(" -> ")[2].split()) == 1
     # The first answer of the item is the one token that is written behind the same words.
     assert out.partition(" -> ")[2].split()[0] == shown[-2].split()[1]
