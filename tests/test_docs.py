@@ -235,7 +235,7 @@ def test_the_module_of_the_readme_reads_no_later_token() -> None:
     (block,) = (block for block in EVERY if block.page == "README.md" and block.file == "my.py")
     space: dict[str, object] = {"__name__": "my"}
     exec(compile(block.text, "my.py", "exec", dont_inherit=True), space)
-    mixer = space["MyMixer"](16)  # type: ignore[operator]
+    mixer = space["MyMixer"](16)
     x_Bnd = torch.randn(2, 12, 16)
     y_Bnd = mixer(x_Bnd)
     x_Bnd[:, 7:] = 0
