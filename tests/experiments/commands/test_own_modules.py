@@ -212,7 +212,7 @@ def test_a_solver_sizes_it_and_the_table_says_counted(folder: Path) -> None:
     (folder / "of_mine" / "model" / "mine.yaml").write_text(text)
     words = ["table=quick", "table.models=[mine,transformer]", "table.tasks=[mqar]", "table.seeds=[0]"]
     where = f"hydra.searchpath=[file://{folder}/of_mine]"
-    plan = make_plan(read_request([*words, "task.n_validation=512", where, "allow_small_test=[mqar]"]))
+    plan = make_plan(read_request([*words, where, "allow_small_test=[mqar]"]))
     mine, ours = plan.runs
     assert mine.budget.on_budget and mine.cost.basis == "counted" and ours.cost.basis == "closed form"
     assert abs(mine.cost.params_non_embedding / ours.cost.params_non_embedding - 1) < 0.02
