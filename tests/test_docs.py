@@ -17,7 +17,7 @@ from experiments.planning.hydra_config import composed, composer, options
 from experiments.planning.settings import TableSettings
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("quickstart", "fair-comparison", "add-a-model", "add-a-task", "read-the-report", "footguns", "exports")
+PAGES = ("quickstart", "fair-comparison", "add-a-model", "add-a-task", "report", "footguns", "exports")
 OWN = ("figures", "results_dir", "trials", "sweep", "a", "b", "tasks", "budget")
 
 
