@@ -84,18 +84,20 @@ def _answer(plan: Plan, runs: Runs, info: TaskInfo, task: str, bold: str | None)
     if bold is None and row["seeds"] < needed:
         more.append(f"A verdict needs {needed} seeds.")
     if (rule := best_rule(info, "test/id", info.metric)) is not None:
+        kind = "the best n-gram" if "gram" in rule.name else "the best simple rule"
         if not (known[first] > rule.value if info.higher_is_better else known[first] < rule.value):
             lead = "" if "no verdict" not in text else f" ({text})"
-            text = f"no row is better than the best simple rule{lead}"
-        more.append(f"The best simple rule, {rule.name}, scores {number(rule.value)}.")
+            text = f"no row is better than {kind}{lead}"
+        more.append(f"{kind[:1].upper()}{kind[1:]}, {rule.name}, scores {number(rule.value)}.")
     if small := small_note(info):
         more.append(f"The test is {small} {size_note(info)}")
     return text, more
 
 
 def _lead(first: str, second: str, gap: float, bold: str | None, seeds: int, needed: int) -> str:
+    first, second = (f"'{name}'" if " " in name else name for name in (first, second))
     if bold is not None:
-        return f"{bold} is best, and that is decided"
+        return f"{first} is best, and that is decided"
     lead = f"{first} leads {second} by {gap:.3g}" if gap > TIE else f"{first} and {second} are level"
     if seeds < needed:
         return f"{lead}; only {seeds} seed{'s'[: seeds != 1]}: no verdict"

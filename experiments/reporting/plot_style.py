@@ -208,7 +208,7 @@ def clamp(axes: Any, frame: pd.DataFrame, chance: float | None = None) -> None:
     room = 0.35 * (high - low) or 0.1 * abs(high) or 0.1
     bottom, top = low - room, high + room
     if low >= 0 and high <= 1:
-        bottom, top = max(0.0, bottom), min(1.02, top)
+        bottom, top = max(-0.02, bottom), min(1.02, top)  # a mark at an end is whole
     axes.set_ylim(bottom, top)
 
 
@@ -219,8 +219,8 @@ def level(axes: Any, name: str, value: float) -> None:
     axes.set_ylim(min(low, value - room), max(high, value + room))
     axes.axhline(value, color=MUTED, linewidth=1, linestyle=(0, (5, 3)), zorder=0)
     if name:
-        place = {"xycoords": ("axes fraction", "data"), "va": "bottom", "ha": "right"}
-        axes.annotate(name, (0.995, value), color=MUTED, fontsize=7, **place)
+        place = {"xycoords": ("axes fraction", "data"), "va": "bottom"}  # where curves begin, away from where they end
+        axes.annotate(name, (0.01, value), color=MUTED, fontsize=7, **place)
 
 
 def levels_along(axes: Any, frame: pd.DataFrame) -> None:

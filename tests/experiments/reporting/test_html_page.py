@@ -17,7 +17,7 @@ from experiments.analysis.curves import distance, learning, point_curves
 from experiments.planning.plan import Plan
 from experiments.planning.settings import TableSettings
 from experiments.reporting.figures import front
-from experiments.reporting.html_page import TEMPLATE, embedded, write_html
+from experiments.reporting.html_page import STYLE, embedded, write_html
 from experiments.store import atomic_files as atomic
 from experiments.store.records import DepthPoint
 from experiments.store.store import Store
@@ -140,7 +140,7 @@ def luminance(colour: str) -> float:
 
 @pytest.mark.parametrize("theme", [r":root\{(.*?)\}", r":root\[data-theme=dark\]\{(.*?)\}"])
 def test_text_and_lines_have_contrast(theme: str) -> None:
-    block = re.search(theme, TEMPLATE.read_text(), flags=re.DOTALL)
+    block = re.search(theme, STYLE.read_text(), flags=re.DOTALL)
     assert block is not None
     colours = {name: luminance(value) for name, value in re.findall(r"--(\w+):#([0-9a-f]{3,6})\b", block[1])}
 
@@ -155,8 +155,31 @@ def test_text_and_lines_have_contrast(theme: str) -> None:
             assert contrast(line, ground) >= 3, (line, ground)
 
 
+def test_a_cell_shows_seeds_and_levels_in_table_and_list(page: Path) -> None:
+    """On a wide screen the cell stands in the table, on a phone in the list of its task; each has a dot per seed."""
+    text = page.read_text()
+    cells = re.findall(
+        r'data-cell="a\|chain\|test/id\|accuracy".*?<span class="strip"(.*?)</span>', text, flags=re.DOTALL
+    )
+    assert len(cells) == 2
+    assert all(cell.count("<s ") == 3 and cell.count("<b ") == 1 and '<u class="chance"' in cell for cell in cells)
+
+
+def test_claims_of_other_tables_are_not_shown(page: Path) -> None:
+    assert 'id="claims"' not in page.read_text() and "check-claims" not in page.read_text()
+
+
+@pytest.mark.parametrize(("count", "wide"), [(1, 3), (2, 3), (4, 3)])
+def test_figures_stand_in_even_rows(count: int, wide: int) -> None:
+    """One, two and four figures are half a row each; of five the last two, of seven the last four are."""
+    style = STYLE.read_text()
+    assert re.search(rf"\.panels\.by{count} figure[^{{]*\{{grid-column:span {wide}\}}", style)
+    assert ".panels.rest1 figure:nth-last-child(-n+4),.panels.rest2 figure:nth-last-child(-n+2)" in style
+
+
 CHECK = """<script>addEventListener("load", () => {
-  const cell = document.querySelector('[data-cell="b|chain|test/id|accuracy"]'), tip = document.getElementById("tip");
+  const all = [...document.querySelectorAll('[data-cell="b|chain|test/id|accuracy"]')];
+  const cell = all.find((e) => e.offsetParent), tip = document.getElementById("tip");
   cell.dispatchEvent(new MouseEvent("mouseover", {bubbles: true}));
   const hint = tip.hidden ? "" : tip.textContent;
   const hintFits = tip.getBoundingClientRect().right <= innerWidth;
@@ -175,6 +198,8 @@ CHECK = """<script>addEventListener("load", () => {
     heads: [...document.querySelectorAll("table")].filter((t) => !t.querySelector("th[scope=col]")).length,
     titles: document.querySelectorAll("h1").length,
     asked: performance.getEntriesByType("resource").map((e) => e.name),
+    stacked: !document.querySelector(".main-table").offsetParent && all.filter((e) => e.offsetParent).length === 1,
+    sideways: [...document.querySelectorAll(".scroll,.stack")].filter((e) => e.scrollWidth > e.clientWidth + 1).length,
     width: innerWidth, wide: document.documentElement.scrollWidth}, "*");
 });</script>"""
 FRAME = """<body><iframe style="width:390px;height:800px;border:0"></iframe><script>
@@ -204,5 +229,6 @@ def test_in_a_browser_on_a_phone(page: Path, plan: Plan, tmp_path: Path) -> None
     assert found["dim"] and found["lit"] > 0
     assert found["light"] == ["rgb(247, 247, 244)", "rgb(18, 21, 24)"]
     assert found["width"] == 390 and found["wide"] <= 390
+    assert found["stacked"] and found["sideways"] == 0
     assert (found["errors"], found["unnamed"], found["heads"], found["asked"]) == ([], [], 0, [])
     assert found["titles"] == 1
