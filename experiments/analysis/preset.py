@@ -2,7 +2,8 @@
 
 These are the YAML files of its models, its tasks, its budget, the trainer, and of what its overrides choose. Comments
 and the order of keys do not count, nor does the layout (`groups`, `columns`), nor `per_cell`: what equal tuning chose
-is found after a preset is frozen. Defaults in code are no part of it: records carry the version of the code.
+is found after a preset is frozen. A setting that came later counts once it has another value than the one at which it
+changes nothing. Defaults in code are no part of it: records carry the version of the code.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import yaml
 
 from experiments.planning.hydra_config import CONF
 from experiments.store import atomic_files as atomic
+from experiments.store.identity import LATER
 from experiments.store.provenance import ROOT
 
 LAYOUT = ("groups", "columns", "confidence", "per_cell")
@@ -45,10 +47,15 @@ def preset_hash(table: str, read: Read = in_folder) -> str | None:
     except (yaml.YAMLError, AttributeError, TypeError):
         return None
     said = {
-        name: {key: value for key, value in settings.items() if not (name.startswith("table/") and key in LAYOUT)}
+        name: {key: value for key, value in settings.items() if not _says_nothing(name.partition("/")[0], key, value)}
         for name, settings in files.items()
     }
     return atomic.digest(said, 12)
+
+
+def _says_nothing(group: str, key: str, value: Any) -> bool:
+    """Whether a setting of a file is layout, or one that came later at its neutral value."""
+    return (group == "table" and key in LAYOUT) or (f"config.{group}.{key}", value) in LATER
 
 
 def _load(group: str, name: str, read: Read, files: dict[str, Settings]) -> None:

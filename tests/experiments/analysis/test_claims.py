@@ -359,6 +359,8 @@ def test_what_changes_a_preset_and_what_does_not() -> None:
     assert not changed("model/m.yaml", "# better\na: 1") and not changed("model/other.yaml", "a: 2")
     assert not changed("table/t.yaml", table + "groups: {A: [m]}\nper_cell: {k: {m: [trainer.optim.lr=1e-3]}}")
     assert changed("table/t.yaml", table.replace("x=1", "x=2"))
+    assert not changed("trainer/default.yaml", "a: 1\nmax_steps: null") and changed("trainer/default.yaml", "a: 1\nb: 2")
+    assert changed("trainer/default.yaml", "a: 1\nmax_steps: 2")
     for name in ("model/m.yaml", "task/k.yaml", "budget/b.yaml", "trainer/default.yaml"):
         assert changed(name, "a: 2"), name
 
