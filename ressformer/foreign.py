@@ -56,7 +56,7 @@ class Named(dict[str, Any]):
         return hash(self._key())
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Named) and self._key() == other._key()
+        return self._key() == other._key() if isinstance(other, Named) else dict.__eq__(self, other)
 
 
 def named(value: Any, where: str) -> Named:
