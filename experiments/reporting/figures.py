@@ -34,7 +34,8 @@ def sections(
     split = curves.apart(runs)
     torn = [run for run in runs if (run[0].task, run[0].model) in split]
     drawn = _learning(pen, learned, curves.learning(torn, store, each=True), arrows, infos)
-    thin = curves.point_curves(torn, each=True)
+    dials = curve_panels(pen, points, curves.point_curves(torn, each=True), arrows, infos)
+    beyond = range_panels(pen, curves.distance(runs), arrows, infos)
     part = settings.name != preset_of(settings.name)  # no preset of that name: its plan knows what was asked
     again = (
         f"python -m experiments resume table={settings.name}" if part else f"make reproduce-table TABLE={settings.name}"
@@ -47,19 +48,8 @@ def sections(
             "pareto", "Quality against cost", _PARETO, paretos, [(f"Equal cost by {where}", "") for where in equal]
         ),
         Section("learning", "Learning", _LEARNING, drawn, _unlearned(learned, arrows, again)),
-        Section(
-            "range",
-            "Beyond the training range",
-            _RANGE,
-            *_or(range_panels(pen, curves.distance(runs), arrows, infos), again),
-        ),
-        Section(
-            "curves",
-            "Length, noise, hops, iterations",
-            _CURVES,
-            curve_panels(pen, points, thin, arrows, infos),
-            _absent(points),
-        ),
+        Section("range", "Beyond the training range", _RANGE, *_or(beyond, again)),
+        Section("curves", "Length, noise, hops, iterations", _CURVES, dials, _absent(points)),
         Section("profile", "Over all tasks", _PROFILE, *_or(profile(pen, runs, settings), again)),
         scaling(pen, points_of([(settings.name, runs)]), infos, settings.name, store, _SCALE),
         tuning(pen, arrows, settings.name, store),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+import pandas as pd
 from rich.markup import escape
 
 from experiments.analysis.frames import Runs
@@ -14,6 +16,8 @@ from experiments.reporting.plot_style import Pen
 from experiments.reporting.scaling_figure import SUFFIX, grid, order_notes, panels, reference_of
 from experiments.reporting.screen import rich_table, wide_console
 from experiments.store import atomic_files as atomic
+from experiments.store.records import TaskInfo
+from experiments.store.store import Store
 from experiments.studies.named_plan import named_plan
 
 
@@ -48,17 +52,21 @@ def scale(words: Sequence[str], reference: str | None) -> int:
     reference = reference or reference_of(points)
     infos = {spec.task: spec.task_info for _, runs in tables for spec, _ in runs}
     found, held = multipliers(points, reference), orders(points)
-    title, folder = tables[0][0], store.root / "exports"
     console = wide_console()
     console.print(rich_table(grid(found, reference)))
     for note in order_notes(held):
         console.print(f"- {escape(note)}", highlight=False)
     frames = {SUFFIX: points, "-scaling": found, "-scaling-order": held}
+    print("written: " + ", ".join(map(str, _write(frames, infos, tables[0][0], store))))
+    return 0
+
+
+def _write(frames: Mapping[str, pd.DataFrame], infos: Mapping[str, TaskInfo], title: str, store: Store) -> list[Path]:
+    """The frames as CSV, and a figure per task."""
+    folder = store.root / "exports"
     paths = [folder / f"{title}{suffix}.csv" for suffix in frames]
     for path, frame in zip(paths, frames.values(), strict=True):
         atomic.write_text(path, frame.to_csv(index=False, lineterminator="\n"))
-    figures = folder / "figures" / title
-    drawn = panels(Pen(rows, figures), points, infos, legend=True)
-    paths += [figures / f"{panel.name}.{kind}" for panel in drawn for kind in ("png", "pdf")]
-    print("written: " + ", ".join(map(str, paths)))
-    return 0
+    points, figures = frames[SUFFIX], folder / "figures" / title
+    drawn = panels(Pen(list(dict.fromkeys(points["row"])), figures), points, infos, legend=True)
+    return paths + [figures / f"{panel.name}.{kind}" for panel in drawn for kind in ("png", "pdf")]

@@ -60,7 +60,10 @@ def test_the_best_per_flop_by_the_three_lines_of_the_docs(store: Store) -> None:
 
     write(build(whole, store), "toy", store)
     read = pd.read_csv(store.root / "exports" / "toy-runs.csv").astype({"helps": object}).fillna({"helps": ""})
-    pd.testing.assert_frame_equal(read, experiments.load("toy", str(store.root), seeds=True), check_dtype=False)
+    loaded = experiments.load("toy", str(store.root), seeds=True)
+    known = [name for name in loaded if loaded[name].notna().any()]  # of a column that is all empty a CSV keeps no type
+    assert list(read) == list(loaded)
+    pd.testing.assert_frame_equal(read[known], loaded[known], check_dtype=False)
     assert read["status"].tolist() == ["done"] * 8 + ["failed"] + ["done"] * 6
 
 
