@@ -199,9 +199,9 @@ class PyDocs(Task):
         return TaskCard(
             summary="Next byte of the English prose of Python's own help topics",
             family="language",
-            train=f"random windows of {self.length} bytes from {sizes['train']} bytes: so few that small networks need more "
-            "bits than a counter with 4 bytes of context, so it shows that a path works and not which model reads better "
-            "(task=pycode)",
+            train=f"random windows of {self.length} bytes from {sizes['train']} bytes: so few that small networks need "
+            "more bits than a counter with 4 bytes of context, so that it shows that a path works and cannot say which "
+            "model reads better (task=pycode)",
             in_distribution=f"{sizes['test']} bytes of other topics (validation: {sizes['validation']})",
             metric="bits_per_byte",
             higher_is_better=False,
