@@ -102,7 +102,7 @@ def pack_text(names: Sequence[str], words: Sequence[str], to: str) -> int:
     try:
         data = packed()
         Path(to).write_bytes(data)
-        print(f"{to}: {len(data)} bytes, {task.card.licence}; read it with task.path={to}")
+        print(f"{to}: {len(data)} bytes; {getattr(task, 'licences', '')}; read it with task.path={to}")
     except (ValueError, TypeError) as error:
         raise refused(error) from None
     except OSError as error:

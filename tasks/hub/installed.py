@@ -75,9 +75,10 @@ def _no_prose(text: str) -> bool:
 
 def licence_of(about: metadata.PackageMetadata) -> str:
     """The name of the licence in a package's metadata: its expression, its short name or its classifier."""
-    classifiers = [entry for entry in about.get_all("Classifier") or [] if entry.startswith("License ::")]
-    named = [*(about.get_all("License-Expression") or []), *(entry.rpartition(" :: ")[2] for entry in classifiers)]
-    short = [name for name in (*named, *(about.get_all("License") or [])) if name and len(name) <= LONGEST_LICENCE]
+    values = {key: about.get_all(key) or [] for key in ("License-Expression", "Classifier", "License")}
+    classifiers = [entry.rpartition(" :: ")[2] for entry in values["Classifier"] if entry.startswith("License ::")]
+    named = (*values["License-Expression"], *classifiers, *values["License"])
+    short = [name for name in named if name and len(name) <= LONGEST_LICENCE]
     return short[0] if short else "not named in its metadata"
 
 

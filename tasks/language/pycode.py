@@ -101,6 +101,11 @@ class PyCode(Corpus):
         """Version of each package that was read."""
         return {source.package: source.version for source in self.sources}
 
+    @property
+    def licences(self) -> str:
+        """Packages, versions and licences as their metadata name them."""
+        return "; ".join(dict.fromkeys(f"{one.package} {one.version}: {one.licence}" for one in self.sources))
+
     @cached_property
     def groups(self) -> list[list[str]]:
         """Names of files in groups of near-duplicates; from the cache where it can be written."""
@@ -148,13 +153,12 @@ class PyCode(Corpus):
     def card(self) -> TaskCard:
         """The card with what was read, the packages' licences, and how many files are independent of the others."""
         card = super().card
-        licences = {source.package: f"{source.package} {source.version}: {source.licence}" for source in self.sources}
         groups = {part: f"{len(self.owners[part])} groups of files without near-duplicates across" for part in PARTS}
         return replace(
             card,
             train=f"{card.train}; {groups['train']}; {self.difference or 'the text of the lock'}",
             in_distribution=f"{card.in_distribution}; {groups['test']} (validation: {len(self.owners['validation'])})",
-            licence="; ".join(licences.values()),
+            licence=self.licences,
         )
 
     def packed(self) -> bytes:

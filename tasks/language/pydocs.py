@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import chain
@@ -201,8 +200,8 @@ class PyDocs(Task):
             summary="Next byte of the English prose of Python's own help topics",
             family="language",
             train=f"random windows of {self.length} bytes from {sizes['train']} bytes: so few that small networks need "
-            "more bits than a counter with 4 bytes of context, so it shows that a path works and not which model reads "
-            "better (task=pycode)",
+            "more bits than a counter with 4 bytes of context, so that it shows that a path works and cannot say which "
+            "model reads better (task=pycode)",
             in_distribution=f"{sizes['test']} bytes of other topics (validation: {sizes['validation']})",
             metric="bits_per_byte",
             higher_is_better=False,
@@ -215,14 +214,6 @@ class PyDocs(Task):
     def text(self, item: Item) -> str:
         """The window as text."""
         return bytes(item.labels.tolist()).decode(errors="replace")
-
-    def prompt(self, text: str) -> list[int]:
-        """See `Task.prompt`: BOS and the bytes."""
-        return [BOS, *text.encode()]
-
-    def written(self, tokens: Sequence[int]) -> str:
-        """See `Task.written`."""
-        return bytes(token for token in tokens if token != BOS).decode(errors="replace")
 
     def word(self, token: int) -> str:
         """See `Task.word`."""
