@@ -37,7 +37,7 @@ class ExampleTask(ExampleData):
 
     version = 1
     ordered = True
-    trivial = ("majority",)
+    trivial: ClassVar[tuple[str, ...]] = ("majority",)
     about: ClassVar[dict[str, str]]  # summary, family, looping, licence, citation
     tokenizers: ClassVar[tuple[str, ...]] = ("words", "bytes", "bpe")
     unit: ClassVar[str] = "share of the items"

@@ -158,7 +158,7 @@ class Choices(UserRows):
         self, labels_Bn: Tensor, pred_Bn: Tensor, nll_Bn: Tensor, input_ids_Bn: Tensor | None = None
     ) -> dict[str, Tensor]:
         """Of each choice its nats, and those per byte of its text (END stands for none) [B]; see `combine`."""
-        lengths_V = torch.from_numpy(np.append(self.vocabulary.lengths, [0, 0]))  # type: ignore[union-attr]
+        lengths_V = torch.from_numpy(np.append(self.vocabulary.lengths, [0, 0]))  # type: ignore[attr-defined]
         scored_Bn = labels_Bn != IGNORE
         bytes_B = torch.where(scored_Bn, lengths_V[labels_Bn.clamp(min=0)], 0).sum(dim=1)
         nats_B = torch.where(scored_Bn, nll_Bn.double(), 0.0).sum(dim=1)
