@@ -172,7 +172,8 @@ def plan_for(request: Request, store: Store) -> tuple[Plan, Path]:
         known = known if isinstance(known, dict) else {}
     from experiments.planning.preflight import checked_rows  # loads torch: 2 s
 
-    print(f"planning {request.table.name}: each model is sized to the budget and checked", file=sys.stderr)
+    if sys.stderr.isatty():
+        print(f"planning {request.table.name}: each model is sized to the budget and checked", file=sys.stderr)
     plan = make_plan(request)
     names = {entry.label: entry.model for entry in plan.table.entries()}
     checked = checked_rows(plan.runs, names, request.base["allow_unchecked"])

@@ -20,6 +20,7 @@ from tasks.hub.examples import END, SEP
 from tasks.hub.files import DataError, Row
 from tasks.hub.rows import Encoded, Example
 from tasks.hub.user_rows import UserConfig, UserRows, columns_of, filled, text_of, value_of
+from tasks.item import Ints
 from tasks.qa.answers import exact_match, f1
 
 
@@ -71,7 +72,7 @@ class Pairs(UserRows):
             return [filled(self.config.answer, row)]
         return [self.config.answer.replace(f"{{{names[0]}}}", text_of(row, names[0], one)) for one in value]
 
-    def fitted(self, part: str, example: Example, prompt: np.ndarray, answer: np.ndarray) -> Encoded | None:
+    def fitted(self, part: str, example: Example, prompt: Ints, answer: Ints) -> Encoded | None:
         """See `ExampleTask.fitted`; a prompt leaves room for an answer of `answer_tokens`."""
         if len(answer) > self.config.answer_tokens:
             self.report.skip(part, f"with an answer longer than answer_tokens={self.config.answer_tokens}")
