@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, ClassVar, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,13 +23,27 @@ from ressformer.checks.operators import Operators, counting
 from ressformer.cost import Cost, Shape
 from ressformer.decoder import Decoder
 
-if TYPE_CHECKING:
-    from ressformer.stack import StackConfig
-
 ROWS = 2  # of the batch that is counted
 FREE = 0.25  # share of all else that elementwise arithmetic may have; see ressformer.checks.charges
 # Fields of a stack that its mixer does not hang on: it is counted once for all their values.
 SHELL = ("n_layers", "d_ff", "feed_forward", "short_conv", "tie_embeddings", "embedding_std", "norm")
+
+
+class BuildsMixer(Protocol):
+    """A config whose mixer can be counted: a dataclass, as `ressformer.stack.StackConfig` is."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def d_model(self) -> int:
+        """Width of what the mixer reads."""
+
+    @property
+    def family(self) -> str:
+        """Its name, for messages."""
+
+    def build_mixer(self, *, length: int, causal: bool, out_scale: float) -> nn.Module:
+        """The mixer, which maps [B, n, d] and a mask or None to [B, n, d]."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +53,10 @@ class _Asked:
     key: tuple[Any, ...]
     length: int
     causal: bool
-    config: StackConfig = field(compare=False)
+    config: BuildsMixer = field(compare=False)
 
 
-def counted_mixer(config: StackConfig, shape: Shape) -> Cost:
+def counted_mixer(config: BuildsMixer, shape: Shape) -> Cost:
     """The cost of the mixer that `config` builds, per sequence and application.
 
     Raises:

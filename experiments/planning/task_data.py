@@ -81,6 +81,8 @@ def require_as_planned(spec: RunSpec, task: Task) -> None:
     try:
         model = build_model_config(spec.sizes, spec.allow_targets)
     except UserError as error:
+        if not spec.foreign_sources:
+            return  # nothing from outside: the run fails by its own settings, and its record says so
         raise CannotBegin(f"run {spec.id} was planned with a model that is not here: {error}") from None
     sources = foreign_sources(targets_of(model, spec.sizes, spec.config["task"]))
     # A module that is loaded here alone, or not yet, is asked for by another whose source would tell of a change.
