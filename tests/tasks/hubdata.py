@@ -224,27 +224,6 @@ def tables(folder: Path) -> Path:
     return write(folder, **{part: [table_row(f"{part}{n}") for n in range(count)] for part, count in parts.items()})
 
 
-def prompts(folder: Path) -> Path:
-    """Prompts with answers in one file of lines."""
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = [{"prompt": f"say {prose(str(n), 2).split()[0]} {n}", "answer": f"{n % 7} {n % 3}"} for n in range(200)]
-    path = folder / "mine.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
-def quizzes(folder: Path) -> Path:
-    """Prompts with two to four choices."""
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = [
-        {"prompt": f"what is {n}", "choices": [f"it {'is' * m} {n}" for m in range(2 + n % 3)], "answer": n % 2}
-        for n in range(200)
-    ]
-    path = folder / "mine.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
 def change(rows: list[dict[str, Any]], at: int, **values: Any) -> list[dict[str, Any]]:
     return [row | values if n == at else row for n, row in enumerate(rows)]
 
@@ -260,8 +239,6 @@ def refuses(call: Callable[[], Any], *words: str) -> str:
 
 # Name of the task -> what writes its data, and settings that go with so little of it.
 HUB: dict[str, tuple[Callable[[Path], Path], Sequence[str]]] = {
-    "choices": (quizzes, ["length=64"]),
-    "pairs": (prompts, ["length=64", "answer_tokens=8"]),
     "enwik8": (dump, ["length=64"]),
     "pg19": (books, ["length=64"]),
     "text": (plain, ["length=64"]),

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from hubdata import HUB, babi, change, hotpot, hotpot_row, listops, refuses, scan, write
+from userdata import USER
 
 from experiments.__main__ import program
 from experiments.errors import NoData
@@ -35,7 +36,7 @@ def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-@pytest.mark.parametrize("name", sorted(HUB))
+@pytest.mark.parametrize("name", sorted({**HUB, **USER}))
 def test_without_data_one_line_says_what_to_do(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     begun = time.monotonic()
     with pytest.raises(NoData) as caught:

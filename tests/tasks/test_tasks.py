@@ -10,6 +10,7 @@ from fakesite import packed
 from generated import GENERATED, within_bounds
 from hubdata import HUB
 from omegaconf import OmegaConf
+from userdata import USER
 
 from tasks.base import Task
 from tasks.item import IGNORE, collate, item_bytes
@@ -18,7 +19,7 @@ from tasks.registry import CONF, load, names
 
 FEW = {"n_validation": 40, "n_test": 60}
 SMALL = {"pydocs": {}} | dict.fromkeys(GENERATED, FEW)
-FILES = HUB | {"pycode": (packed, ["length=64"])}
+FILES = HUB | USER | {"pycode": (packed, ["length=64"])}
 
 
 @pytest.fixture(scope="module", params=sorted({**SMALL, **FILES}))

@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from hubdata import prompts, quizzes, refuses
+from hubdata import refuses
 from torch import Tensor
+from userdata import prompts, quizzes
 
 from experiments.training.evaluate import Evaluator
 from tasks.base import Task
