@@ -27,7 +27,8 @@ from benchmarks.contenders import WIDTH, D, H, Mixer, mixers
 from benchmarks.measure import Report, positive, shown
 from benchmarks.mixers import available
 from benchmarks.models import VANILLA, batch_of, module_for, solved, step
-from experiments.planning.hydra_config import TEMPLATES, composer, options
+from experiments.planning.hydra_config import composer, options
+from experiments.planning.search_path import TEMPLATES
 from ressformer.cost import Shape
 
 MIB = 2**20

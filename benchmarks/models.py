@@ -25,10 +25,11 @@ from benchmarks.gpt2 import GPT2, optimizer
 from benchmarks.measure import Report, enter, in_fresh_process, interleaved, machine, peak_kib, positive, shown
 from experiments.errors import UserError
 from experiments.planning.budget import Budget
-from experiments.planning.hydra_config import TEMPLATES, composed, composer, options, plain
+from experiments.planning.hydra_config import composed, composer, options, plain
 from experiments.planning.instantiate import build_model_config
 from experiments.planning.plan import run_spec
 from experiments.planning.run_spec import Pricer
+from experiments.planning.search_path import TEMPLATES
 from experiments.planning.solution import Solution
 from experiments.planning.solve import solve
 from experiments.store.store import Store

@@ -15,7 +15,8 @@ from typing import Any
 import pandas as pd
 
 from experiments.analysis.frames import Runs, primary_by_seed
-from experiments.analysis.run_details import flops_of_step, log_lines
+from experiments.analysis.run_details import flops_of_step
+from experiments.analysis.run_log import log_lines
 from experiments.analysis.significance import groups, summary
 from experiments.planning.levels import best_rule, perfect_reader
 from experiments.store.graph_file import Sample

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from experiments.analysis.frames import Runs
-from experiments.analysis.run_details import log_lines
+from experiments.analysis.run_log import log_lines
 from experiments.analysis.significance import MIN_SEEDS, summary
 from experiments.analysis.verdict import learned_from
 from experiments.store.records import Record, RunSpec

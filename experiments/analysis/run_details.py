@@ -5,7 +5,6 @@ Nothing is run here: logs are read from the run's folder, costs come from the cl
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -13,21 +12,10 @@ from typing import Any
 from experiments.errors import UserError
 from experiments.planning.instantiate import build_model_config
 from experiments.store.records import RunSpec
-from experiments.store.store import Store
 from ressformer.cost import Cost, Shape, model_cost
 
 LENGTHS = (128, 256, 512, 1024, 2048, 4096, 8192, 16384)
 EXPONENT_FROM = 2048  # growth is fitted from here on: below, the terms that do not grow with length hide it
-
-
-def log_lines(store: Store, run: str, wanted: bytes = b"") -> Iterator[dict[str, float]]:
-    """The lines of a run's metrics.jsonl that contain `wanted`; a torn last line is left out."""
-    for line in store.log(run).splitlines():
-        if wanted in line:
-            try:
-                yield json.loads(line)
-            except ValueError:
-                continue
 
 
 def flops_of_step(spec: RunSpec, step: float) -> float:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from experiments.analysis.validation_error import Scored, error_of_difference
-from experiments.planning.hydra_config import override_key
+from experiments.planning.hydra_values import override_key
 from experiments.planning.plan import Plan
 from experiments.planning.settings import Entry, TableSettings, TrainerSettings
 from experiments.planning.trial_points import VARIANT

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
-import importlib.util
 import itertools
 import os
 import sys
@@ -21,7 +20,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import QuotedString, ValueType
+from hydra.core.override_parser.types import ValueType
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
@@ -29,8 +28,15 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments.errors import FULL, UserError, clipped, one_line, unknown
-from experiments.planning.hydra_values import literal, require_path
+from experiments.planning.hydra_values import literal, override_key, require_path
 from experiments.planning.limits import MOST_RUNS, require_runs
+from experiments.planning.search_path import (
+    TEMPLATES,
+    require_searchpath,
+    search_folders,
+    search_words,
+    with_files_found,
+)
 from experiments.store.provenance import ROOT
 
 INSIDE = Path(__file__).resolve().parents[1] / "conf"
@@ -40,8 +46,6 @@ CONF = INSIDE if INSIDE.is_dir() else ROOT / "conf"  # inside an installed packa
 DEBUG = "RESSFORMER_DEBUG_FOLDER"
 OPEN = ("model.", "task.", "budget.")
 GROUPS = ("model", "task", "budget", "trainer", "logger", "launcher", "table")
-TEMPLATES = ("decoder", "mixer")  # models that are none until a class of the user's is named, under a key of that name
-SEARCH = "hydra.searchpath"
 
 
 def config_folders() -> list[Path]:
@@ -96,29 +100,6 @@ def options(group: str, overrides: Sequence[str] = ()) -> list[str]:
     return sorted(set(names))
 
 
-def search_words(overrides: Sequence[str]) -> list[str]:
-    """Those of the overrides that add folders to where configs are looked for."""
-    return [override for override in overrides if override_key(override) == SEARCH]
-
-
-def search_folders(overrides: Sequence[str]) -> list[Path]:
-    """The folders that `hydra.searchpath=[file://FOLDER]` adds."""
-    found = (override.value() for override in OverridesParser.create().parse_overrides(search_words(overrides)))
-    places = [str(place) for value in found for place in (value if isinstance(value, list) else [value])]
-    return [Path(place.removeprefix("file://")).expanduser() for place in places if place.startswith("file://")]
-
-
-def with_files_found(config: Any, folders: Sequence[Path]) -> None:
-    """Look up the file of a user's own class in `folders` where the user's folder does not have it."""
-    for key in TEMPLATES:
-        section: Any = OmegaConf.select(config, f"model.{key}")
-        name = section.get("file") if OmegaConf.is_dict(section) else None
-        if isinstance(name, str) and name and not Path(name).expanduser().exists():
-            place = next((folder / name for folder in folders if (folder / name).is_file()), None)
-            if place is not None:
-                section.file = str(place.absolute())
-
-
 def require_option(group: str, name: str, overrides: Sequence[str] = ()) -> None:
     """Raise UserError, with what there is, unless the group has the name; `overrides` may add folders."""
     found = options(group, overrides)
@@ -136,34 +117,6 @@ def opened(argument: str) -> str:
     if argument.lstrip("+").startswith("hydra.searchpath=") and "${" not in argument:
         require_searchpath(argument)
     return f"++{argument}" if argument.startswith(OPEN) else argument
-
-
-def require_searchpath(argument: str) -> None:
-    """Raise UserError unless each folder of `hydra.searchpath=[...]` is there: Hydra passes over the others in silence.
-
-    An argument that Hydra cannot parse is left to it.
-    """
-    (override,) = OverridesParser.create().parse_overrides([argument])
-    given = override.value()
-    for entry in given if isinstance(given, list) else [given]:
-        text = str(entry.text if isinstance(entry, QuotedString) else entry)
-        kind, sign, place = text.rpartition("://")
-        if kind == "pkg" or (sign and kind not in ("file", "pkg")):
-            there = kind == "pkg" and _is_package(place)
-        else:
-            there = Path(place).is_dir()
-        if not there:
-            raise UserError(
-                f"hydra.searchpath: there is no {'package' if kind == 'pkg' else 'folder'} {clipped(text)}; write "
-                "'hydra.searchpath=[file://FOLDER]', the folder that has model/NAME.yaml or task/NAME.yaml in it"
-            )
-
-
-def _is_package(place: str) -> bool:
-    try:
-        return importlib.util.find_spec(place.replace("/", ".")) is not None
-    except (ImportError, ValueError):
-        return False
 
 
 def composed(overrides: Sequence[str]) -> DictConfig:
@@ -262,11 +215,6 @@ def results_folder(config: Any) -> str:
         UserError: it has none.
     """
     return require_path("results_dir", config.get("results_dir"))
-
-
-def override_key(override: str) -> str:
-    """The key of an override: `+trainer.x=1` -> `trainer.x`."""
-    return override.lstrip("+~").split("=", 1)[0].split("@", 1)[0]
 
 
 def given_dials(overrides: Sequence[str]) -> frozenset[str]:

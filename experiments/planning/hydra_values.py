@@ -58,3 +58,8 @@ def require_path(key: str, value: Any) -> str:
         shown = "null" if value is None else value if isinstance(value, str) and value.isprintable() else repr(value)
         raise UserError(f"{key}={shown} names no file or folder; write {key}=FOLDER, or leave it out for the default")
     return value
+
+
+def override_key(override: str) -> str:
+    """The key of an override: `+trainer.x=1` -> `trainer.x`."""
+    return override.lstrip("+~").split("=", 1)[0].split("@", 1)[0]

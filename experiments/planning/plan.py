@@ -21,7 +21,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from experiments.errors import NoData, UserError, unknown
 from experiments.planning.compiler import require_compiler
 from experiments.planning.hydra_config import (
-    SEARCH,
     Cells,
     composed,
     composer,
@@ -29,15 +28,13 @@ from experiments.planning.hydra_config import (
     given_dials,
     names_in,
     options,
-    override_key,
     plain,
     require_option,
     results_folder,
-    search_folders,
-    search_words,
 )
-from experiments.planning.hydra_values import quoted
+from experiments.planning.hydra_values import override_key, quoted
 from experiments.planning.instantiate import helps
+from experiments.planning.search_path import SEARCH, search_folders, search_words
 from experiments.planning.settings import (
     Entry,
     LauncherSettings,
@@ -61,8 +58,8 @@ if TYPE_CHECKING:
     from experiments.planning.run_spec import Pricer  # loads torch, 2 s, which a remembered plan does without
 
 OUTER = ("table", "launcher", "results_dir", "hydra", "allow_small_test")
-PER_RUN = {"model": "table.models=[NAME,...]", "task": "table.tasks=[NAME,...]", "seed": "table.seeds=[0,...]"}
-PER_RUN["budget"] = "table.budget=NAME"
+PER_RUN = {"model": "table.models=[NAME,...]", "task": "table.tasks=[NAME,...]"}
+PER_RUN |= {"seed": "table.seeds=[0,...]", "budget": "table.budget=NAME"}
 
 
 class Plan(BaseModel):
@@ -173,7 +170,7 @@ def plan_for(request: Request, store: Store) -> tuple[Plan, Path]:
     from experiments.planning.preflight import checked_rows  # loads torch: 2 s
 
     if sys.stderr.isatty():
-        print(f"planning {request.table.name}: each model is sized to the budget and checked", file=sys.stderr)
+        print(f"planning {request.table.name}: models are sized to the budget and checked", file=sys.stderr)
     plan = make_plan(request)
     names = {entry.label: entry.model for entry in plan.table.entries()}
     checked = checked_rows(plan.runs, names, request.base["allow_unchecked"])
@@ -292,7 +289,7 @@ def run_spec(
         config.seed = seed
     values = {key: value for key, value in plain(config).items() if key not in OUTER}
     section(RunSettings, {key: values[key] for key in ("seed", "allow_targets", "allow_unchecked")}, "")
-    del values["allow_unchecked"]  # it says which rows may be planned, not what a run is
+    del values["allow_unchecked"]  # which rows may be planned, not what a run is
     values["seeds"] = section(SeedSettings, values["seeds"], "seeds").model_dump()
     values["trainer"] = section(TrainerSettings, values["trainer"], "trainer").model_dump()
     if values["trainer"]["compile"]:

@@ -24,12 +24,11 @@ from experiments.planning.hydra_config import (
     composer,
     config_folders,
     files_at_fault,
-    override_key,
     plain,
     require_option,
     values_of,
 )
-from experiments.planning.hydra_values import literal
+from experiments.planning.hydra_values import literal, override_key
 from experiments.planning.limits import MOST_RUNS, require_runs
 from experiments.planning.settings import TableSettings, section
 from experiments.planning.sweep_names import OWN, Claim, claimed

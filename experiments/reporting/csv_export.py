@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.analysis.frames import VALUE_COLUMNS, item_interval, metrics_frame, names_of, rows_of
-from experiments.analysis.run_details import flops_of_step, log_lines, module_rows
+from experiments.analysis.run_details import flops_of_step, module_rows
+from experiments.analysis.run_log import log_lines
 from experiments.errors import UserError
 from experiments.planning.instantiate import helps
 from experiments.planning.levels import level_columns, perfect_reader

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments.planning.hydra_config import override_key
+from experiments.planning.hydra_values import override_key
 from experiments.planning.plan import Plan
 from experiments.planning.settings import Entry, TableSettings
 

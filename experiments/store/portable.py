@@ -27,7 +27,7 @@ def portable_plan(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def portable_spec(spec: dict[str, Any]) -> dict[str, Any]:
-    """A spec with `/home/me/data/books` as `books`."""
+    """A spec with `/mine/data/books` as `books`."""
     config = spec["config"]
     places = {key: config["task"][key] for key in spec.get("places", ()) if isinstance(config["task"].get(key), str)}
     if not places:

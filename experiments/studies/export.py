@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from experiments.planning.hydra_config import override_key
+from experiments.planning.hydra_values import override_key
 from experiments.reporting.csv_export import export
 from experiments.reporting.table import build, write
 from experiments.store.store import Store

@@ -10,7 +10,8 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from experiments.errors import UserError, unknown
-from experiments.planning.hydra_config import composed, composer, options, override_key, plain, require_option
+from experiments.planning.hydra_config import composed, composer, options, plain, require_option
+from experiments.planning.hydra_values import override_key
 from experiments.planning.instantiate import build_task, refused
 from experiments.planning.plan import plan_files
 from experiments.planning.table_name import is_part, preset_of

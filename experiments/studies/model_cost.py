@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from experiments.planning.budget import Budget
-from experiments.planning.hydra_config import composed, composer, given_dials, names_in, override_key, plain
+from experiments.planning.hydra_config import composed, composer, given_dials, names_in, plain
+from experiments.planning.hydra_values import override_key
 from experiments.planning.instantiate import build_model_config, build_task, model_shape
 from experiments.planning.solve import require_counted, solve
 from experiments.reporting.grid import Cell, Grid

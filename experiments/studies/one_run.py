@@ -15,18 +15,11 @@ from omegaconf import OmegaConf
 from experiments.errors import UserError
 from experiments.launching.estimate import estimate_apart
 from experiments.launching.run_line import RunLine
-from experiments.planning.hydra_config import (
-    composer,
-    given_dials,
-    hydra_main,
-    results_folder,
-    search_folders,
-    values_of,
-    with_files_found,
-)
+from experiments.planning.hydra_config import composer, given_dials, hydra_main, results_folder, values_of
 from experiments.planning.plan import run_spec
 from experiments.planning.preflight import PASSED, checked_rows
 from experiments.planning.run_spec import Pricer
+from experiments.planning.search_path import search_folders, with_files_found
 from experiments.planning.settings import LauncherSettings, TrainerSettings, section
 from experiments.store import blocks
 from experiments.store.records import RunSpec

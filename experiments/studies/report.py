@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from experiments.errors import UserError
-from experiments.planning.hydra_config import override_key
+from experiments.planning.hydra_values import override_key
 from experiments.planning.plan import Plan, load_plan, plan_files
 from experiments.reporting.html_page import write_html
 from experiments.reporting.index_page import SWEEP, write_index

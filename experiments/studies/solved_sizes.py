@@ -17,9 +17,10 @@ import pandas as pd
 
 from experiments.errors import UserError
 from experiments.planning.budget import Budget
-from experiments.planning.hydra_config import TEMPLATES, composed, options
+from experiments.planning.hydra_config import composed, options
 from experiments.planning.instantiate import build_model_config, build_task, model_shape
 from experiments.planning.run_spec import require_order
+from experiments.planning.search_path import TEMPLATES
 from experiments.planning.solution import Solution, refusal
 from experiments.planning.solve import solve
 from experiments.store import atomic_files as atomic

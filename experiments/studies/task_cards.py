@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from experiments.errors import UserError, unknown
-from experiments.planning.hydra_config import composed, composer, names_in, options, override_key, plain
+from experiments.planning.hydra_config import composed, composer, names_in, options, plain
+from experiments.planning.hydra_values import override_key
 from experiments.planning.instantiate import build_task, refused
 from tasks import figures
 from tasks.base import Task

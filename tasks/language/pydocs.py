@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import chain
@@ -214,6 +215,14 @@ class PyDocs(Task):
     def text(self, item: Item) -> str:
         """The window as text."""
         return bytes(item.labels.tolist()).decode(errors="replace")
+
+    def prompt(self, text: str) -> list[int]:
+        """See `Task.prompt`: BOS and the bytes."""
+        return [BOS, *text.encode()]
+
+    def written(self, tokens: Sequence[int]) -> str:
+        """See `Task.written`."""
+        return bytes(token for token in tokens if token != BOS).decode(errors="replace")
 
     def word(self, token: int) -> str:
         """See `Task.word`."""

@@ -10,8 +10,9 @@ import os
 import pytest
 import torch
 
-from experiments.planning.hydra_config import TEMPLATES, composed, composer, options, plain
+from experiments.planning.hydra_config import composed, composer, options, plain
 from experiments.planning.instantiate import build_model_config
+from experiments.planning.search_path import TEMPLATES
 from ressformer.decoder import Decoder, ModelConfig
 from ressformer.module import OptimConfig, SequenceModule
 

@@ -151,7 +151,8 @@ def test_a_generator_that_changed_is_refused(store: Store) -> None:
     assert execute(spec, store) == "refused" and store.record(spec.id) is None
 
 
-def test_foreign_sources_that_changed_are_refused(store: Store) -> None:
+def test_foreign_sources_that_changed_are_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("experiments.planning.task_data.foreign_sources", lambda targets: {"their_model": "after"})
     spec = make_spec().model_copy(update={"foreign_sources": {"their_model": "before"}})
     assert execute(spec, store) == "refused"
     assert "other sources of their_model" in str(store.refusal(spec.id))

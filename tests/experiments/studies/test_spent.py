@@ -53,11 +53,11 @@ def test_it_is_a_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_a_sweep_is_priced_before_it_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["sweep=lr", "table=quick", "task=chain", "model=longformer", "trials=2", f"results_dir={tmp_path}"]
+    words = ["sweep=lr", "table=quick", "task=chain", "model=longformer", "trials=3", f"results_dir={tmp_path}"]
     assert program(["plan", *words, "--no-measure"]) == 0
-    (path,) = (tmp_path / "plans").glob("sweep-lr-quick-*.json")
+    (path,) = (tmp_path / "plans").glob("lr-quick-*.json")
     assert path.name in capsys.readouterr().out.replace("\n", "")
     entries = load_plan(path).table.entries()
-    assert [entry.label for entry in entries] == ["longformer #0", "longformer #1"]
+    assert [entry.label for entry in entries] == ["longformer #0", "longformer #1", "longformer #2"]
     assert not (tmp_path / "sweeps").exists()  # a study begins with the sweep
     assert frozen(["sweep=lr", "table=quick", f"results_dir={tmp_path}"])[1] == path

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toy import make_record
 
-from experiments.analysis.trials import best_of_k
+from experiments.analysis.trials import BEST, TRIALS, best_of_k
 from experiments.errors import UserError
 from experiments.launching.launch import LaunchError
 from experiments.planning.plan import newest_plan
@@ -86,12 +86,16 @@ def test_a_sweep_that_was_killed_goes_on_and_its_total_holds(carried: list[str],
     done = rows[rows["status"] == "done"]
     assert set(rows["status"]) == {"done", "failed"}
     assert list(best["trials"]) == [5, 5] and list(best["trials_ok"]) == [len(done) / 2] * 2
-    assert best["validation"].iloc[0] == pytest.approx(done["trainer.optim.lr"].max())
+    assert best["best_validation"].iloc[0] == pytest.approx(done["trainer.optim.lr"].max())
+    assert list(best["chosen"]) == [
+        2e-3,
+        2e-3,
+    ]  # these scores are within the error of so few items: the config as it is
     assert best["tuning_flops"].iloc[0] == pytest.approx(rows.loc[rows["model"] == "ressformer", "train_flops"].sum())
     curve = pd.read_csv(trials.with_name(f"{trials.stem}-best-of-k.csv"))
     for _, mine in curve.groupby("model"):
         assert mine["expected_best"].is_monotonic_increasing and list(mine["k"]) == [1, 2, 3, 4, 5]
-        assert mine["expected_best"].iloc[-1] == pytest.approx(best["validation"].iloc[0])
+        assert mine["expected_best"].iloc[-1] == pytest.approx(best["best_validation"].iloc[0])
     plan = newest_plan(tmp_path / "plans", trials.stem)
     assert plan is not None
     text = dict(derived(plan, Store(tmp_path)))
@@ -102,7 +106,9 @@ def test_a_table_is_tuned_as_it_stands() -> None:
     found = read_sweep(["sweep=full", "table=quick", "trials=3", "task=chain"])
     table, rest, settings = found.table, found.overrides, found.settings
     assert isinstance(settings, Tuning)
-    assert [entry["label"] for entry in table["models"]] == ["ressformer", "transformer_rope", "reformer", "longformer"]
+    assert [entry["label"] for entry in table["models"]] == [
+        *("ressformer", "transformer_rope", "transformer_conv", "reformer", "longformer")
+    ]
     assert table["tasks"] == ["chain"] and table["seeds"] == [0] and table["per_task"]
     assert settings.trials == 3 and len(settings.space) == 5 and rest == []
 
@@ -155,10 +161,14 @@ def test_the_best_of_k_is_drawn_for_the_sweep_and_in_the_report_of_its_table(tmp
         for model, best_of in (("ours", [0.3, 0.5, 0.6]), ("theirs", [0.4, 0.45, None]))
         for k, best in enumerate(best_of, 1)
     ]
-    name, exports = "sweep-lr-quick-abc123", tmp_path / "exports"
-    files = tuning_figure.write(pd.DataFrame(rows), name, exports / "figures", {"chain": True})
+    name, exports = "lr-quick-abc123", tmp_path / "exports"
+    trials, best = pd.DataFrame(columns=[*TRIALS, "trainer.optim.lr"]), pd.DataFrame(columns=BEST)
+    files = tuning_figure.write(trials, best, pd.DataFrame(rows), name, exports / "figures", {"chain": True})
     assert [path.suffix for path in files] == [".png", ".pdf"] and all(path.stat().st_size > 1000 for path in files)
-    pd.DataFrame(rows).to_csv(exports / f"{name}-best-of-k.csv", index=False)
+    for suffix, frame in (("", trials), ("-best", best), ("-best-of-k", pd.DataFrame(rows))):
+        frame.to_csv(exports / f"{name}{suffix}.csv", index=False)
+    (tmp_path / "sweeps").mkdir()
+    (tmp_path / "sweeps" / f"{name}.json").write_text('{"tables": ["quick"]}')
     pen, labels = Pen(["theirs", "ours"]), {"chain": "accuracy ↑"}
     (panel,) = tuning_figure.tuning(pen, labels, "quick", Store(tmp_path)).panels
     assert "validation accuracy ↑" in panel.svg and panel.svg.count('class="series') >= 2
