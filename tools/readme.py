@@ -52,7 +52,7 @@ ASKS = {
 # What a row is, where its name does not say it.
 ROWS = {
     "transformer_rope": "vanilla Transformer, rotary positions",
-    "transformer_conv": "the control: the same, with a convolution over 4 tokens",
+    "transformer_conv": "the control: a convolution over 4 tokens",
     "reformer": "Reformer, LSH attention",
     "ressformer_neutral": "without the starts that are ours",
 }
