@@ -225,7 +225,9 @@ def test_every_metric_is_in_the_offline_file_and_no_secret(store: Store, monkeyp
     assert config["model"] == spec.config["model"] and config["steps"] == spec.steps
     uploaded = [path, *(p for p in (path.parent / "files").rglob("*") if p.is_file())]  # the logs stay here
     everything = b"".join(p.read_bytes() for p in uploaded)
-    for secret in ("0123456789abcdef", "open-sesame", str(Path.home()) + "/", str(store.root), os.uname().nodename):
+    # A host's name of a few letters stands in any binary file by chance.
+    host = [os.uname().nodename] if len(os.uname().nodename) >= 6 else []
+    for secret in ("0123456789abcdef", "open-sesame", str(Path.home()) + "/", str(store.root), *host):
         assert secret.encode() not in everything, secret
 
 
