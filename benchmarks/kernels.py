@@ -7,20 +7,17 @@ A kernel stays if it saves at least 15 % of a step's time in some cell of the ta
 
 from __future__ import annotations
 
-import argparse
 import sys
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from benchmarks.measure import Report, enter, interleaved, machine, positive
-from benchmarks.steps import BATCHES, planned, step
+from benchmarks.measure import Report, interleaved, machine, of_a_table
+from benchmarks.steps import planned
 from experiments.errors import UserError
 from experiments.planning.instantiate import build_task
 from experiments.store.records import RunSpec
+from experiments.training.step_times import BATCHES, step, switched
 from ressformer.layers.native import loader
 from tasks.loaders import TrainLoader
 
@@ -28,16 +25,7 @@ MODULE = "benchmarks.kernels"
 KERNELS = sorted(path.stem for path in Path(loader.__file__).parent.glob("*.c"))
 # Less than this share of a step's time, and a kernel is not worth its C.
 WORTH = 0.15
-
-
-def switched(call: Callable[[], object], on: bool, without: Sequence[str] = ()) -> Callable[[], object]:
-    """The call, with the kernels on or off, or without some of them."""
-
-    def once() -> None:
-        with loader.use_native(on, without):
-            call()
-
-    return once
+LONG = "pydocs"  # the task of the 8 x 256 tokens
 
 
 def measure(spec: RunSpec, repeats: int) -> list[dict[str, Any]]:
@@ -78,17 +66,10 @@ def show(rows: Sequence[dict[str, Any]], report: Report) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 2 for bad input."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    parser = argparse.ArgumentParser(prog=f"python -m {MODULE}", description="Training steps without each C kernel.")
-    parser.add_argument("--table", default="quick", help="preset of conf/table (quick)")
-    parser.add_argument("--repeats", type=positive, default=10, help="turns of each (10)")
-    parser.add_argument("--out", type=Path, help="folder for kernels.md and kernels.csv")
-    asked = parser.parse_args(words)
-    enter(MODULE, words)
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
+    asked = of_a_table(MODULE, words, "Training steps without each C kernel.", repeats=10)
     try:
         specs = planned(asked.table)
-        specs += planned(asked.table, ["task.batch_size=8", "task.length=256"], ["pydocs"])
+        specs += planned(asked.table, ["task.batch_size=8", "task.length=256"], [LONG])
     except UserError as error:
         print(error, file=sys.stderr)
         return 2

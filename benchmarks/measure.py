@@ -7,6 +7,7 @@ mean something; figures of two tables are not to be compared.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import csv
 import json
@@ -16,6 +17,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,26 @@ def enter(module: str, arguments: Sequence[str]) -> None:
         return
     sys.stdout.flush()
     os.execve(sys.executable, [sys.executable, "-m", module, *arguments], {**os.environ, **ENVIRONMENT})
+
+
+def of_a_table(module: str, words: Sequence[str], description: str, *, repeats: int) -> argparse.Namespace:
+    """What a benchmark of a table's cells is asked, `table`, `repeats` and `out`; from here on the process measures.
+
+    Args:
+        module: its name, e.g. `benchmarks.steps`.
+        words: its arguments.
+        description: of its help.
+        repeats: turns where none are given.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
+    parser.add_argument("--table", default="quick", help="preset of conf/table (quick)")
+    parser.add_argument("--repeats", type=positive, default=repeats, help=f"turns of each ({repeats})")
+    parser.add_argument("--out", type=Path, help="folder for the tables as Markdown and CSV")
+    asked = parser.parse_args(words)
+    enter(module, words)
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    return asked
 
 
 def interleaved(calls: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:

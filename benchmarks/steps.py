@@ -5,16 +5,11 @@ python -m benchmarks.steps --table quick --out results/benchmarks
 
 from __future__ import annotations
 
-import argparse
 import sys
-import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-import torch
-
-from benchmarks.measure import Report, enter, interleaved, machine, positive
+from benchmarks.measure import Report, interleaved, machine, of_a_table
 from benchmarks.models import VANILLA
 from experiments.errors import UserError
 from experiments.planning.hydra_config import composer, require_option
@@ -34,7 +29,7 @@ def planned(table: str, overrides: Sequence[str] = (), tasks: Sequence[str] = ()
     Args:
         table: name of a preset.
         overrides: what is set otherwise in every cell.
-        tasks: those of the table that are asked for; all without any.
+        tasks: what is asked for instead of the table's tasks.
 
     Raises:
         UserError: an unknown table, or a budget that cannot be met.
@@ -44,12 +39,10 @@ def planned(table: str, overrides: Sequence[str] = (), tasks: Sequence[str] = ()
     request = read_request([f"table={table}"])
     entries = [entry for entry in request.table.entries() if entry.label != VANILLA]
     first = Entry(label=VANILLA, model=VANILLA)
-    given = request.table
-    changes: dict[str, Any] = {"models": [first, *entries], "seeds": [0], "groups": {}}
-    if tasks:
-        changes["tasks"] = list(tasks)
-    per_task = {task: [*own, *overrides] for task, own in ({t: [] for t in given.tasks} | given.per_task).items()}
-    settings = given.model_copy(update={**changes, "per_task": per_task})
+    columns = list(tasks) or request.table.tasks
+    per_task = {task: [*request.table.per_task.get(task, []), *overrides] for task in columns}
+    changes = {"models": [first, *entries], "tasks": columns, "per_task": per_task, "seeds": [0], "groups": {}}
+    settings = request.table.model_copy(update=changes)
     return make_plan(request.model_copy(update={"table": settings})).runs
 
 
@@ -95,14 +88,7 @@ def compare(specs: Sequence[RunSpec], repeats: int, report: Report) -> list[dict
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 2 for bad input."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    parser = argparse.ArgumentParser(prog=f"python -m {MODULE}", description="Training steps of a table's cells.")
-    parser.add_argument("--table", default="quick", help="preset of conf/table (quick)")
-    parser.add_argument("--repeats", type=positive, default=30, help="turns of each model (30)")
-    parser.add_argument("--out", type=Path, help="folder for steps.md and steps.csv")
-    asked = parser.parse_args(words)
-    enter(MODULE, words)
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
+    asked = of_a_table(MODULE, words, "Training steps of a table's cells.", repeats=30)
     try:
         specs = planned(asked.table)
     except UserError as error:

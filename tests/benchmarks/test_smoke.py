@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from benchmarks import learnable, measure, mixers, models, steps
+from benchmarks import kernels, learnable, measure, mixers, models, steps
 from benchmarks.gpt2 import GPT2
 from ressformer.decoder import Decoder
 from ressformer.models.transformer import TransformerConfig
@@ -22,7 +22,7 @@ from ressformer.models.transformer import TransformerConfig
 @pytest.fixture(autouse=True)
 def here(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Stay in this process, under its environment; a child process takes seconds to import torch."""
-    for module in (mixers, models, steps):
+    for module in (mixers, models, measure):
         monkeypatch.setattr(module, "enter", lambda *args: None)
     monkeypatch.setattr(models, "in_fresh_process", lambda *args: 2048.0)
     yield
@@ -77,6 +77,14 @@ def test_steps_of_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "tokens, CPU time of one thread" in capsys.readouterr().out
     assert steps.main(["--table", "quickly"]) == 2
     assert "quick" in capsys.readouterr().err
+
+
+def test_kernels_of_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert kernels.main(["--table", "smoke", "--repeats", "1", "--out", str(tmp_path)]) == 0
+    rows = written(tmp_path / "kernels.csv")
+    assert {row["kernels"] for row in rows} == {"all", "none", *(f"without {name}" for name in kernels.KERNELS)}
+    assert {row["shape"] for row in rows} >= {"8 x 256"} and "8 x 256 tokens" in capsys.readouterr().out
+    assert kernels.main(["--table", "quickly"]) == 2
 
 
 def test_models_refuses_what_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
