@@ -23,6 +23,7 @@ import numpy as np
 from torch import Tensor
 
 from tasks.base import TaskCard, require
+from tasks.hub.decode import Predict, greedy
 from tasks.hub.rows import Encoded, ExampleData
 from tasks.hub.vocabulary import UNKNOWN, Words
 from tasks.item import IGNORE, Ints, Item, mean_where
@@ -222,6 +223,13 @@ class ExampleTask(ExampleData):
     def written(self, tokens: Sequence[int]) -> str:
         """See `Task.written`."""
         return self.vocabulary.decode([token for token in tokens if token < self.vocabulary.size])
+
+    def answered(self, split: str, rows: Sequence[Encoded], predict: Predict, room: int) -> list[str]:
+        """What greedy decoding writes behind the prompts of rows of a split, at most `room` ids each."""
+        size = self.vocabulary.size
+        prompts = [np.append(done.prompt, size + SEP) for done in rows]
+        found = greedy(predict, prompts, size + END, room=room, length=self.length_of(split))
+        return [self.written(ids.tolist()) for ids in found]
 
     def text(self, item: Item) -> str:
         """Prompt -> answer."""

@@ -19,10 +19,9 @@ import numpy as np
 from torch import Tensor
 
 from tasks.base import require
-from tasks.hub.decode import greedy
-from tasks.hub.examples import END, SEP, ExampleTask
+from tasks.hub.examples import ExampleTask
 from tasks.hub.rows import Encoded, Example, ExamplesConfig
-from tasks.item import Ints, Item
+from tasks.item import Item
 from tasks.qa.answers import Fact, exact_match, f1
 
 OVERFLOW = ("distractors", "skip")
@@ -144,19 +143,9 @@ class PassageTask(ExampleTask):
     def decoded(self, split: str, predict: Callable[[dict[str, Tensor]], Tensor]) -> dict[str, float]:
         """answer_em and answer_f1: official scores of what greedy decoding writes, up to `answer_tokens` ids."""
         rows = self.parts[split][: self.config.n_decoded or None]
-        size = self.vocabulary.size
-        written = greedy(
-            predict,
-            [np.append(done.prompt, size + SEP) for done in rows],
-            size + END,
-            room=self.config.answer_tokens,
-            length=self.length_of(split),
-        )
-        scores = [self.judge(self._spoken(ids), done.example.info) for ids, done in zip(written, rows, strict=True)]
+        said = self.answered(split, rows, predict, self.config.answer_tokens)
+        scores = [self.judge(text, done.example.info) for text, done in zip(said, rows, strict=True)]
         return {key: float(np.mean([score[key] for score in scores])) for key in scores[0]}
-
-    def _spoken(self, ids: Ints) -> str:
-        return self.vocabulary.decode(ids[ids < self.vocabulary.size].tolist())
 
     def judge(self, answer: str, asked: Question) -> dict[str, float]:
         """Official exact match and F1 of an answer."""

@@ -15,8 +15,6 @@ import numpy as np
 from torch import Tensor
 
 from tasks.base import require
-from tasks.hub.decode import greedy
-from tasks.hub.examples import END, SEP
 from tasks.hub.files import DataError, Row
 from tasks.hub.rows import Encoded, Example
 from tasks.hub.user_rows import UserConfig, UserRows, columns_of, filled, text_of, value_of
@@ -85,16 +83,8 @@ class Pairs(UserRows):
     def decoded(self, split: str, predict: Callable[[dict[str, Tensor]], Tensor]) -> dict[str, float]:
         """answer_em and answer_f1 of what greedy decoding writes, up to `answer_tokens` ids."""
         rows: Sequence[Encoded] = self.parts[split][: self.config.n_decoded or None]
-        size = self.vocabulary.size
-        written = greedy(
-            predict,
-            [np.append(done.prompt, size + SEP) for done in rows],
-            size + END,
-            room=self.config.answer_tokens,
-            length=self.length_of(split),
-        )
-        found = [self.vocabulary.decode([token for token in ids.tolist() if token < size]) for ids in written]
-        pairs = list(zip(found, (done.example.info for done in rows), strict=True))
+        said = self.answered(split, rows, predict, self.config.answer_tokens)
+        pairs = list(zip(said, (done.example.info for done in rows), strict=True))
         return {
             "answer_em": float(np.mean([exact_match(text, golds) for text, golds in pairs])),
             "answer_f1": float(np.mean([f1(text, golds) for text, golds in pairs])),
