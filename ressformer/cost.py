@@ -75,7 +75,8 @@ class Cost:
         flops: useful forward FLOPs per sequence.
         executed: FLOPs handed to kernels per sequence; None = the same as `flops`.
         backward: useful FLOPs of the backward pass; None = 2x forward (one product for each operand's gradient).
-        executed_backward: FLOPs handed to kernels in the backward pass; None = 2x `executed`.
+        executed_backward: FLOPs handed to kernels in the backward pass; None = 2x `executed`, or the useful ones where
+            `executed` is None, too.
         recomputed: the backward pass first runs this node and its children forward again (reversible layers). That is
             executed, not useful: it buys memory.
         bytes_moved: bytes read and written by sort, gather and top-k, forward, per sequence.
@@ -136,7 +137,12 @@ class Cost:
     def flops_train_executed(self) -> float:
         """FLOPs of one training step as handed to the kernels, per sequence."""
         own = self.flops if self.executed is None else self.executed
-        own += 2 * own if self.executed_backward is None else self.executed_backward
+        if self.executed_backward is not None:
+            own += self.executed_backward
+        elif self.executed is None and self.backward is not None:
+            own += self.backward
+        else:
+            own *= 3
         again = self.flops_forward_executed if self.recomputed else 0.0
         return again + self.repeats * (own + sum(c.flops_train_executed for c in self.children))
 

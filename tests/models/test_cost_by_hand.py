@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from ressformer.cost import Shape, model_cost
+from ressformer.cost import Cost, Shape, model_cost
 from ressformer.count import count, counted, counted_flops
 from ressformer.decoder import ModelConfig
 from ressformer.models.longformer import LongformerConfig
@@ -45,6 +45,21 @@ def test_a_loop_keeps_its_weights_and_multiplies_its_flops() -> None:
     one, four = (model_cost(LoopedConfig(d_model=D, n_heads=4, n_layers=k, d_ff=F), shape) for k in (1, 4))
     assert one.params_total == four.params_total
     assert four.flops_forward - one.flops_forward == 3 * (one.flops_forward - 2 * N * D * V)
+
+
+@pytest.mark.parametrize(
+    ("given", "useful", "executed"),
+    [
+        ({}, 30.0, 30.0),
+        ({"backward": 10.0}, 20.0, 20.0),  # nothing is said of waste: what is executed is what is useful
+        ({"executed": 14.0}, 30.0, 42.0),
+        ({"executed": 14.0, "backward": 10.0}, 20.0, 42.0),
+        ({"executed": 14.0, "executed_backward": 0.0}, 30.0, 14.0),
+    ],
+)
+def test_training_flops_of_a_node(given: dict[str, float], useful: float, executed: float) -> None:
+    node = Cost(name="node", flops=10.0, **given)  # type: ignore[arg-type]
+    assert (node.flops_train, node.flops_train_executed) == (useful, executed)
 
 
 def test_activations_of_two_linear_layers_are_their_inputs() -> None:
