@@ -28,6 +28,11 @@ WORTH = 0.15
 LONG = "pydocs"  # the task of the 8 x 256 tokens
 
 
+def shape(spec: RunSpec) -> tuple[str, str]:
+    """The task, and its batch: "8 x 256" is eight sequences of 256 tokens."""
+    return spec.task, f"{spec.config['task']['batch_size']} x {spec.config['task']['length']}"
+
+
 def measure(spec: RunSpec, repeats: int) -> list[dict[str, Any]]:
     """Milliseconds of a step of the run: with all kernels, without each, without any."""
     task = build_task(spec.config["task"])
@@ -37,12 +42,11 @@ def measure(spec: RunSpec, repeats: int) -> list[dict[str, Any]]:
     calls |= {f"without {name}": switched(once, True, [name]) for name in KERNELS}
     calls["none"] = switched(once, False)
     seconds = interleaved(calls, repeats)
-    shape = f"{task.batch_size} x {task.length}"
     return [
         {
             "task": spec.task,
             "model": spec.model,
-            "shape": shape,
+            "shape": shape(spec)[1],
             "kernels": name,
             "step_ms": taken * 1e3,
             "saved": 1 - seconds["all"] / taken,
@@ -75,13 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     report = Report("kernels", f"What each C kernel saves in the cells of table {asked.table}", asked.out)
     rows: list[dict[str, Any]] = []
-    for shape in dict.fromkeys((spec.task, spec.config["task"]["length"]) for spec in specs):
-        found = [
-            row
-            for spec in specs
-            if (spec.task, spec.config["task"]["length"]) == shape
-            for row in measure(spec, asked.repeats)
-        ]
+    for cell in dict.fromkeys(map(shape, specs)):
+        found = [row for spec in specs if shape(spec) == cell for row in measure(spec, asked.repeats)]
         show(found, report)
         rows += found
     report.say(f"Medians of {asked.repeats} turns, interleaved, one thread. A kernel is worth its C from {WORTH:.0%}.")
