@@ -22,9 +22,11 @@ from experiments.errors import UserError
 from experiments.planning.plan import Plan, plans_of
 from experiments.store.records import Record
 from experiments.store.store import Store
+from experiments.store.timings import read_timings
 
 __all__ = ["FILE", "Claim", "Finding", "judge", "load_claims"]
 Rows = dict[str, dict[int, Record]]  # of one task: per row of the table, its runs by seed
+Saving = Callable[[Record, Record], float | None]  # share of the second run's seconds that the first one saves
 
 
 class NotRun(Exception):
@@ -65,7 +67,8 @@ def judge(name: str, claim: Claim, store: Store, benchmarks: Path) -> Finding:
         plan = _plan(claim, store)
         records = store.records(dict.fromkeys(spec.id for spec in plan.runs if spec.task in claim.tasks))
         tables = _complete(claim, plan, records)
-        found = verdict(list(_comparisons(claim, tables, store)), claim.smallest_effect, claim.alpha)
+        saving = _saving(claim, plan, store)
+        found = verdict(list(_comparisons(claim, tables, saving)), claim.smallest_effect, claim.alpha)
     except NotRun as missing:
         why = f"{missing}; needs {claim.needs}" if claim.needs else str(missing)
         return Finding(**base, verdict="not run", why=why)
@@ -107,14 +110,26 @@ def _complete(claim: Claim, plan: Plan, records: Mapping[str, Record]) -> dict[s
     return tables
 
 
-def _comparisons(claim: Claim, tables: Mapping[str, Rows], store: Store) -> Iterator[Comparison]:
+def _saving(claim: Claim, plan: Plan, store: Store) -> Saving:
+    """The share of seconds that one run saves over another; a claim about seconds needs the step times of its table."""
+    if not any(quantity.equal for quantity in claim.quantities):
+        return lambda mine, theirs: None
+    timings = read_timings(store, plan.table.name, str(claim.table))
+    if timings is None:
+        raise NotRun(f"no step times: python -m experiments time table={claim.table}")
+    return lambda mine, theirs: seconds_saved(mine, theirs, store, timings)
+
+
+def _comparisons(claim: Claim, tables: Mapping[str, Rows], saving: Saving) -> Iterator[Comparison]:
     for quantity in claim.quantities:
         for task in claim.tasks:
             for end in quantity.ends:
-                yield from _at_place(claim, quantity, task, end, tables[task], store)
+                yield from _at_place(claim, quantity, task, end, tables[task], saving)
 
 
-def _at_place(claim: Claim, quantity: Quantity, task: str, end: str, rows: Rows, store: Store) -> Iterator[Comparison]:
+def _at_place(
+    claim: Claim, quantity: Quantity, task: str, end: str, rows: Rows, saving: Saving
+) -> Iterator[Comparison]:
     """The comparisons of the claim's model with each other one in one quantity of a task."""
     model, others = str(claim.model), quantity.against or claim.against
     spec = next(iter(rows[model].values())).spec
@@ -132,7 +147,7 @@ def _at_place(claim: Claim, quantity: Quantity, task: str, end: str, rows: Rows,
     if quantity.measured is None:
         found = gate(spec, quantity.gate_split, metric, levels, claim.gate, {model, *others})
     for other in others:
-        mine, theirs = _values(quantity, rows[model], rows[other], metric, end, store)
+        mine, theirs = _values(quantity, rows[model], rows[other], metric, end, saving)
         if len(shared := set(mine) & set(theirs)) < claim.seeds:
             raise NotRun(f"{len(shared)} of {claim.seeds} seeds: {place} over {other}")
         timed = quantity.equal is not None
@@ -148,11 +163,11 @@ def _at_place(claim: Claim, quantity: Quantity, task: str, end: str, rows: Rows,
 
 
 def _values(
-    quantity: Quantity, mine: Mapping[int, Record], theirs: Mapping[int, Record], metric: str, end: str, store: Store
+    quantity: Quantity, mine: Mapping[int, Record], theirs: Mapping[int, Record], metric: str, end: str, saving: Saving
 ) -> tuple[dict[int, float], dict[int, float]]:
     """The values of both rows by seed; of time to an equal validation the share that was saved, and 0."""
     if quantity.equal is not None:
-        saved = {seed: seconds_saved(mine[seed], theirs[seed], store) for seed in sorted(set(mine) & set(theirs))}
+        saved = {seed: saving(mine[seed], theirs[seed]) for seed in sorted(set(mine) & set(theirs))}
         known = {seed: value for seed, value in saved.items() if value is not None}
         return known, dict.fromkeys(known, 0.0)
     sides = [{seed: quantity.of(record, metric, end) for seed, record in side.items()} for side in (mine, theirs)]

@@ -1,8 +1,7 @@
 """Cost of an equal quality: when a run's validation is first as good as a target, in steps, seconds and FLOPs.
 
 The target of two runs is the worse of their best validations, so that both come to it. Steps to it are in the records;
-what a step takes is either the mean of the run's own training (`seconds_saved`, of claims), or was measured in a pass
-of its own on a quiet machine (`equal_quality`, of tables).
+what a step takes was measured in a pass of its own on a quiet machine (the verb `time`).
 """
 
 from __future__ import annotations
@@ -40,17 +39,6 @@ def curve_of(record: Record, store: Store) -> Curve:
     return [(line["step"], sign * line[key]) for line in lines]
 
 
-def validations(record: Record, store: Store) -> Curve:
-    """(seconds of training, validation) of a run in the order of its steps; higher is better.
-
-    Steps are taken to last alike: a run logs how long its training took, not each step.
-    """
-    seconds = record.measured.train_seconds
-    if seconds is None or not record.steps_done:
-        return []
-    return [(seconds * step / record.steps_done, value) for step, value in curve_of(record, store)]
-
-
 def first_at(curves: Sequence[Curve]) -> tuple[list[float], float] | None:
     """Where each curve first is as good as the worse of their best values, and that value; None without a value."""
     if not all(curves):
@@ -59,17 +47,18 @@ def first_at(curves: Sequence[Curve]) -> tuple[list[float], float] | None:
     return [next(place for place, value in curve if value >= target) for curve in curves], target
 
 
-def seconds_saved(mine: Record, theirs: Record, store: Store) -> float | None:
+def seconds_saved(mine: Record, theirs: Record, store: Store, timings: Timings) -> float | None:
     """Share of the other run's seconds that a run saves to come to the same validation.
 
-    The target is the worse of the two runs' best validations, so that both come to it. Negative: it takes longer. None
-    where a run has logged no validation.
+    The target is the worse of the two runs' best validations, so that both come to it; a step lasts as long as the
+    separate pass measured. Negative: it takes longer. None where a run has logged no validation or its step no time.
     """
-    found = first_at([validations(record, store) for record in (mine, theirs)])
-    if found is None:
+    found = first_at([curve_of(record, store) for record in (mine, theirs)])
+    cells = [timings.cell(record.spec) for record in (mine, theirs)]
+    if found is None or cells[0] is None or cells[1] is None:
         return None
     ours, others = found[0]
-    return 1.0 - ours / others
+    return 1.0 - ours / others * cells[0].with_kernels.cpu_seconds / cells[1].with_kernels.cpu_seconds
 
 
 def reference_row(specs: Sequence[RunSpec], wanted: str | None = None) -> str | None:

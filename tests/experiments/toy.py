@@ -24,6 +24,7 @@ from experiments.store.records import (
     TaskInfo,
 )
 from experiments.store.store import Store
+from experiments.store.timings import CellTime, StepTime, Timings, cell_key
 
 TASK = {"_target_": "tasks.qa.chain.Chain", "batch_size": 8, "n_validation": 16, "n_test": 16}
 MODEL = {
@@ -170,3 +171,24 @@ def fill(store: Store, plan: Plan) -> None:
     """Give every run of the plan a record with the value of `VALUES`."""
     for spec in plan.runs:
         store.write_record(make_record(spec, VALUES[spec.model][spec.seed]))
+
+
+def timed(spec: RunSpec, cpu: float, without: float) -> CellTime:
+    """Step times of the run's cell, in seconds, with and without C kernels."""
+    return CellTime(
+        model=spec.model,
+        task=spec.task,
+        key=cell_key(spec),
+        batch_size=8,
+        length=64,
+        flops=spec.cost.flops_train / spec.steps,
+        with_kernels=StepTime(cpu_seconds=cpu, wall_seconds=2 * cpu, kernels=["topk"]),
+        without_kernels=StepTime(cpu_seconds=without, wall_seconds=without, kernels=[]),
+    )
+
+
+def a_pass(*cells: CellTime, table: str = "toy", load: float = 0.1) -> Timings:
+    """A pass over these cells."""
+    fixed = {"date": "2026-01-02T03:04:05+00:00", "cpu": "a processor", "cores": 2, "threads": 1, "torch": "2"}
+    fixed |= {"code_fingerprint": "code", "load_before": load, "load_after": load + 1, "repeats": 3}
+    return Timings(table=table, peak_flops=1e10, peak_size=1024, cells=list(cells), **fixed)

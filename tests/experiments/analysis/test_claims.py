@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 import yaml
 from pydantic import ValidationError
-from toy import make_record, make_spec
+from toy import a_pass, make_record, make_spec, timed
 
 from experiments.__main__ import program
 from experiments.analysis.claim_schema import GateLevels
@@ -35,6 +35,7 @@ from experiments.planning.settings import TableSettings
 from experiments.reporting.html_page import claims as report_cards
 from experiments.store import atomic_files as atomic
 from experiments.store.store import Store
+from experiments.store.timings import write_timings
 
 CLAIM: dict[str, Any] = {
     "statement": "a beats b",
@@ -220,6 +221,11 @@ def test_time_at_equal_loss_by_hand(store: Store, tmp_path: Path) -> None:
         lines = [{"step": 4 * n, "val/accuracy": value} for n, value in enumerate(curves[record.spec.model], start=1)]
         atomic.write_text(store.folder(run) / "metrics.jsonl", "\n".join(map(json.dumps, lines)))
     claim = Claim.model_validate({**CLAIM, "quantity": {"equal": "seconds"}})
+    found = judge("X", claim, store, tmp_path)
+    assert (found.verdict, found.why) == ("not run", "no step times: python -m experiments time table=toy")
+    first = store.record(store.ids()[0])
+    assert first is not None
+    write_timings(store, a_pass(timed(first.spec, 0.02, 0.04)))  # both have the same sizes
     found = judge("X", claim, store, tmp_path)
     assert found.verdict == "supported" and found.effect == pytest.approx(1 / 3)
     for run in store.ids():
