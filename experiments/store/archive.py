@@ -2,7 +2,8 @@
 
     <results_dir>/archive/  archive.json     the sha256 of every other file
                             records.jsonl    a line per record, without its spec, item scores and weights; by id
-                            specs.jsonl      a line per different spec; records and plans name it by the line's hash
+                            specs.jsonl      a line per different spec; records and plans name it by its hash
+                            parts.jsonl      a line per part that several specs or records have in common
                             plans.jsonl      a line per plan
                             items.parquet    item scores and weights: a row per run and split
                             steps.parquet    metrics.jsonl: a row per run, line and key
@@ -27,14 +28,16 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.errors import UserError
 from experiments.store import seal
+from experiments.store.shared_parts import whole
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 NAME, OLD, INDEX = "archive", "archive.old", "archive.json"
-SCHEMA = 1
+SCHEMA = 2  # 1 has no parts, and validation scores in the records' lines; it is read, too
 COUNTS = ("counted_forward", "counted_train")  # of a spec's cost: counted by the run, so they differ from the plan's
-LONG = ("items", "item_weights")  # fields of a record that lie in items.parquet
+LONG = ("items", "item_weights", "validation")  # fields of a record whose lists of numbers lie in items.parquet
+LINES = ("records.jsonl", "specs.jsonl", "parts.jsonl", "plans.jsonl")
 Line = dict[str, Any]
 
 
@@ -58,7 +61,7 @@ class Archive:
             self.files: dict[str, str] = {str(name): str(total) for name, total in index["files"].items()}
             if outside := [name for name in self.files if not _inside(name)]:
                 raise ValueError(f"it names {outside[0]!r}")
-            if index["schema_version"] != SCHEMA:
+            if index["schema_version"] not in range(1, SCHEMA + 1):
                 raise UserError(f"{folder} has schema {index['schema_version']}, this is {SCHEMA}: take newer sources")
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{folder / INDEX} cannot be read ({error}); take the archive anew") from None
@@ -80,9 +83,9 @@ class Archive:
                 continue
             if not same:
                 yield f"{self.folder.name}/{name} is not what was packed"
-        for name in ("records.jsonl", "specs.jsonl", "plans.jsonl"):
+        for name in LINES:
             for number, line in enumerate(self._bytes(name).splitlines(), start=1):
-                if _parsed(line) is None:
+                if _parsed(line, any_value=name == "parts.jsonl") is None:
                     yield f"line {number} of {self.folder.name}/{name} cannot be read"
 
     @functools.cached_property
@@ -108,10 +111,9 @@ class Archive:
         """
         line = self._lines[run]
         with damaged(f"the record of run {run}"):
-            values = {**line["record"], "spec": self._spec(line["spec"])}
-            values |= {name: {} for name in LONG if values.get(name, {}) is None}
+            values = {**whole(line["record"], self._parts), "spec": self._spec(line["spec"])}
             for row in self._rows("items.parquet", run):
-                values[row["field"]][row["split"]] = row["values"]
+                values[row["field"]] = {**(values[row["field"]] or {}), row["split"]: row["values"]}
             return seal.line_of(values, line["seal"])
 
     def log(self, run: str) -> bytes:
@@ -191,8 +193,17 @@ class Archive:
         return {name: line for name, line in found.items() if _inside(name)}
 
     @functools.cached_property
+    def _parts(self) -> dict[str, bytes]:
+        return {seal.short_hash(line): line for line in self._bytes("parts.jsonl").splitlines()}
+
+    @functools.cached_property
     def _specs(self) -> dict[str, bytes]:
-        return {seal.short_hash(line): line for line in self._bytes("specs.jsonl").splitlines()}
+        found = {}
+        for line in self._bytes("specs.jsonl").splitlines():
+            with contextlib.suppress(ValueError):  # a damaged one is missed where it is wanted
+                text = seal.compact(whole(json.loads(line), self._parts)) if self._parts else line
+                found[seal.short_hash(text)] = text
+        return found
 
     def _spec(self, named: Any) -> Line:
         key, *counts = [named] if isinstance(named, str) else named
@@ -261,11 +272,13 @@ def log_of(rows: list[Line]) -> bytes:
     return text
 
 
-def _parsed(line: bytes) -> Line | None:
+def _parsed(line: bytes, *, any_value: bool = False) -> Line | None:
     try:
         found = json.loads(line)
     except ValueError:
         return None
+    if any_value:
+        return {"value": found}
     return found if isinstance(found, dict) and isinstance(found.get("record", {}), dict) else None
 
 

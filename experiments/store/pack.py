@@ -20,6 +20,7 @@ from experiments.store import atomic_files as atomic
 from experiments.store import graph_file, lease, plan_file, seal
 from experiments.store.archive import COUNTS, INDEX, LONG, NAME, OLD, SCHEMA, Archive, Line, log_line
 from experiments.store.portable import portable_plan, portable_record
+from experiments.store.shared_parts import share
 from experiments.store.store import Store
 
 KEPT = ("exports/", "timings/")  # of a results folder, packed as they are and unpacked as they were
@@ -172,9 +173,10 @@ def _write(contents: Contents, folder: Path) -> None:
     for run, data in sorted(contents.records.items()):
         values = json.loads(data)
         line = {"seal": values.pop("seal")}
-        for name in (name for name in LONG if _columns(values.get(name))):
-            items += _item_rows(run, name, values[name])
-            values[name] = None  # where it stood
+        for name in (name for name in LONG if isinstance(values.get(name), dict)):
+            found = {split: each for split, each in values[name].items() if _is_column(each)}
+            items += [{"id": run, "field": name, "split": split, "values": each} for split, each in found.items()]
+            values[name] |= dict.fromkeys(found)  # null where a list stood
         spec, values["spec"] = values["spec"], None
         line |= {"record": values, "spec": _spec_named(spec, specs)}
         parts = {"log": contents.logs.get(run), "graph": contents.graphs.get(run)}
@@ -186,8 +188,9 @@ def _write(contents: Contents, folder: Path) -> None:
         plan["runs"] = [_spec_named(spec, specs) for spec in plan["runs"]]
         plans.append({**line, "plan": plan})
     texts = dict(contents.texts)
-    texts |= {"records.jsonl": _lines(lines), "plans.jsonl": _lines(plans)}
-    texts["specs.jsonl"] = b"".join(line + b"\n" for line in sorted(specs.values(), key=_place))
+    short, parts = share([*lines, *map(json.loads, sorted(specs.values(), key=_place))])
+    texts |= {"records.jsonl": _lines(short[: len(lines)]), "specs.jsonl": _lines(short[len(lines) :])}
+    texts |= {"parts.jsonl": b"".join(parts[name] + b"\n" for name in sorted(parts)), "plans.jsonl": _lines(plans)}
     folder.mkdir()
     for name, data in texts.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -221,17 +224,9 @@ def _place(line: bytes) -> tuple[str, bytes]:
     return str(json.loads(line).get("id")), line
 
 
-def _columns(values: Any) -> bool:
-    """Whether a field of a record is what the columns of items.parquet hold: lists of floats and nulls, by split."""
-    if not isinstance(values, dict) or not values:
-        return False
-    each = (one for found in values.values() for one in (found if isinstance(found, list) else [""]))
-    return all(type(one) is float or one is None for one in each)
-
-
-def _item_rows(run: str, name: str, values: dict[str, list[float | None]]) -> Iterator[Line]:
-    for split, found in values.items():
-        yield {"id": run, "field": name, "split": split, "values": found}
+def _is_column(values: Any) -> bool:
+    """Whether it is what a row of items.parquet holds: a list of floats and nulls."""
+    return isinstance(values, list) and all(type(one) is float or one is None for one in values)
 
 
 def _step_rows(run: str, log: bytes) -> Iterator[Line]:

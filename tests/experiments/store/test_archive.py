@@ -140,10 +140,10 @@ def test_the_same_runs_give_the_same_lines(full: Store, tmp_path: Path) -> None:
     one, two = (packed(full, tmp_path / name).root / "archive" for name in "ab")
     program(["pack", f"results_dir={full.root}"])
     program(["pack", f"results_dir={full.root}", f"--to={two.parent}"])
-    for name in ("records.jsonl", "specs.jsonl", "plans.jsonl"):
+    for name in ("records.jsonl", "specs.jsonl", "parts.jsonl", "plans.jsonl"):
         assert (one / name).read_bytes() == (two / name).read_bytes()
     ids = [json.loads(line)["record"]["id"] for line in (one / "records.jsonl").read_text().splitlines()]
-    assert ids == sorted(ids) and b'"items":{"' not in (one / "records.jsonl").read_bytes()
+    assert ids == sorted(ids) and b'"test/id":[' not in (one / "records.jsonl").read_bytes()
 
 
 def verified(root: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
@@ -168,7 +168,9 @@ def test_verify_of_an_archive_derives_all_again(
         assert part in text
 
 
-@pytest.mark.parametrize("name", ["records.jsonl", "specs.jsonl", "plans.jsonl", "items.parquet", "steps.parquet"])
+@pytest.mark.parametrize(
+    "name", ["records.jsonl", "specs.jsonl", "parts.jsonl", "plans.jsonl", "items.parquet", "steps.parquet"]
+)
 def test_a_change_anywhere_is_found(full: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
     to = tmp_path / "to"
     program(["pack", f"results_dir={full.root}", f"--to={to}"])

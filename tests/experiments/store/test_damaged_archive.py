@@ -37,7 +37,15 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "other text": lambda data: b"[1, 2]\nnull\n\xff\xfe\n",
     "valid but other lines": lambda data: b'{"a": 1}\n{"record": {}, "seal": 3}\n',
 }
-FILES = ("records.jsonl", "specs.jsonl", "plans.jsonl", "items.parquet", "steps.parquet", "graphs.parquet")
+FILES = (
+    "records.jsonl",
+    "specs.jsonl",
+    "parts.jsonl",
+    "plans.jsonl",
+    "items.parquet",
+    "steps.parquet",
+    "graphs.parquet",
+)
 
 
 @pytest.fixture(scope="module")
