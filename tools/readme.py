@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """Fills the figures of README.md and docs/ from results/reference: python tools/readme.py
 
-Two kinds of blocks are written anew, each from the reference of its name and from nothing else:
+Three kinds of blocks are written anew, each from the reference of its name and from nothing else:
 
     <!-- quick:table -->   ... <!-- /quick:table -->     what each column asks, with an example; then the figures
     <!-- quick:figures --> ... <!-- /quick:figures -->   means and intervals of the rows, and the levels of each column
+    <!-- quick:parts chain; accuracy/hops2 = two hops; test/ood_near accuracy = longer --> ... <!-- /quick:parts -->
+                                                         one task: metrics of test/id or of another split, each a column
 
 NAME is a table in conf/table with its reference in results/reference/NAME, or the folder of a reference. Without a
 reference the block says so. `--check` writes nothing and exits with 1 if a page would change.
@@ -25,14 +27,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from experiments.planning.hydra_config import composed, composer, plain
 from experiments.planning.instantiate import build_task
 from experiments.planning.levels import PART, rules_of
-from experiments.planning.plan import load_plan, plan_files
+from experiments.planning.plan import Plan, load_plan, plan_files
 from experiments.reporting.level_notes import column_infos
 from experiments.reporting.table import build
 from experiments.store.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCES = ROOT / "results" / "reference"
-BLOCK = re.compile(r"(<!-- (\w+):(table|figures) -->\n).*?(<!-- /\2:\3 -->)", flags=re.DOTALL)
+BLOCK = re.compile(r"(<!-- (\w+):(table|figures|parts)([^\n>]*) -->\n).*?(<!-- /\2:\3 -->)", flags=re.DOTALL)
 
 # What a column asks, for a reader who has never seen the task, with an example; other tasks show their card's summary.
 ASKS = {
@@ -62,8 +64,10 @@ def filled(text: str, references: Path = REFERENCES) -> str:
     """The page with each of its blocks written anew."""
 
     def block(found: re.Match[str]) -> str:
-        head = [*asks(found[2], references), ""] if found[3] == "table" else []
-        return "\n".join([found[1].rstrip(), *head, *figures(found[2], references), found[4]])
+        _, name, kind, words, end = found.groups()
+        head = [*asks(name, references), ""] if kind == "table" else []
+        body = parts(name, words, references) if kind == "parts" else figures(name, references)
+        return "\n".join([found[1].rstrip(), *head, *body, end])
 
     return BLOCK.sub(block, text)
 
@@ -86,18 +90,26 @@ def _summary(task: str) -> str:
         return f"{build_task(plain(composed([f'task={task}']))['task'], []).describe().summary}."
 
 
+def cells_of(name: str, references: Path) -> tuple[Plan, pd.DataFrame] | None:
+    """The plan of a reference, and its cells: a row per model, task, split and metric; None: there is no reference."""
+    folder = references / name
+    if not folder.is_dir():
+        return None
+    files = plan_files(folder / "plans")
+    plan = load_plan(([path for path, table in files.items() if table == name] or list(files))[-1])
+    return plan, build(plan, Store(folder, write=False)).cells
+
+
 def reference(name: str, references: Path) -> tuple[pd.DataFrame, dict[str, float]] | None:
     """The cells of a reference and the levels of its texts; None where there is no reference.
 
     Cells are a row per model and task: primary metric, test/id. A level is the score of the best n-gram that has
     counted as many bytes as the models read.
     """
-    folder = references / name
-    if not folder.is_dir():
+    found = cells_of(name, references)
+    if found is None:
         return None
-    files = plan_files(folder / "plans")
-    plan = load_plan(([path for path, table in files.items() if table == name] or list(files))[-1])
-    frame = build(plan, Store(folder, write=False)).cells
+    plan, frame = found
     levels = {}
     for task, info in column_infos(plan.runs).items():
         parts = [rule.value for rule in rules_of(info, "test/id", info.metric) if PART in rule.name]
@@ -118,13 +130,56 @@ def figures(name: str, references: Path) -> Iterator[str]:
     yield f"|---|{'---:|' * len(heads)}"
     for model, rows in frame.groupby("model", sort=False):
         cells = rows.set_index("task").to_dict("index")
-        label = f"`{model}`" + (f" ({ROWS[model]})" if model in ROWS else "")
-        yield f"| {label} | {' | '.join(_figure(cells.get(task)) for task in columns)} |"
+        yield f"| {_label(model)} | {' | '.join(_figure(cells.get(task)) for task in columns)} |"
     yield f"| *chance* | {' | '.join(_number(row['chance']) for row in columns.values())} |"
     rules = (f"{_number(row['best_rule_value'])} ({row['best_rule']})" for row in columns.values())
     yield f"| *best simple rule or n-gram* | {' | '.join(rules)} |"
     if read:
         yield f"| *n-gram of the bytes read* | {' | '.join(_number(read.get(task)) for task in columns)} |"
+    yield from _foot(name, frame)
+
+
+def parts(name: str, words: str, references: Path) -> Iterator[str]:
+    """The rows of a table in several metrics of one task, under the headings of its groups, then the levels of each.
+
+    Args:
+        name: the table.
+        words: `TASK; [SPLIT] METRIC = HEAD; ...`; test/id where no split is named.
+        references: the folder of the references.
+    """
+    found = cells_of(name, references)
+    if found is None:
+        yield f"No figures yet: the reference of `{name}` has not been run. `make reproduce-table` prints yours."
+        return
+    plan, frame = found
+    task, *asked = (each.strip() for each in words.split(";"))
+    frame = frame[frame["task"] == task]
+    heads = {head.strip(): what.split() for what, _, head in (each.partition("=") for each in asked)}
+    columns = {
+        head: frame[(frame["metric"] == what[-1]) & (frame["split"] == (what[0] if what[1:] else "test/id"))]
+        for head, what in heads.items()
+    }
+    yield f"| | {' | '.join(f'{head} {_arrow(rows.iloc[0])}' for head, rows in columns.items())} |"
+    yield f"|---|{'---:|' * len(columns)}"
+    by_model = {head: rows.set_index("model").to_dict("index") for head, rows in columns.items()}
+    for group, members in (plan.table.groups or {"": list(dict.fromkeys(frame["model"]))}).items():
+        yield from [f"| *{group}* |{' |' * len(columns)}"] if group else []
+        for model in members:
+            yield f"| {_label(model)} | {' | '.join(_figure(rows.get(model)) for rows in by_model.values())} |"
+    firsts = [rows.iloc[0] for rows in columns.values()]
+    yield f"| *chance* | {' | '.join(_number(row['chance']) for row in firsts)} |"
+    rules = [f"{_number(row['best_rule_value'])} ({row['best_rule']})" for row in firsts]
+    yield f"| *best simple rule* | {' | '.join('' if rule.startswith(' ') else rule for rule in rules)} |"
+    if frame["perfect_reader"].notna().any():
+        yield f"| *perfect reader* | {' | '.join(_number(row['perfect_reader']) for row in firsts)} |"
+    yield from _foot(name, frame)
+
+
+def _label(model: str) -> str:
+    return f"`{model}`" + (f" ({ROWS[model]})" if model in ROWS else "")
+
+
+def _foot(name: str, frame: pd.DataFrame) -> Iterator[str]:
     seeds = "/".join(str(n) for n in sorted(set(frame["n_launched"])))
     yield ""
     marked = " `!`: off budget." * (not frame["on_budget"].all())
