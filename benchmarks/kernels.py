@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     asked = of_a_table(MODULE, words, "Training steps without each C kernel.", repeats=10)
     try:
-        specs = planned(asked.table)
+        specs = planned(asked.table, tasks=asked.tasks)
         specs += planned(asked.table, ["task.batch_size=8", "task.length=256"], [LONG])
     except UserError as error:
         print(error, file=sys.stderr)

@@ -43,17 +43,23 @@ def enter(module: str, arguments: Sequence[str]) -> None:
     os.execve(sys.executable, [sys.executable, "-m", module, *arguments], {**os.environ, **ENVIRONMENT})
 
 
-def of_a_table(module: str, words: Sequence[str], description: str, *, repeats: int) -> argparse.Namespace:
-    """What a benchmark of a table's cells is asked, `table`, `repeats` and `out`; from here on the process measures.
+def of_a_table(
+    module: str, words: Sequence[str], description: str, *, repeats: int, **switches: str
+) -> argparse.Namespace:
+    """What a benchmark of a table's cells is asked: `table`, `tasks`, `repeats`, `out`. The process measures from here.
 
     Args:
         module: its name, e.g. `benchmarks.steps`.
         words: its arguments.
         description: of its help.
         repeats: turns where none are given.
+        switches: what else can be switched on, and what the help says of it.
     """
     parser = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
+    for name, said in switches.items():
+        parser.add_argument(f"--{name}", action="store_true", help=said)
     parser.add_argument("--table", default="quick", help="preset of conf/table (quick)")
+    parser.add_argument("--tasks", nargs="+", default=[], metavar="TASK", help="columns (all of the table)")
     parser.add_argument("--repeats", type=positive, default=repeats, help=f"turns of each ({repeats})")
     parser.add_argument("--out", type=Path, help="folder for the tables as Markdown and CSV")
     asked = parser.parse_args(words)
@@ -124,10 +130,13 @@ def positive(text: str) -> int:
 
 
 class Report:
-    """Tables for the eye, and, where a folder is given, for Markdown and as CSV."""
+    """Tables for the eye, and, where a folder is given, for Markdown and as CSV.
 
-    def __init__(self, name: str, title: str, out: Path | None) -> None:
-        self._name, self._out = name, out
+    `part` names the files of what the benchmark `name` measures beside its usual figures.
+    """
+
+    def __init__(self, name: str, title: str, out: Path | None, part: str = "") -> None:
+        self._name, self._out = part or name, out
         self._console = Console() if sys.stdout.isatty() else Console(width=200)
         self._parts = [f"# {title}", f"`python -m benchmarks.{name} {' '.join(sys.argv[1:])}`", machine()]
         self._console.print(f"[bold]{title}[/]\n{machine()}", highlight=False)

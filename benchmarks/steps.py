@@ -1,16 +1,19 @@
 """A training step of every cell of a table: its models at their sizes, on batches of its tasks, as its runs take them.
 
 python -m benchmarks.steps --table quick --out results/benchmarks
+python -m benchmarks.steps --profile --tasks chain          # which operators take a step's time
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import Report, interleaved, machine, of_a_table
 from benchmarks.models import VANILLA
+from benchmarks.profiled import shares, show
 from experiments.errors import UserError
 from experiments.planning.hydra_config import composer, require_option
 from experiments.planning.instantiate import build_task
@@ -85,19 +88,34 @@ def compare(specs: Sequence[RunSpec], repeats: int, report: Report) -> list[dict
     return rows
 
 
+def profiled(columns: Sequence[Sequence[RunSpec]], table: str, repeats: int, out: Path | None) -> int:
+    """Which operators take the time of a step of each cell."""
+    report = Report("steps", f"Where a training step goes, in the cells of table {table}", out, part="profile")
+    rows = []
+    for column in columns:
+        found = [row for spec in column for row in shares(spec, repeats)]
+        show(found, report)
+        rows += found
+    report.say(f"{repeats} steps of each, one thread. At the end: {machine()}")
+    report.write(profile=rows)
+    return 0
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 2 for bad input."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    asked = of_a_table(MODULE, words, "Training steps of a table's cells.", repeats=30)
+    said = "print which operators take a step's time, and time nothing else"
+    asked = of_a_table(MODULE, words, "Training steps of a table's cells.", repeats=30, profile=said)
     try:
-        specs = planned(asked.table)
+        specs = planned(asked.table, tasks=asked.tasks)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
+    columns = [[spec for spec in specs if spec.task == task] for task in dict.fromkeys(spec.task for spec in specs)]
+    if asked.profile:
+        return profiled(columns, asked.table, asked.repeats, asked.out)
     report = Report("steps", f"A training step of the cells of table {asked.table}", asked.out)
-    rows = []
-    for task in dict.fromkeys(spec.task for spec in specs):
-        rows += compare([spec for spec in specs if spec.task == task], asked.repeats, report)
+    rows = [row for column in columns for row in compare(column, asked.repeats, report)]
     report.say(f"'step' and 'time/FLOP' are over {VANILLA}'s; FLOPs are useful training FLOPs.")
     report.say(f"Medians of {asked.repeats} turns, interleaved. At the end: {machine()}")
     report.write(steps=rows)

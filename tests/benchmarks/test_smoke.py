@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from benchmarks import kernels, learnable, measure, mixers, models, steps
+from benchmarks import kernels, learnable, measure, mixers, models, profiled, steps
 from benchmarks.gpt2 import GPT2
 from ressformer.decoder import Decoder
 from ressformer.models.transformer import TransformerConfig
@@ -77,6 +77,40 @@ def test_steps_of_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "tokens, CPU time of one thread" in capsys.readouterr().out
     assert steps.main(["--table", "quickly"]) == 2
     assert "quick" in capsys.readouterr().err
+
+
+def test_a_profile_of_a_table_is_shares_of_a_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--table", "smoke", "--tasks", "chain", "--profile", "--repeats", "1", "--out", str(tmp_path)]
+    assert steps.main(words) == 0
+    rows = written(tmp_path / "profile.csv")
+    assert {row["task"] for row in rows} == {"chain"} and not (tmp_path / "steps.csv").exists()
+    kinds = {*profiled.KINDS, profiled.REST, profiled.OUTSIDE}
+    for model in {row["model"] for row in rows}:
+        own = [row for row in rows if row["model"] == model]
+        assert sum(float(row["share"]) for row in own) == pytest.approx(1, abs=0.01)
+        assert {row["kind"] for row in own} <= kinds
+        products = sum(float(row["calls"]) for row in own if row["operator"] == "aten::mm")
+        assert products > 10
+    assert "share of a step's time" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("operator", "kind"),
+    [
+        ("aten::mm", "products, convolutions"),
+        ("C kernel attend_forward", "C kernels"),
+        ("aten::_scaled_dot_product_flash_attention_for_cpu_backward", "dense attention"),
+        ("aten::linalg_vector_norm", "optimiser and clipping"),
+        ("aten::native_layer_norm", "norms, softmax, GELU, loss"),
+        ("aten::index_select", "copies, gathers, sorting"),
+        ("aten::t", "views and allocation"),
+        ("aten::mul", profiled.REST),
+        ("autograd::engine::evaluate_function: MmBackward0", profiled.OUTSIDE),
+        ("DispatchBackward", profiled.OUTSIDE),
+    ],
+)
+def test_each_operator_has_its_kind(operator: str, kind: str) -> None:
+    assert profiled.kind(operator) == kind
 
 
 def test_kernels_of_a_table(
