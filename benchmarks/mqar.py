@@ -63,10 +63,6 @@ class Point:
             raise ValueError(text)
         return cls(length, pairs)
 
-    @property
-    def name(self) -> str:
-        return f"{self.length} tokens, {self.pairs} pairs"
-
     def task(self) -> MQAR:
         """Our task with so many pairs, each of them asked."""
         n, pairs = 5 * self.pairs, self.pairs
@@ -198,7 +194,8 @@ def run(point: Point, width: int, seed: int, asked: argparse.Namespace) -> tuple
     module = build(seen, width, asked.rate, seed)
     curve = train(module, seen, held, asked, seed)
     steps, _, reached = curve[-1]
-    row = {"point": point.name, "layout": asked.layout, "width": width, "seed": seed, "rate": asked.rate}
+    name = f"{seen.ids_Nn.shape[1]} tokens, {point.pairs} pairs"
+    row = {"point": name, "layout": asked.layout, "width": width, "seed": seed, "rate": asked.rate}
     row |= {"steps": steps, "examples": steps * asked.batch, "seconds": round(time.process_time() - begun, 1)}
     return row | {"accuracy": reached}, curve
 
@@ -219,10 +216,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 head = {key: row[key] for key in ("point", "layout", "width", "seed")}
                 steps += [head | {"step": at, "loss": loss, "accuracy": got} for at, loss, got in curve]
     columns = ["point", "d", "seed", "rate", "steps", "examples", "CPU s", "published", "ours"]
+    published = f"{PUBLISHED:.2f}" if asked.layout == "published" else "-"
     lines = [
         [
             *(row["point"], str(row["width"]), str(row["seed"]), f"{row['rate']:g}", f"{row['steps']:,}"),
-            *(f"{row['examples']:,}", f"{row['seconds']:.0f}", f"{PUBLISHED:.2f}", f"{row['accuracy']:.3f}"),
+            *(f"{row['examples']:,}", f"{row['seconds']:.0f}", published, f"{row['accuracy']:.3f}"),
         ]
         for row in rows
     ]
