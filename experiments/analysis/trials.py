@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -29,6 +30,17 @@ SHOWN = [
 ]
 CURVE = ["model", "task", "k", "metric", "expected_best", "p_none"]
 Points = Mapping[tuple[str, str], Mapping[str, Any]]  # by row label, "MODEL #TRIAL", and task
+ROW = re.compile(r"(.+) #\d+")  # the label of a trial of a tuning or of variants
+
+
+def is_grid(name: str, export: str) -> bool:
+    """Whether a plan of that name is a sweep over axes of the command line; `export`: its CSV as far as written."""
+    return name.startswith("sweep-") or export.startswith(",".join(RANKING))
+
+
+def is_sweep(plan: Plan, export: str) -> bool:
+    """Whether the plan is a sweep's, whatever it is called; `export`: its CSV as far as written."""
+    return is_grid(plan.table.name, export) or all(ROW.fullmatch(entry.label) for entry in plan.table.entries())
 
 
 def trials_of(plan: Plan, records: Mapping[str, Record], keys: Sequence[str]) -> list[Tried]:

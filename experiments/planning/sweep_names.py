@@ -6,9 +6,10 @@ that to plan one takes no name.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,11 +84,16 @@ def _holder(root: Path, name: str) -> str | None:
         return None
 
 
-def sweeps_of(root: Path, table: str) -> Iterator[str]:
-    """The sweeps of a table, by name."""
-    for path in sorted((root / FOLDER).glob("*.json")):
-        try:
+def sweeps_of(root: Path, table: str) -> list[str]:
+    """The sweeps of a preset of conf/table, by name: those that noted it, and those whose name and exports say so.
+
+    An archive has the exports of a sweep, and not the note.
+    """
+    found = set()
+    for path in (root / FOLDER).glob("*.json"):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             if table in json.loads(path.read_text())["tables"]:
-                yield path.stem
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
+                found.add(path.stem)
+    with composer():
+        default = [default_name(preset, [table]) for preset in options("sweep")]
+    return sorted(found | {name for name in default if (root / "exports" / f"{name}-best.csv").exists()})

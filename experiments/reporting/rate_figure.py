@@ -52,7 +52,7 @@ def rate_curves(
         edges = [str(model) for model in rows.loc[rows["edge"].astype(bool), "model"]]
         caption = f"Edge: {', '.join(edges)}." if edges else ""
         paint = _painter(pen, part.sort_values(key), rows, key, labels[str(task)], legend)
-        panels.append(pen.panel(f"{name}-{task}", f"{task}, {key.rpartition('.')[2]}", WORDS, paint, caption))
+        panels.append(pen.panel(f"{name}-{task}", f"{task}, {_spoken(key)}", WORDS, paint, caption))
     return panels
 
 
@@ -73,12 +73,16 @@ def _painter(
         axes.set_xticks(values, [f"{value:.2g}" for value in values], rotation=30 if len(values) > 5 else 0)
         axes.minorticks_off()
         clamp(axes, part.rename(columns={"validation": "mean"}))
-        axes.set_xlabel(key.rpartition(".")[2] if key != "trainer.optim.lr" else "learning rate")
+        axes.set_xlabel(_spoken(key))
         axes.set_ylabel(f"validation {label}")
         if legend:
             axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=8)
 
     return on
+
+
+def _spoken(key: str) -> str:
+    return "learning rate" if key == "trainer.optim.lr" else key.rpartition(".")[2]
 
 
 def _label(model: str, rows: pd.DataFrame) -> str:

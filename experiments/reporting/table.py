@@ -232,7 +232,8 @@ def _row(
     if "checked" in tasks:  # CSVs of before preflight have no such column
         marks += sorted({f"({text})" for text in tasks["checked"].dropna() if str(text).startswith(UNCHECKED)})
     name = Cell(" ".join([label, *marks]))
-    values = [_result(found.get((label, *column)), (label, *column)) for column in columns]
+    planned = set(tasks["task"])  # a row may lack tasks
+    values = [_result(found.get((label, *c)), (label, *c)) if c[0] in planned else Cell("") for c in columns]
     return [name, *values, Cell(f"{ok}/{launched}"), Cell(helps or "none")]
 
 
@@ -260,15 +261,8 @@ def _costs(labels: list[str], cells: pd.DataFrame, counted: Collection[str]) -> 
     rows = []
     for label in labels:
         mine = cells[cells["model"] == label]
-        keys = (
-            "params",
-            "params_total",
-            "flops_per_token",
-            "train_flops",
-            "steps",
-            "eval_depth",
-            "flops_eval_per_token",
-        )
+        keys = ["params", "params_total", "flops_per_token", "train_flops", "steps"]
+        keys += ["eval_depth", "flops_eval_per_token"]
         figures = [mine[key].dropna() for key in keys]
         name = f"{label} (counted)" if label in counted else label
         rows.append([Cell(name), *(Cell(span(values)) for values in figures)])

@@ -12,7 +12,9 @@ from typing import Any
 import pandas as pd
 
 from experiments.planning.sweep_names import sweeps_of
+from experiments.planning.table_name import preset_of
 from experiments.reporting.plot_style import Panel, Pen, Section, clamp
+from experiments.reporting.rate_figure import WORDS as RATE_WORDS
 from experiments.reporting.rate_figure import rate_curves
 from experiments.store.store import Store
 
@@ -29,17 +31,19 @@ def tuning(pen: Pen, tasks: Mapping[str, str], table: str, store: Store) -> Sect
     Args:
         pen: draws, with the colours of the table's models.
         tasks: the table's tasks, and how the metric of each is written.
-        table: the table's name.
+        table: the table's name; a part of a preset has the preset's sweeps.
         store: where the sweeps' exports are.
     """
     panels, exports = [], store.root / "exports"
-    for name in sweeps_of(store.root, table):
+    preset = preset_of(table)
+    for name in sweeps_of(store.root, preset):
         files = [exports / f"{name}{suffix}.csv" for suffix in ("", "-best", SUFFIX)]
         if all(path.exists() for path in files):
             trials, best, curve = (_known(pd.read_csv(path), pen.models, tasks) for path in files)
             panels += [*rate_curves(pen, trials, best, name, tasks), *curves(pen, curve, name, tasks)]
-    missing = [] if panels else [("No sweep of this table yet", f"make sweep SWEEP=lr ARGS=table={table}")]
-    return Section("tuning", "What tuning finds", WORDS, panels, missing)
+    missing = [] if panels else [("No sweep of this table yet", f"make sweep SWEEP=lr ARGS=table={preset}")]
+    words = f"{RATE_WORDS} Best of k: {WORDS[0].lower()}{WORDS[1:]}"
+    return Section("tuning", "What tuning finds", words, panels, missing)
 
 
 def _known(frame: pd.DataFrame, models: Sequence[str], tasks: Mapping[str, str]) -> pd.DataFrame:

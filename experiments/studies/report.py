@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from experiments.analysis.trials import is_sweep
 from experiments.errors import UserError
 from experiments.planning.hydra_values import override_key
 from experiments.planning.plan import Plan, load_plan, plan_files
 from experiments.reporting.html_page import write_html
-from experiments.reporting.index_page import SWEEP, write_index
+from experiments.reporting.index_page import write_index
 from experiments.store.store import Store
 from experiments.studies.named_plan import has_results, named_plan, results_dir, with_results
 
@@ -36,10 +37,12 @@ def index(words: Sequence[str], *, figures: bool) -> int:
     plans = shown_plans(store)
     if not plans:
         raise UserError(f"nothing has been planned in {store.root}: make reproduce-table TABLE=quick, or name a table")
-    for plan in plans:
-        if not plan.table.name.startswith(SWEEP) and has_results(plan, store):
+    swept = [plan for plan in plans if is_sweep(plan, store.export(f"{plan.table.name}.csv") or "")]
+    tables = [plan for plan in plans if plan not in swept]
+    for plan in tables:
+        if has_results(plan, store):
             print(f"written: {write_html(plan, store, figures=figures)}")
-    print(f"written: {write_index(plans, store)}")
+    print(f"written: {write_index(tables, swept, store)}")
     return 0
 
 

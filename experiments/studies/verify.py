@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.analysis.trials import RANKING, TRIALS, ranking, trial_files
+from experiments.analysis.trials import RANKING, TRIALS, is_grid, ranking, trial_files
 from experiments.errors import UserError
 from experiments.planning.plan import Plan, load_plan, plan_files
 from experiments.reporting.csv_export import to_csv
@@ -186,7 +186,7 @@ def derived(plan: Plan, store: Store) -> Iterator[tuple[str, str]]:
         for suffix, (columns, rows) in trial_files(plan, records, keys).items():
             yield f"{name}{suffix}.csv", to_csv(columns, rows)
         return
-    if (store.export(f"{name}.csv") or "").startswith(",".join(RANKING)) or name.startswith("sweep-"):
+    if is_grid(name, store.export(f"{name}.csv") or ""):
         rows = ranking(plan, store.records(spec.id for spec in plan.unique()))
         yield f"{name}.csv", to_csv(RANKING, rows)
         return

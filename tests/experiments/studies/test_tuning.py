@@ -24,6 +24,7 @@ from experiments.planning.sweep_settings import Axis, Tuning
 from experiments.planning.trial_points import distributions
 from experiments.reporting import tuning_figure
 from experiments.reporting.plot_style import Pen
+from experiments.store import atomic_files as atomic
 from experiments.store.store import Store
 from experiments.studies import tuning
 from experiments.studies.kept_studies import KeptStudies
@@ -131,7 +132,14 @@ def test_a_sweep_has_the_name_of_its_preset_and_table_until_that_is_taken(
     other.claim.write(tmp_path)
     with pytest.raises(UserError, match=r"sweep mine in .* was asked for something else"):
         request("sweep.name=mine")
-    assert list(sweeps_of(tmp_path, "quick")) == ["lr-quick", "mine"]
+    assert sweeps_of(tmp_path, "quick") == ["lr-quick", "mine"]
+
+
+def test_an_unpacked_sweep_is_its_tables(tmp_path: Path) -> None:
+    """An archive holds the exports of a sweep, not the note of what it was asked for."""
+    for name in ("lr-quick-best.csv", "lr-quicker-best.csv", "quick-best.csv"):
+        atomic.write_text(tmp_path / "exports" / name, "")
+    assert sweeps_of(tmp_path, "quick") == ["lr-quick"]
 
 
 def test_a_dial_that_is_given_is_not_tuned() -> None:
