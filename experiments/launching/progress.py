@@ -6,6 +6,8 @@ experiments.launching.time_left.
 
 from __future__ import annotations
 
+import os
+import re
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -29,6 +31,8 @@ EARLY_SECONDS = 120.0
 POLL_SECONDS = 0.5
 IDLE_SECONDS = 30.0  # without a run at work, until the console says what the launcher's log says
 LAST_BYTES = 4096  # of the log
+STAMP = re.compile(r"\[[-0-9 :,]+\]\[HYDRA\]\s*")  # before a line of Hydra's
+JOB = re.compile(r"#\d+ : ")  # how Hydra's launchers name a job before they start it
 WIDTH = 72  # columns: with fewer, a run's seed and bar are left out
 BAR = 14
 OTHER_LINES = 4  # of the terminal's height, which the runs at work leave free
@@ -96,7 +100,11 @@ class Display:
         self._told = now
         words = last_words(self._log)
         says = f"ends with: {words}" if words else "is empty so far"
-        line = f"nothing has been at work for {now - self._idle_since:.0f} s; {self._log} {says}"
+        if JOB.match(words):
+            says = "names the jobs; their processes are starting"
+        log = os.path.relpath(self._log)
+        log = str(self._log) if log.startswith(os.pardir) else log
+        line = f"nothing has been at work for {now - self._idle_since:.0f} s; {log} {says}"
         self._console.print(Text(line), soft_wrap=True)
 
     def headline(self, working: Mapping[str, Progress]) -> str:
@@ -169,11 +177,12 @@ def plain_seconds(since: float) -> float:
 
 
 def last_words(log: Path) -> str:
-    """The last line of a log that says anything."""
+    """The last line of a log that says anything, without Hydra's stamp."""
     try:
         with open(log, "rb") as file:
             file.seek(max(0, log.stat().st_size - LAST_BYTES))
             lines = file.read().decode(errors="replace").splitlines()
     except OSError:
         return ""
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return STAMP.sub("", last)

@@ -7,18 +7,20 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from experiments.launching.estimate import Gpu, estimates, sums
 from experiments.planning.plan import Plan
 from experiments.planning.settings import LauncherSettings
 from experiments.planning.sweep_request import SweepRequest, read_sweep
 from experiments.planning.sweep_settings import Tuning
-from experiments.reporting.screen import wide_console
+from experiments.reporting.grid import Cell, Grid
+from experiments.reporting.screen import rich_table, wide_console
 from experiments.store.store import Store
 from experiments.studies.named_plan import asked, is_sweep, planned_sweep
+from experiments.studies.runs import WIDE_ENOUGH
 
 LISTED = 200  # runs printed one by one
+HEADS = ("run", "task", "model", "seed", "params", "steps", "train FLOPs", "minutes", "time is", "state")
 ASSUMED = Gpu()
 
 
@@ -84,18 +86,18 @@ def show_estimate(
     console = console or Console()
     runs = plan.unique()
     found = estimates(runs, store, measure)
-    table = Table(box=None, pad_edge=False)
-    for column in ("run", "task", "model", "seed", "params", "steps", "train FLOPs", "minutes", "time is", "state"):
-        table.add_column(column, no_wrap=True, justify="left" if column in ("run", "task", "model") else "right")
+    rows = []
     for spec in runs[:LISTED]:
         known = found[spec.id]
         minutes = "?" if known.seconds is None else f"{known.seconds / 60:.2f}"
         numbers = [f"{spec.cost.params_non_embedding:,}", str(spec.steps), f"{spec.cost.flops_train:.3g}"]
         state = store.state(spec.id)
-        names = [spec.id, *map(escape, (spec.task, spec.model)), str(spec.seed)]
-        table.add_row(*names, *numbers, minutes, known.source, state)
-    wide_console(console).print(table)
+        rows.append([spec.id, spec.task, spec.model, str(spec.seed), *numbers, minutes, known.source, state])
+    console = wide_console(console)
+    shown = [at for at, head in enumerate(HEADS) if console.width >= WIDE_ENOUGH or head not in ("run", "state")]
+    grid = Grid("", [HEADS[at] for at in shown], [[Cell(row[at]) for at in shown] for row in rows])
+    console.print(rich_table(grid, left=("task", "model")))
     if len(runs) > LISTED:
         console.print(f"... and {len(runs) - LISTED} more runs", highlight=False)
     for line in sums(plan, store, launcher, found, gpu):
-        console.print(escape(line), highlight=False, soft_wrap=True)
+        console.print(escape(line), highlight=False, soft_wrap=not console.is_terminal)  # a pipe wraps nothing

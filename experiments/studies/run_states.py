@@ -10,15 +10,16 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from experiments.errors import UserError
 from experiments.launching.progress import POLL_SECONDS, Display
 from experiments.planning.plan import Plan, load_plan, plan_files
-from experiments.reporting.screen import wide_console
+from experiments.reporting.grid import Cell, Grid
+from experiments.reporting.screen import rich_table, wide_console
 from experiments.store import lease
 from experiments.store.records import RunSpec
 from experiments.store.store import Store
+from experiments.studies.runs import WIDE_ENOUGH, shortest
 
 COLUMNS = ("run", "task", "model", "seed", "state", "step", "loss", "heartbeat", "host", "note")
 QUIET = ("done", "planned")
@@ -92,19 +93,23 @@ def show_status(plan: Plan, store: Store, console: Console | None = None) -> int
     """Print the table; 1 if a run failed or is stale."""
     console = console or Console()
     rows = look(plan, store)
-    table = Table(box=None, pad_edge=False)
-    for column in COLUMNS:
-        table.add_column(column, no_wrap=column != "note")
     left: Counter[str] = Counter()
+    shown = []
     for row in rows:
         left[row.state] += 1
         if row.state not in QUIET or left[row.state] <= LISTED:
-            table.add_row(*map(escape, row.cells()))
-    wide_console(console, 220).print(table)
+            shown.append(row.cells())
+    console = wide_console(console, 220)
+    if console.width < WIDE_ENOUGH:
+        short = shortest([cells[0] for cells in shown], store.ids())
+        shown = [[short[cells[0]], *cells[1:]] for cells in shown]
+    said = [at for at in range(len(COLUMNS)) if at == 0 or any(cells[at] for cells in shown)]
+    grid = Grid("", [COLUMNS[at] for at in said], [[Cell(cells[at]) for at in said] for cells in shown])
+    console.print(rich_table(grid, left=("task", "model", "state", "host", "note")))
     for state in QUIET:
         if left[state] > LISTED:
             console.print(f"... and {left[state] - LISTED} more {state}", highlight=False)
-    console.print(escape(headline(plan.table.name, rows)), highlight=False, soft_wrap=True)
+    console.print(escape(headline(plan.table.name, rows)), highlight=False, soft_wrap=not console.is_terminal)
     if left["stale"]:
         console.print("stale: its process is gone; resume goes on from its checkpoint", highlight=False)
     return 1 if left["failed"] or left["stale"] else 0

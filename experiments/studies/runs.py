@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -19,6 +19,7 @@ from experiments.store.store import Store
 COLUMNS = ["id", "task", "model", "seed", "status", "metric", "validation", "test", "train_flops", "seconds"]
 NARROW = ["id", "task", "model", "seed", "status", "validation", "test", "seconds"]  # what 80 columns have room for
 WIDE_ENOUGH = 110
+FEWEST = 8  # characters of a run's id that are shown
 LONGEST = 60  # characters of a value that is shown in a column
 FILTERS = ("task", "model", "status")
 Row = dict[str, Any]
@@ -58,11 +59,28 @@ def show_runs(
         return 0
     console = wide_console()
     shown = COLUMNS if console.width >= WIDE_ENOUGH else NARROW
-    cells = [[Cell(_text(r[column])) for column in shown] for r in rows]
-    console.print(rich_table(Grid(f"{len(rows)} of {len(specs)} runs in {store.root.name}", shown, cells)))
+    listed = rows if shown is COLUMNS else [narrow(r, shortest(specs, store.ids())) for r in rows]
+    cells = [[Cell(_text(r[column])) for column in shown] for r in listed]
+    title = f"{len(rows)} of {len(specs)} runs in {store.root.name}"
+    console.print(rich_table(Grid(title, shown, cells), left=("task", "model", "status")))
     if ids:
         print("\n".join(differences([specs[r["id"]] for r in rows])) or "their configs are the same")
     return 0
+
+
+def shortest(ids: Iterable[str], among: Iterable[str]) -> dict[str, str]:
+    """The first characters of each id that name no other run; of all equally many, and never fewer than `FEWEST`."""
+    every = {*ids, *among}
+    length = FEWEST
+    while len({run[:length] for run in every}) < len(every):
+        length += 1
+    return {run: run[:length] for run in every}
+
+
+def narrow(values: Row, short: Mapping[str, str]) -> Row:
+    """The row with a short id and whole seconds."""
+    seconds = values["seconds"]
+    return {**values, "id": short[values["id"]], "seconds": None if seconds is None else round(seconds)}
 
 
 def in_order(rows: Sequence[Row], specs: Mapping[str, RunSpec], sort: str | None) -> list[Row]:

@@ -58,7 +58,7 @@ def test_status_tells_the_five_states(store: Store, capsys: pytest.CaptureFixtur
         for each in (path, store.folder(spec.id) / "progress.json"):
             os.utime(each, (time.time() - age, time.time() - age))
     code, text = said(capsys, "status", where)
-    lines = {line.split()[0]: line for line in text.splitlines() if line}
+    lines = {line.split()[0]: line for line in text.splitlines() if line.strip()}
     assert code == 1
     for spec, state in zip(specs, ("done", "failed", "running", "stale", "planned"), strict=True):
         assert lines[spec.id].split()[4] == state

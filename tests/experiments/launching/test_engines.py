@@ -225,6 +225,8 @@ def test_a_cluster_that_listens_and_never_lets_in_is_given_up() -> None:
         ("x" * 9000 + "\nlast", "ends with: last"),
         ("[red]no markup[/red]", "ends with: [red]no markup[/red]"),
         ("caf\udce9", "ends with: caf"),
+        ("[2026-01-02 03:04:05,678][HYDRA] \t#5 : plan=a run=b", "launcher-1.log names the jobs"),
+        ("[2026-01-02 03:04:05,678][HYDRA] no nodes", "ends with: no nodes"),
     ],
 )
 def test_while_nothing_starts_the_console_says_the_last_words(
