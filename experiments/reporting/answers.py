@@ -68,11 +68,13 @@ def _answer(plan: Plan, runs: Runs, info: TaskInfo, task: str, bold: str | None)
         return (f"only {ranked[0]} has results" if ranked else "no result yet"), []
     first, second = ranked[:2]
     metric = info.metric.replace("_", " ")
-    more = [f"{number(known[first])} against {number(known[second])} test {metric}"]
+    more = [f"{first} {number(known[first])}, {second} {number(known[second])} test {metric}"]
     mine = [run for run in runs if run[0].task == task]
     row = duels(mine, first, second, [task], settings.alpha, settings.confidence, settings.bold_seeds).iloc[0]
     if not pd.isna(row["low"]):
-        more[0] += f"; by {row['gain']:.3g} [{row['low']:+.3g}, {row['high']:+.3g}], paired over {row['seeds']} seeds"
+        more[0] += (
+            f": apart by {row['gain']:.3g} [{row['low']:+.3g}, {row['high']:+.3g}], {row['seeds']} pairs of seeds"
+        )
     more[0] += "."
     needed = seeds_needed(len(layout(settings, plan.runs)), settings.alpha, settings.bold_seeds)
     text = _lead(first, second, abs(known[first] - known[second]), bold, int(row["seeds"]), needed)
@@ -86,8 +88,7 @@ def _answer(plan: Plan, runs: Runs, info: TaskInfo, task: str, bold: str | None)
     if (rule := best_rule(info, "test/id", info.metric)) is not None:
         kind = "the best n-gram" if "gram" in rule.name else "the best simple rule"
         if not (known[first] > rule.value if info.higher_is_better else known[first] < rule.value):
-            lead = "" if "no verdict" not in text else f" ({text})"
-            text = f"no row is better than {kind}{lead}"
+            text = f"no row is better than {kind} ({text})"
         more.append(f"{kind[:1].upper()}{kind[1:]}, {rule.name}, scores {number(rule.value)}.")
     if small := small_note(info):
         more.append(f"The test is {small} {size_note(info)}")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import EngFormatter
+from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from experiments.analysis import curves
 from experiments.analysis.frames import Runs, primary_rows
@@ -127,6 +127,7 @@ def _learning(
             if (rule := best_rule(infos[task], "validation", infos[task].metric)) is not None:
                 level(axes, rule.name, rule.value)
             axes.set_xlabel("training FLOPs")
+            axes.xaxis.set_major_locator(MaxNLocator(5))  # more would touch in a figure of a third of the page
             axes.xaxis.set_major_formatter(si())
             axes.set_ylabel(f"validation {arrows[task]}")
 

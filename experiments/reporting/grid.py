@@ -117,6 +117,12 @@ def wide(cells: pd.DataFrame) -> pd.DataFrame:
     return frame.reset_index()
 
 
+def spoken(heading: str) -> str:
+    """A column's heading with its metric in words: `cogs_like (bits_per_byte)` -> `cogs_like (bits per byte)`."""
+    task, bracket, metric = heading.partition(" (")
+    return f"{task}{bracket}{metric.replace('_', ' ')}"
+
+
 def number(value: float) -> str:
     """Four decimals; nothing for no value."""
     return "" if pd.isna(value) else f"{value:.4f}"

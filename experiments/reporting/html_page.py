@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,9 @@ from experiments.planning.table_name import preset_of
 from experiments.reporting.answers import answers, question
 from experiments.reporting.csv_export import kernels_of
 from experiments.reporting.figures import sections
-from experiments.reporting.grid import Cell, Grid
+from experiments.reporting.grid import Cell, Grid, spoken
 from experiments.reporting.plot_style import Pen, glyph
-from experiments.reporting.strips import columns_of, legend, level_rows
+from experiments.reporting.strips import KINDS, columns_of, legend, level_rows
 from experiments.reporting.table import Report, from_records
 from experiments.store import atomic_files as atomic
 from experiments.store.records import Record, RunSpec
@@ -89,10 +90,13 @@ def context(plan: Plan, records: dict[str, Record], store: Store, pen: Pen) -> d
     done = len(records) - len(failed)
     columns = columns_of(built, runs)
     verdicts, undecided = claims(store, plan.table.name)
+    notes = [note for note in built.notes if not note.startswith(("failed:", "diverged:"))]
     marks = {model: {"name": model, "n": n, "glyph": glyph(n)} for n, model in enumerate(pen.models)}
     return {
         "title": f"Table {plan.table.name}",
         "name": plan.table.name,
+        "preset": preset_of(plan.table.name),
+        "kinds": KINDS,
         "header": built.header,
         "question": question(plan),
         "answers": answers(plan, runs, built),
@@ -102,12 +106,13 @@ def context(plan: Plan, records: dict[str, Record], store: Store, pen: Pen) -> d
         "lines": legend(columns),
         "models": list(marks.values()),
         "marks": marks,
-        "results": built.results,
+        "results": replace(built.results, columns=[spoken(column) for column in built.results.columns]),
         "overall": built.overall,
         "costs": built.costs,
         "measured": built.measured,
         "pace": built.pace,
-        "notes": [note for note in built.notes if not note.startswith(("failed:", "diverged:"))],
+        "loud": [note for note in notes if loud(note)],
+        "notes": [note for note in notes if not loud(note)],
         "claims": verdicts,
         "undecided": undecided,
         "sections": sections(pen, runs, plan.table, built.cells, built.timing, store),
@@ -119,6 +124,11 @@ def context(plan: Plan, records: dict[str, Record], store: Store, pen: Pen) -> d
         "provenance": provenance_grid(list(records.values())),
         "data": embedded(cell_data(plan, built, records)),
     }
+
+
+def loud(note: str) -> bool:
+    """Whether a remark changes how the table is to be read."""
+    return note.startswith(("Bold", "No bold")) or any(word in note for word in ("fall apart", "too small", "Fewer"))
 
 
 def claims(store: Store, table: str) -> tuple[list[dict[str, Any]], list[str]]:

@@ -76,16 +76,17 @@ def panels(pen: Pen, points: pd.DataFrame, infos: Mapping[str, TaskInfo], *, leg
                 )
                 curve = curve_of(mine)
                 flops = np.geomspace(curve.flops_B[0], curve.flops_B[-1], 40)
-                line = {**look, "marker": "", "label": row, "gid": pen.mark(str(row))}
-                axes.plot(flops, curve.at(flops), **line)
+                axes.plot(flops, curve.at(flops), gid=pen.mark(str(row)), **{**look, "marker": ""})
+                axes.plot([], [], label=row, **look)  # what the legend shows: line and mark
             axes.set_xscale("log")
+            axes.set_xticks(part.groupby("level")["flops"].median().to_list())
+            axes.minorticks_off()
             info = infos.get(task)
             clamp(axes, part.rename(columns={"value": "mean"}), info.chance.get("test/id") if info else None)
             if info and (rule := best_rule(info, "test/id", info.metric)) is not None:
                 level(axes, rule.name, rule.value)
             axes.set_xlabel("training FLOPs")
             axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-            axes.xaxis.set_minor_formatter("")
             axes.set_ylabel(f"test {part['metric'].iloc[0].replace('_', ' ')} {'↑' if _higher(part) else '↓'}")
             if legend:
                 axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=8)

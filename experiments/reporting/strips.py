@@ -9,12 +9,17 @@ import pandas as pd
 
 from experiments.analysis.frames import Column, Runs, primary_by_seed, rows_of
 from experiments.planning.levels import ngram, perfect_reader, simple_rule
-from experiments.reporting.grid import number
+from experiments.reporting.grid import number, spoken
 from experiments.reporting.level_notes import column_infos
 from experiments.reporting.table import Report
 from experiments.store.records import TaskInfo
 
-KINDS = {"chance": "chance", "rule": "best simple rule", "ngram": "n-gram", "reader": "perfect reader"}
+KINDS = {
+    "chance": "chance",
+    "rule": "best simple rule",
+    "ngram": "n-gram of the bytes read",
+    "reader": "perfect reader",
+}
 REACH = 1.0  # a level is drawn if it lies no further off than so many times the spread of the values
 Level = tuple[str, float]  # its name and its value
 
@@ -48,7 +53,7 @@ def columns_of(built: Report, runs: Runs) -> list[dict[str, Any]]:
         lines = {kind: _place(value, low, high) for kind, (_, value) in levels.items() if low <= value <= high}
         found.append(
             {
-                "heading": heading.replace("_", " "),
+                "heading": spoken(heading),
                 "at": at,
                 "cells": [
                     {

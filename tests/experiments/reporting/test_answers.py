@@ -10,6 +10,7 @@ from toy import fill, frozen_plan, make_record, make_spec, table_plan
 from experiments.analysis.frames import Runs
 from experiments.errors import UserError
 from experiments.planning.plan import Plan
+from experiments.planning.settings import Entry
 from experiments.reporting.answers import answers, asked, question
 from experiments.reporting.scaling_figure import SUFFIX
 from experiments.reporting.strips import columns_of, level_rows
@@ -43,7 +44,7 @@ def test_what_is_decided_is_said_so(store: Store) -> None:
     fill(store, plan)
     found = answer(plan, store)
     assert found["won"] and found["text"] == "a is best, and that is decided"
-    assert "0.9100 against 0.5100 test accuracy; by 0.4 [" in found["more"]
+    assert "a 0.9100, b 0.5100 test accuracy: apart by 0.4 [" in found["more"]
     assert "relations" in found["asks"] and found["example"]
 
 
@@ -60,7 +61,7 @@ def test_nobody_leads_who_is_no_better_than_a_simple_rule(store: Store) -> None:
     plan = with_levels(table_plan(), rule("nearest", 0.95))
     fill(store, plan)
     found = answer(plan, store)
-    assert found["text"].startswith("no row is better than the best simple rule")
+    assert found["text"] == "no row is better than the best simple rule (a is best, and that is decided)"
     assert "The best simple rule, nearest, scores 0.9500." in found["more"]
 
 
@@ -92,6 +93,13 @@ def test_report_without_a_table_is_an_index(store: Store, capsys: pytest.Capture
     atomic.write_text(store.root / "plans" / "toy-1.json", plan.model_dump_json())
     swept = plan.model_copy(update={"table": plan.table.model_copy(update={"name": "sweep-lr-toy-abc"})})
     atomic.write_text(store.root / "plans" / "sweep-lr-toy-abc-1.json", swept.model_dump_json())
+    rows = [{"label": f"a #{n}", "model": "a", "tasks": ["chain"][:n]} for n in (0, 1)]
+    tuned = plan.table.model_copy(update={"name": "lr-toy", "models": [Entry.model_validate(row) for row in rows]})
+    trials = [spec.model_copy(update={"model": f"a #{spec.seed % 2}"}) for spec in plan.runs]
+    lr = plan.model_copy(update={"table": tuned, "runs": trials})
+    atomic.write_text(store.root / "plans" / "lr-toy-1.json", lr.model_dump_json())
+    atomic.write_text(store.root / "exports" / "lr-toy-best.csv", "model,task\n")
+    atomic.write_text(store.root / "exports" / "figures" / "lr-toy" / "lr-toy-chain.png", "")
     for name in ("toy-scaling.csv", f"toy{SUFFIX}.csv"):
         atomic.write_text(
             store.root / "exports" / name, "table,task,row,metric,higher_is_better,flops,level,seed,value\n"
@@ -103,6 +111,10 @@ def test_report_without_a_table_is_an_index(store: Store, capsys: pytest.Capture
     )
     assert 'href="toy.html"' in tables and "6 of 6" in tables and (store.root / "exports" / "toy.html").exists()
     assert "sweep-lr-toy-abc" in sweeps and "sweep-lr" not in tables and 'href="toy-scaling.csv"' in fits
+    # A tuning is called PRESET-TABLE, as a table may be; its rows say what it is.
+    assert "lr-toy" not in tables and not (store.root / "exports" / "lr-toy.html").exists()
+    assert 'href="lr-toy-best.csv"' in sweeps and 'href="figures/lr-toy/lr-toy-chain.png"' in sweeps
+    assert "a on chain; budget" in sweeps
     assert "index.html" in capsys.readouterr().out
 
 

@@ -82,6 +82,17 @@ def test_every_cell_names_its_runs(page: Path, plan: Plan) -> None:
     assert mine["command"] == "python -m experiments why toy b chain"
 
 
+def test_a_row_that_lacks_a_task_has_an_empty_cell_there(plan: Plan, store: Store) -> None:
+    """And not one that says that there is no result, with nothing behind it."""
+    other = make_spec(model="a", task="listops", labelled="a")
+    store.write_record(make_record(other, 0.5))
+    rows = ["a", {"label": "b", "model": "b", "tasks": ["chain"]}]
+    table = TableSettings.model_validate(plan.table.model_dump() | {"models": rows, "tasks": ["chain", "listops"]})
+    text = write_html(plan.model_copy(update={"table": table, "runs": [*plan.runs, other]}), store).read_text()
+    assert 'data-cell="a|listops|test/id|accuracy"' in text
+    assert "b|listops" not in text and "no result" not in text
+
+
 def test_figures_as_png_and_pdf(plan: Plan, store: Store) -> None:
     write_html(plan, store, figures=True)
     names = {path.name for path in (store.root / "exports" / "figures" / "toy").iterdir()}
