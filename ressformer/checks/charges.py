@@ -5,7 +5,7 @@ Shapes: B batch, n length.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -230,10 +230,20 @@ def gradients(subject: Subject) -> Finding:
             break
     numbers: dict[str, Number] = {"weights": len(largest) + len(missing), "idle": len(idle)}
     if idle:
-        kind = "no gradient" if missing else f"a gradient of zero, at every length and under {RETRIES} sets of weights"
         more = f" (and {len(idle) - 1} more)" if len(idle) > 1 else ""
-        return Finding(False, f"{idle[0]} has {kind}{more}", numbers)
+        if missing:
+            return Finding(False, f"{idle[0]} has no gradient{more}", numbers)
+        tried = f"at {', '.join(map(str, first.lengths))} tokens and under {RETRIES} sets of weights"
+        return Finding(False, f"{idle[0]} has a gradient of zero {tried}{more}; {_way_out(idle[0], first)}", numbers)
     return Finding(True, f"gradients of all {len(largest)} weights are finite and there", numbers)
+
+
+def _way_out(name: str, subject: Subject) -> str:
+    """What to do about a weight that is never used: longer inputs, or the settings that bear the name of its part."""
+    parts = name.split(".")
+    found = [f.name for f in fields(subject.config) if any(f.name.startswith(f"{part}_") for part in parts)]
+    dials = ", ".join(f"model.{field}" for field in found) or "the part"
+    return f"if only longer inputs use it, take a longer task, or change {dials}"
 
 
 def _slopes(subject: Subject, largest: dict[str, float]) -> Finding | None:

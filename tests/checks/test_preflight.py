@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -156,3 +157,14 @@ def test_the_draws_throw_every_switch() -> None:
     for key, value in ((key, value) for key, options in SWITCHES.items() for value in options):
         assert any(getattr(config, key) == value for config in configs)
     assert {shape.causal for _, shape in map(drawn, range(120))} == {True, False}
+
+
+def test_a_part_that_only_longer_inputs_use_is_named_with_its_settings() -> None:
+    """A token reads memory of segments that ended before it; an input of one segment has none."""
+    config = ReSSFormerConfig(d_model=16, n_heads=2, steps=2, n_experts=2, d_expert=8, memory_segment=8)
+    (failed,) = preflight(config, Shape(batch=2, length=8, vocab=7)).failures
+    assert failed.name == "gradients" and "5, 8 tokens" in failed.sentence
+    assert "take a longer task" in failed.sentence and "model.memory_segment" in failed.sentence
+    longer = preflight(config, Shape(batch=2, length=17, vocab=7)).failures
+    assert "gradients" not in {check.name for check in longer}
+    assert preflight(replace(config, memory_slots=0), Shape(batch=2, length=8, vocab=7)).passed
