@@ -50,7 +50,7 @@ OWN = (
     "seed",
     "path",
 )
-OWN += ("run", "prompt", "item", "tokens", "temperature", "split", "length")
+OWN += ("sweep.name", "sweep.sampler", "run", "prompt", "item", "tokens", "temperature", "split", "length")
 GROUPS = {"model": "model", "task": "task", "budget": "budget", "table": "table", "sweep": "sweep"}
 # Trains for minutes: what the quick tests cannot run, they check word by word.
 TRAINS = "experiments.compare("

@@ -12,7 +12,7 @@ from toy import make_record, make_spec
 from experiments.__main__ import program
 from experiments.errors import UserError
 from experiments.planning.plan import Plan
-from experiments.planning.settings import Entry, TableSettings
+from experiments.planning.settings import TableSettings
 from experiments.store import atomic_files as atomic
 from experiments.store.store import Store
 
@@ -59,7 +59,8 @@ def test_what_cannot_be_scaled_is_one_line(here: str) -> None:
             program(["scale", *words, here])
 
 
-def test_the_rows_in_the_docs_are_rows_of_a_table() -> None:
+def test_the_table_in_the_docs_is_a_table_with_two_budgets() -> None:
     text = (Path(__file__).parents[3] / "docs" / "report.md").read_text()
-    rows = yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])["models"]
-    assert [Entry.model_validate(row).label for row in rows] == ["transformer_rope", "transformer_rope x4"]
+    table = TableSettings.model_validate(yaml.safe_load(text.split("```yaml\n")[1].split("```")[0]))
+    labels = [entry.label for entry in table.entries()]
+    assert labels == ["transformer_rope", "transformer_rope x4", "ressformer", "ressformer x4"]
