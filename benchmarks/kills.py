@@ -40,7 +40,6 @@ from experiments.store.records import RunSpec
 from experiments.store.store import Store
 
 OFTEN = {"val_every": 100, "checkpoint_every_steps": 25, "log_every": 10}
-SECONDS = 1800.0
 DISK = 64 << 20  # bytes
 TROUBLES = ("full disk", "closed cache")
 KINDS = ("run", "launch", "command")  # of what is killed
@@ -139,11 +138,12 @@ def trouble(store: Store, cache: Path, rng: random.Random) -> str:
 
 
 def disturb(
-    command: list[str], store: Store, specs: list[RunSpec], kills: int, rng: random.Random, cache: Path | None = None
+    command: list[str], store: Store, specs: list[RunSpec], asked: argparse.Namespace, cache: Path | None = None
 ) -> Counter[str]:
     """Carry the sweep out under kills, spread over its time; who was killed. With a cache, in trouble, too."""
     whom: Counter[str] = Counter()
-    process, end = start(command, cache), time.monotonic() + SECONDS
+    rng, kills = random.Random(asked.seed), asked.kills
+    process, end = start(command, cache), time.monotonic() + 60 * asked.minutes
     while time.monotonic() < end:
         if process.poll() is not None:
             if all(store.status(spec.id) for spec in specs):
@@ -164,7 +164,14 @@ def disturb(
                 os.kill(target, signal.SIGKILL)
                 whom[kind] += 1
     process.kill()
-    raise SystemExit(f"not through after {SECONDS:.0f} s; {kills} kills wanted, {sum(whom.values())} made")
+    over = sum(store.status(spec.id) is not None for spec in specs)
+    raise SystemExit(f"not through after {asked.minutes} minutes: {over} of {len(specs)} runs over, {told(whom)}")
+
+
+def told(whom: Counter[str]) -> str:
+    """How many kills, and of what."""
+    parts = ", ".join(f"{whom[kind]} {kind}" for kind in (*KINDS, *TROUBLES) if whom[kind])
+    return f"{sum(whom[kind] for kind in KINDS)} kills ({parts})"
 
 
 def faults(store: Store, specs: list[RunSpec]) -> list[str]:
@@ -183,19 +190,17 @@ def faults(store: Store, specs: list[RunSpec]) -> list[str]:
     return found + store.corrupt
 
 
-def trial(
-    kills: int, runs: int, steps: int, seed: int, folder: Path, disk_and_cache: bool = False
-) -> tuple[list[str], Counter[str], int]:
+def trial(asked: argparse.Namespace, folder: Path) -> tuple[list[str], Counter[str], int]:
     """(faults, who was killed, deaths of runs) of a disturbed sweep against one left alone."""
-    calm, _, calm_command = sweep(folder / "calm", runs, steps)
+    calm, _, calm_command = sweep(folder / "calm", asked.runs, asked.steps)
     if start(calm_command).wait():
         raise SystemExit("the sweep left alone has failed")
-    cache = folder / "cache" if disk_and_cache else None
+    cache = folder / "cache" if asked.disturb else None
     if cache is not None:
         cache.mkdir()
         small_disk(folder / "killed")
-    store, specs, command = sweep(folder / "killed", runs, steps)
-    whom = disturb(command, store, specs, kills, random.Random(seed), cache)
+    store, specs, command = sweep(folder / "killed", asked.runs, asked.steps)
+    whom = disturb(command, store, specs, asked, cache)
     start(command).wait()  # a kill may have hit the printing of the table
     found = faults(store, specs)
     tables = [(each.root / "exports" / "kills.csv").read_bytes() for each in (calm, store)]
@@ -207,17 +212,15 @@ def trial(
 def main() -> int:
     """The program."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, value in (("kills", 50), ("runs", 24), ("steps", 150), ("seed", 0)):
+    for name, value in (("kills", 50), ("runs", 24), ("steps", 150), ("seed", 0), ("minutes", 60)):
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--disturb", action="store_true", help="full disks and closed caches between the kills")
     asked = parser.parse_args()
     begun = time.monotonic()
     # Workers of a command that was killed may still be on their way out.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        found, whom, deaths = trial(asked.kills, asked.runs, asked.steps, asked.seed, Path(folder), asked.disturb)
-    told = ", ".join(f"{whom[kind]} {kind}" for kind in (*KINDS, *TROUBLES) if whom[kind])
-    seconds = time.monotonic() - begun
-    print(f"{sum(whom[kind] for kind in KINDS)} kills ({told}), {deaths} runs died, {seconds:.0f} s")
+        found, whom, deaths = trial(asked, Path(folder))
+    print(f"{told(whom)}, {deaths} runs died, {time.monotonic() - begun:.0f} s")
     print("\n".join(found) or f"every one of {asked.runs} runs finished once; the table is the same, byte for byte")
     return 1 if found else 0
 
