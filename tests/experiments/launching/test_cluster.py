@@ -33,6 +33,17 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(3600)]  # ends what hangs
 NODE = ROOT / "tools" / "slurm" / "node.py"
 NEEDED = ("munged", "slurmctld", "slurmd", "sbatch")
 PROGRAM = [sys.executable, "-m", "experiments"]
+# Ray's parts take each other for dead after some seconds, and a start on a busy machine takes minutes. Of some ports of
+# its agents Ray waits 15 s to hear, whatever is set; given ones it need not hear of, but for the agent's own.
+AGENTS = ("dashboard-agent-listen-port", "dashboard-agent-grpc-port", "runtime-env-agent-port", "metrics-export-port")
+PATIENCE = {
+    "raylet_start_wait_time_s": 120,
+    "agent_register_timeout_ms": 3_600_000,
+    "worker_register_timeout_seconds": 3600,
+    "gcs_server_request_timeout_seconds": 3600,
+    "health_check_failure_threshold": 1000,
+}
+STARTS = 6  # attempts: where an agent gets no CPU within those 15 s, Ray's start fails
 
 
 @pytest.fixture
@@ -59,13 +70,18 @@ def ray() -> Iterator[dict[str, str]]:
         pytest.skip("NOT TRIED: Ray is not installed (extra `ray`)")
     program = str(Path(sys.executable).with_name("ray"))
     before = ray_processes()
-    words = [program, "start", "--head", "--node-ip-address=127.0.0.2", "--port=26379", "--num-cpus=2"]
-    words.append("--include-dashboard=false")
-    environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_raylet_start_wait_time_s": "300"}
+    words = [program, "start", "--head", "--node-ip-address=127.0.0.2", "--num-cpus=2", "--include-dashboard=false"]
+    words += [f"--{name}={26379 + number}" for number, name in enumerate(("port", *AGENTS))]
+    environment = {**os.environ, **{f"RAY_{name}": str(value) for name, value in PATIENCE.items()}}
+    environment["RAY_USAGE_STATS_ENABLED"] = "0"
     environment["RAY_worker_niceness"] = "0"  # 15 otherwise: on a busy machine nothing would move
-    started = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
     try:
-        assert started.returncode == 0, started.stdout + started.stderr
+        for _ in range(STARTS):
+            started = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+            if started.returncode == 0:
+                break
+            end_processes(ray_processes() - before)
+        assert started.returncode == 0, f"Ray did not start in {STARTS} attempts: {started.stdout}{started.stderr}"
         yield {**environment, "RAY_ADDRESS": "auto"}
     finally:
         end_processes(ray_processes() - before)
