@@ -15,7 +15,7 @@ from experiments.errors import UserError
 from experiments.planning.hydra_config import values_of
 from experiments.store.store import Store
 from experiments.studies.kept_run import evaluate_run, of_task
-from experiments.studies.named_plan import results_dir
+from experiments.studies.named_plan import results_there
 
 
 def add_arguments(parser: Parser) -> None:
@@ -37,4 +37,4 @@ def run(given: Given) -> int:
         raise UserError("evaluate takes one run: run=ID; python -m experiments runs lists them")
     words = of_task(given.overrides)
     words += [f"task.length={given.length}"] if given.length else []
-    return evaluate_run(Store(results_dir(given.overrides), write=False), runs[0], words, given.split)
+    return evaluate_run(Store(results_there(given.overrides), write=False), runs[0], words, given.split)

@@ -15,7 +15,7 @@ from experiments.errors import UserError
 from experiments.planning.hydra_config import values_of
 from experiments.store.store import Store
 from experiments.studies.kept_run import Asked, sample_run
-from experiments.studies.named_plan import results_dir
+from experiments.studies.named_plan import results_there
 
 
 def add_arguments(parser: Parser) -> None:
@@ -56,4 +56,4 @@ def run(given: Given) -> int:
         temperature=given.temperature,
         seed=given.seed,
     )
-    return sample_run(Store(results_dir(given.overrides), write=False), runs[0], asked)
+    return sample_run(Store(results_there(given.overrides), write=False), runs[0], asked)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from experiments.commands.parser import Given, Parser
 from experiments.errors import UserError
 from experiments.store.store import Store
-from experiments.studies.named_plan import results_dir
+from experiments.studies.named_plan import results_there
 from experiments.studies.why import why
 
 
@@ -29,4 +29,4 @@ def run(given: Given) -> int:
     if len(given.names) != 3:
         raise UserError("why takes a table, a row (model) and a column (task): why quick ressformer chain")
     table, row, column = given.names
-    return why(table, row, column, Store(results_dir(given.overrides)))
+    return why(table, row, column, Store(results_there(given.overrides)))

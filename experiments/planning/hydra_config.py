@@ -114,7 +114,7 @@ def opened(argument: str) -> str:
         UserError: a path that is none, or a search path that leads nowhere.
     """
     argument = literal(argument)
-    if argument.lstrip("+").startswith("hydra.searchpath=") and "${" not in argument:
+    if argument.lstrip("+").startswith("hydra.searchpath="):
         require_searchpath(argument)
     return f"++{argument}" if argument.startswith(OPEN) else argument
 

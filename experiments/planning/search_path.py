@@ -44,7 +44,7 @@ def with_files_found(config: Any, folders: Sequence[Path]) -> None:
 def require_searchpath(argument: str) -> None:
     """Raise UserError unless each folder of `hydra.searchpath=[...]` is there: Hydra passes over the others in silence.
 
-    An argument that Hydra cannot parse is left to it.
+    Hydra looks up no `${...}` in it: such a folder is none. An argument that Hydra cannot parse is left to it.
     """
     (override,) = OverridesParser.create().parse_overrides([argument])
     given = override.value()

@@ -11,7 +11,7 @@ from experiments.planning.plan import Plan, load_plan, plan_files
 from experiments.reporting.html_page import write_html
 from experiments.reporting.index_page import write_index
 from experiments.store.store import Store
-from experiments.studies.named_plan import has_results, named_plan, results_dir, with_results
+from experiments.studies.named_plan import has_results, named_plan, results_there, with_results
 
 
 def report(words: Sequence[str], *, figures: bool) -> int:
@@ -33,7 +33,7 @@ def index(words: Sequence[str], *, figures: bool) -> int:
     Raises:
         UserError: nothing has been planned in the folder.
     """
-    store = Store(results_dir(words), write=False)
+    store = Store(results_there(words), write=False)
     plans = shown_plans(store)
     if not plans:
         raise UserError(f"nothing has been planned in {store.root}: make reproduce-table TABLE=quick, or name a table")

@@ -154,10 +154,19 @@ def test_an_own_class_that_is_no_task(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "is no task" in line_of(["tasks", "check", "mine", *words[1:]])
 
 
-@pytest.mark.parametrize("verb", ["status", "runs", "sync", "export", "prune", "verify", "pack", "unpack"])
+LOOKED_AT: dict[str, list[str]] = {
+    **{verb: [] for verb in ("status", "runs", "sync", "export", "prune", "verify", "pack", "unpack", "report")},
+    "why": ["quick", "ressformer", "chain"],
+    "sample": ["run=r0123456789abcd", "item=0"],
+    "evaluate": ["run=r0123456789abcd"],
+}
+
+
+@pytest.mark.parametrize("verb", LOOKED_AT)
 def test_a_results_folder_that_is_not_there(verb: str, tmp_path: Path) -> None:
     """Looking makes no folder; in an empty one there is nothing, which is no mistake."""
-    assert f"there is no folder {tmp_path}/nowhere" in line_of([verb, f"results_dir={tmp_path}/nowhere"])
+    words = [verb, *LOOKED_AT[verb]]
+    assert f"there is no folder {tmp_path}/nowhere" in line_of([*words, f"results_dir={tmp_path}/nowhere"])
     assert not (tmp_path / "nowhere").exists()
     if verb in ("status", "runs", "sync"):
         assert program([verb, f"results_dir={tmp_path}"]) == 0
@@ -171,8 +180,11 @@ def test_a_table_of_a_results_folder_that_is_not_there(verb: str, tmp_path: Path
 @pytest.mark.parametrize("verb", ["plan", "check", "cost", "sweep", "tasks", "compare"])
 @pytest.mark.parametrize(
     "path",
-    ["[file:///nowhere/x]", "[file://nowhere]", "nowhere", "[pkg://nosuch.conf]", "[pkg://experiments,file://x]"],
-)
+    [
+        "[file:///nowhere/x]", "[file://nowhere]", "nowhere", "[pkg://nosuch.conf]", "[pkg://experiments,file://x]",
+        "[file://${oc.env:HOME}]", "['file:///nowhere/x']", "[file://${oc.env:NOT_SET}/x]",
+    ],
+)  # fmt: skip
 def test_a_search_path_that_leads_nowhere(verb: str, path: str) -> None:
     words = {"plan": ["table=smoke"], "tasks": ["show", "chain"], "compare": ["a=transformer", "b=longformer"]}
     line = line_of([verb, *words.get(verb, ["model=transformer", "task=chain"]), f"hydra.searchpath={path}"])
