@@ -1,9 +1,10 @@
-"""Packs a results folder into its compact form, with what its plans' records give, and unpacks it."""
+"""Packs a results folder into its compact form, with what the records of its tables give, and unpacks it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from experiments.analysis.trials import is_sweep
 from experiments.errors import UserError
 from experiments.planning.plan import load_plan, plan_files
 from experiments.store.archive import Archive
@@ -25,7 +26,10 @@ def pack_folder(store: Store, to: Path) -> int:
     if not contents.records:
         raise UserError(f"{store.root} has no finished run")
     for path in plan_files(store.root / "plans"):
-        for name, text in evidence(load_plan(path), store).items():
+        plan = load_plan(path)
+        if is_sweep(plan, contents.texts.get(f"exports/{plan.table.name}.csv", b"").decode()):
+            continue  # its trials are no table: what they scored is in the records and in its exports
+        for name, text in evidence(plan, store).items():
             contents.texts[f"derived/{path.stem}-{name}.csv"] = text.encode()
     archive = write_archive(contents, to)
     loose = [path for run in contents.records for path in store.folder(run).rglob("*")]
