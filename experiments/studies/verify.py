@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.analysis.trials import RANKING, TRIALS, is_grid, ranking, trial_files
+from experiments.analysis.trials import RANKING, TRIALS, is_grid, is_sweep, ranking, trial_files
 from experiments.errors import UserError
 from experiments.planning.plan import Plan, load_plan, plan_files
 from experiments.reporting.csv_export import to_csv
@@ -168,7 +168,8 @@ def _evidence_faults(plan: Plan, path: Path, store: Store) -> Iterator[str]:
     if store.archive is None or path.name not in store.archive.plans:
         return
     # Under the name of the file: a plan that was frozen before some field came would be named otherwise now.
-    if not (before := store.archive.derived(path.stem)):
+    before = store.archive.derived(path.stem)
+    if not before and not is_sweep(plan, store.export(f"{plan.table.name}.csv") or ""):
         yield f"{plan.table.name}: what the records gave was not packed"
     now = evidence(plan, store) if before else {}
     for name, text in before.items():

@@ -12,6 +12,7 @@ from experiments.store import atomic_files as atomic
 from experiments.store.archive import Archive
 from experiments.store.store import Store
 from experiments.studies.archiving import pack_folder
+from experiments.studies.verify import _evidence_faults
 
 
 @pytest.mark.parametrize("sweep", [False, True])
@@ -29,3 +30,4 @@ def test_a_sweep_is_packed_without_cells(sweep: bool, store: Store, tmp_path: Pa
     archive = Archive.at(tmp_path / "to")
     assert archive is not None and len(archive.ids) == len(plan.runs)
     assert bool(archive.derived(Path(plan.file_name).stem)) is not sweep
+    assert not list(_evidence_faults(plan, Path(plan.file_name), Store(tmp_path / "to", write=False)))
