@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Literal
 
 from rich.box import SIMPLE_HEAD
@@ -15,6 +15,8 @@ from experiments.reporting.grid import Cell, Grid
 from experiments.reporting.table import Report
 
 WIDE = 200  # columns of a pipe or a file, which wrap nothing
+WIDE_ENOUGH = 110  # columns of a terminal that has room for whole ids
+FEWEST = 8  # characters of a run's id that are shown
 WHOLE = 20  # characters of a text that is never broken
 Padding = tuple[int, int, int, int]  # rich's: top, right, bottom, left
 GAPS: tuple[Padding, ...] = ((0, 1, 0, 1), (0, 1, 0, 0), (0, 0, 0, 0))  # three blanks between columns, two, one
@@ -110,6 +112,15 @@ class Fitted:
                 table.add_row(f"[italic]{escape(heads[number])}[/italic]")
             table.add_row(*(_markup(row[at]) for at in columns if at < len(row)))
         return table
+
+
+def shortest(ids: Iterable[str], among: Iterable[str]) -> dict[str, str]:
+    """The first characters of each id that name no other run; of all equally many, and never fewer than `FEWEST`."""
+    every = {*ids, *among}
+    length = FEWEST
+    while len({run[:length] for run in every}) < len(every):
+        length += 1
+    return {run: run[:length] for run in every}
 
 
 def _word(text: str) -> int:

@@ -188,9 +188,9 @@ def _write(contents: Contents, folder: Path) -> None:
         plan["runs"] = [_spec_named(spec, specs) for spec in plan["runs"]]
         plans.append({**line, "plan": plan})
     texts = dict(contents.texts)
-    short, parts = share([*lines, *map(json.loads, sorted(specs.values(), key=_place))])
+    short, common = share([*lines, *map(json.loads, sorted(specs.values(), key=_place))])
     texts |= {"records.jsonl": _lines(short[: len(lines)]), "specs.jsonl": _lines(short[len(lines) :])}
-    texts |= {"parts.jsonl": b"".join(parts[name] + b"\n" for name in sorted(parts)), "plans.jsonl": _lines(plans)}
+    texts |= {"parts.jsonl": b"".join(common[name] + b"\n" for name in sorted(common)), "plans.jsonl": _lines(plans)}
     folder.mkdir()
     for name, data in texts.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

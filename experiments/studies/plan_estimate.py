@@ -14,10 +14,9 @@ from experiments.planning.settings import LauncherSettings
 from experiments.planning.sweep_request import SweepRequest, read_sweep
 from experiments.planning.sweep_settings import Tuning
 from experiments.reporting.grid import Cell, Grid
-from experiments.reporting.screen import rich_table, wide_console
+from experiments.reporting.screen import WIDE_ENOUGH, rich_table, wide_console
 from experiments.store.store import Store
 from experiments.studies.named_plan import asked, is_sweep, planned_sweep
-from experiments.studies.runs import WIDE_ENOUGH
 
 LISTED = 200  # runs printed one by one
 HEADS = ("run", "task", "model", "seed", "params", "steps", "train FLOPs", "minutes", "time is", "state")

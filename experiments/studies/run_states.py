@@ -15,11 +15,10 @@ from experiments.errors import UserError
 from experiments.launching.progress import POLL_SECONDS, Display
 from experiments.planning.plan import Plan, load_plan, plan_files
 from experiments.reporting.grid import Cell, Grid
-from experiments.reporting.screen import rich_table, wide_console
+from experiments.reporting.screen import WIDE_ENOUGH, rich_table, shortest, wide_console
 from experiments.store import lease
 from experiments.store.records import RunSpec
 from experiments.store.store import Store
-from experiments.studies.runs import WIDE_ENOUGH, shortest
 
 COLUMNS = ("run", "task", "model", "seed", "state", "step", "loss", "heartbeat", "host", "note")
 QUIET = ("done", "planned")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -12,14 +12,12 @@ from pydantic import ValidationError
 from experiments.errors import UserError, unknown
 from experiments.reporting.csv_export import to_csv
 from experiments.reporting.grid import Cell, Grid
-from experiments.reporting.screen import rich_table, wide_console
+from experiments.reporting.screen import WIDE_ENOUGH, rich_table, shortest, wide_console
 from experiments.store.records import Record, RunSpec
 from experiments.store.store import Store
 
 COLUMNS = ["id", "task", "model", "seed", "status", "metric", "validation", "test", "train_flops", "seconds"]
 NARROW = ["id", "task", "model", "seed", "status", "validation", "test", "seconds"]  # what 80 columns have room for
-WIDE_ENOUGH = 110
-FEWEST = 8  # characters of a run's id that are shown
 LONGEST = 60  # characters of a value that is shown in a column
 FILTERS = ("task", "model", "status")
 Row = dict[str, Any]
@@ -66,15 +64,6 @@ def show_runs(
     if ids:
         print("\n".join(differences([specs[r["id"]] for r in rows])) or "their configs are the same")
     return 0
-
-
-def shortest(ids: Iterable[str], among: Iterable[str]) -> dict[str, str]:
-    """The first characters of each id that name no other run; of all equally many, and never fewer than `FEWEST`."""
-    every = {*ids, *among}
-    length = FEWEST
-    while len({run[:length] for run in every}) < len(every):
-        length += 1
-    return {run: run[:length] for run in every}
 
 
 def narrow(values: Row, short: Mapping[str, str]) -> Row:

@@ -10,11 +10,11 @@ from toy import fill, frozen_plan, make_spec, table_plan
 
 from experiments.planning.plan import Plan
 from experiments.reporting.grid import Cell, Grid
-from experiments.reporting.screen import rich_table
+from experiments.reporting.screen import rich_table, shortest
 from experiments.store.store import Store
 from experiments.studies import runs
 from experiments.studies.run_states import show_status
-from experiments.studies.runs import shortest, show_runs
+from experiments.studies.runs import show_runs
 
 HEADS = ["model", "pycode (bits_per_byte ↓)", "chain (accuracy ↑)", "cogs_like (accuracy ↑)", "ok/launched", "helps"]
 HELPS = "cache_lean=4.0 edge_similarity=True expert_copies=True"
