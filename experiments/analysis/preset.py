@@ -106,8 +106,11 @@ class History:
         return done.stdout if done.returncode == 0 else ""
 
     def commits(self, path: str) -> list[tuple[str, datetime]]:
-        """The commits that touched a path, the oldest first, and when each was made."""
-        lines = self.git("log", "--reverse", "--format=%H %cI", "--", path).splitlines()
+        """The commits of the main line that touched a path, the oldest first, and when each was made.
+
+        A branch counts from its merge: what lay in it beside the main line says nothing of what stood there.
+        """
+        lines = self.git("log", "--first-parent", "--reverse", "--format=%H %cI", "--", path).splitlines()
         return [(commit, datetime.fromisoformat(date)) for commit, _, date in (line.partition(" ") for line in lines)]
 
     def reader(self, commit: str) -> Read:

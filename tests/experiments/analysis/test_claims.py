@@ -24,7 +24,7 @@ from experiments.__main__ import program
 from experiments.analysis.claim_schema import GateLevels
 from experiments.analysis.claims import Claim, Finding, judge, load_claims
 from experiments.analysis.gates import gate
-from experiments.analysis.preset import in_folder, preset_hash
+from experiments.analysis.preset import History, in_folder, preset_hash
 from experiments.analysis.registration import COLUMNS, Registration, claims_frame, registrations, warning
 from experiments.analysis.significance import one_sided_p
 from experiments.errors import UserError
@@ -366,6 +366,42 @@ def test_what_changes_a_preset_and_what_does_not() -> None:
     assert changed("trainer/default.yaml", "a: 1\nmax_steps: 2")
     for name in ("model/m.yaml", "task/k.yaml", "budget/b.yaml", "trainer/default.yaml"):
         assert changed(name, "a: 2"), name
+
+
+def test_a_preset_has_its_hash_since_the_main_line_has_it(tmp_path: Path) -> None:
+    """A branch that began before the preset and is merged after it does not make the preset younger."""
+    files = {"config.yaml": "defaults: [{trainer: default}]", "trainer/default.yaml": "a: 1", "model/m.yaml": "a: 1"}
+    files |= {"task/k.yaml": "a: 1", "budget/b.yaml": "a: 1"}
+    day = iter(range(1, 9))
+
+    def git(*words: str) -> None:
+        when = f"2026-01-0{next(day)}T00:00:00+00:00" if words[0] in ("commit", "merge") else ""
+        who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        env = {**os.environ, **({"GIT_COMMITTER_DATE": when, "GIT_AUTHOR_DATE": when} if when else {})}
+        subprocess.run(["git", "-C", str(tmp_path), *who, *words], check=True, capture_output=True, env=env)
+
+    def commit(name: str, text: str) -> None:
+        (tmp_path / "conf" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "conf" / name).write_text(text)
+        git("add", ".")
+        git("commit", "-m", name)
+
+    git("init", "-b", "main")
+    for name, text in files.items():
+        (tmp_path / "conf" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "conf" / name).write_text(text)
+    commit("config.yaml", files["config.yaml"])
+    git("branch", "side")
+    commit("table/t.yaml", "name: t\nmodels: [m]\ntasks: [k]\nbudget: b\n")  # the second day
+    git("checkout", "side")
+    commit("task/other.yaml", "a: 1")
+    git("checkout", "main")
+    commit("task/third.yaml", "a: 1")
+    git("merge", "--no-ff", "side")
+    history = History(tmp_path)
+    wanted = preset_hash("t", lambda name: (tmp_path / "conf" / name).read_text())
+    found = history.preset_since("t", str(wanted))
+    assert found is not None and found[1] == datetime(2026, 1, 2, tzinfo=UTC)
 
 
 def test_registration_by_commit(tmp_path: Path) -> None:
