@@ -51,6 +51,7 @@ ASKS = {
     "reachability": ("Is there a directed path between two nodes?", "`a b; b c`, ask `a c` → `yes`"),
     "scan_like": ("Translate a command into a sequence of actions.", "`turn left twice` → `LEFT LEFT`"),
 }
+NOT_RUN = "No figures yet: the reference of `{name}` has not been run. `make reproduce-table` prints yours."
 # What a row is, where its name does not say it.
 ROWS = {
     "transformer_rope": "vanilla Transformer, rotary positions",
@@ -121,7 +122,7 @@ def figures(name: str, references: Path) -> Iterator[str]:
     """The rows of a table as Markdown, then the levels of each column and how the figures were made."""
     found = reference(name, references)
     if found is None:
-        yield f"No figures yet: the reference of `{name}` has not been run. `make reproduce-table` prints yours."
+        yield NOT_RUN.format(name=name)
         return
     frame, read = found
     columns = {task: rows.iloc[0] for task, rows in frame.groupby("task", sort=False)}
@@ -149,7 +150,7 @@ def parts(name: str, words: str, references: Path) -> Iterator[str]:
     """
     found = cells_of(name, references)
     if found is None:
-        yield f"No figures yet: the reference of `{name}` has not been run. `make reproduce-table` prints yours."
+        yield NOT_RUN.format(name=name)
         return
     plan, frame = found
     task, *asked = (each.strip() for each in words.split(";"))

@@ -38,7 +38,7 @@ def is_grid(name: str, export: str) -> bool:
     return name.startswith("sweep-") or export.startswith(",".join(RANKING))
 
 
-def is_sweep(plan: Plan, export: str) -> bool:
+def is_sweep_plan(plan: Plan, export: str) -> bool:
     """Whether the plan is a sweep's, whatever it is called; `export`: its CSV as far as written."""
     return is_grid(plan.table.name, export) or all(ROW.fullmatch(entry.label) for entry in plan.table.entries())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from experiments.analysis.trials import is_sweep
+from experiments.analysis.trials import is_sweep_plan
 from experiments.errors import UserError
 from experiments.planning.plan import load_plan, plan_files
 from experiments.store.archive import Archive
@@ -27,7 +27,7 @@ def pack_folder(store: Store, to: Path) -> int:
         raise UserError(f"{store.root} has no finished run")
     for path in plan_files(store.root / "plans"):
         plan = load_plan(path)
-        if is_sweep(plan, contents.texts.get(f"exports/{plan.table.name}.csv", b"").decode()):
+        if is_sweep_plan(plan, store.export(f"{plan.table.name}.csv") or ""):
             continue  # its trials are no table: what they scored is in the records and in its exports
         for name, text in evidence(plan, store).items():
             contents.texts[f"derived/{path.stem}-{name}.csv"] = text.encode()

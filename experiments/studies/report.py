@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from experiments.analysis.trials import is_sweep
+from experiments.analysis.trials import is_sweep_plan
 from experiments.errors import UserError
 from experiments.planning.hydra_values import override_key
 from experiments.planning.plan import Plan, load_plan, plan_files
@@ -37,7 +37,7 @@ def index(words: Sequence[str], *, figures: bool) -> int:
     plans = shown_plans(store)
     if not plans:
         raise UserError(f"nothing has been planned in {store.root}: make reproduce-table TABLE=quick, or name a table")
-    swept = [plan for plan in plans if is_sweep(plan, store.export(f"{plan.table.name}.csv") or "")]
+    swept = [plan for plan in plans if is_sweep_plan(plan, store.export(f"{plan.table.name}.csv") or "")]
     tables = [plan for plan in plans if plan not in swept]
     for plan in tables:
         if has_results(plan, store):

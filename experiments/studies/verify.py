@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.analysis.trials import RANKING, TRIALS, is_grid, is_sweep, ranking, trial_files
+from experiments.analysis.trials import RANKING, TRIALS, is_grid, is_sweep_plan, ranking, trial_files
 from experiments.errors import UserError
 from experiments.planning.plan import Plan, load_plan, plan_files
 from experiments.reporting.csv_export import to_csv
@@ -169,7 +169,7 @@ def _evidence_faults(plan: Plan, path: Path, store: Store) -> Iterator[str]:
         return
     # Under the name of the file: a plan that was frozen before some field came would be named otherwise now.
     before = store.archive.derived(path.stem)
-    if not before and not is_sweep(plan, store.export(f"{plan.table.name}.csv") or ""):
+    if not before and not is_sweep_plan(plan, store.export(f"{plan.table.name}.csv") or ""):
         yield f"{plan.table.name}: what the records gave was not packed"
     now = evidence(plan, store) if before else {}
     for name, text in before.items():
