@@ -7,7 +7,7 @@ what a step takes was measured in a pass of its own on a quiet machine (the verb
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -61,12 +61,12 @@ def seconds_saved(mine: Record, theirs: Record, store: Store, timings: Timings) 
     return 1.0 - ours / others * cells[0].with_kernels.cpu_seconds / cells[1].with_kernels.cpu_seconds
 
 
-def reference_row(specs: Sequence[RunSpec], wanted: str | None = None) -> str | None:
-    """The row that the others' cost is taken over: the one wanted, `transformer_rope`, the first vanilla with RoPE."""
+def reference_rows(specs: Sequence[RunSpec], wanted: str | None = None) -> list[str]:
+    """Rows that the others' cost can be taken over: the wanted one, or `transformer_rope`, then other vanilla ones."""
     labels = list(dict.fromkeys(spec.model for spec in specs))
     rotary = [spec.model for spec in specs if _vanilla(spec) and spec.sizes.get("positions") == "rotary"]
     fits = [wanted] if wanted else ["transformer_rope", *rotary, *(spec.model for spec in specs if _vanilla(spec))]
-    return next((label for label in fits if label in labels), None)
+    return [label for label in dict.fromkeys(fits) if label in labels]
 
 
 def _vanilla(spec: RunSpec) -> bool:
@@ -77,7 +77,7 @@ def equal_quality(
     table: str,
     runs: Runs,
     store: Store,
-    reference: str | None,
+    references: Sequence[str],
     timings: Timings | None = None,
     confidence: float = 0.95,
 ) -> pd.DataFrame:
@@ -91,17 +91,20 @@ def equal_quality(
         table: its name.
         runs: (spec, record or None) in the order of the plan.
         store: where the logs lie.
-        reference: label of the reference row; None: no rows.
+        references: labels of `reference_rows`; empty: no rows. The reference of a task is the first of them whose runs
+            have learned it on most seeds, for a row at chance has no quality to come to; else the first of all.
         timings: step times of the separate pass; None: no seconds.
         confidence: of the intervals.
     """
-    if reference is None:
+    if not references:
         return pd.DataFrame(columns=EQUAL_COLUMNS)
     rows = []
     done = {(spec.task, spec.model, spec.seed): record for spec, record in runs if record and record.status == "done"}
     curves = {key: curve_of(record, store) for key, record in done.items()}
     firsts = {(spec.task, spec.model): spec for spec, _ in reversed(runs)}
+    chosen = {task: _learner(task, references, firsts, curves) for task, _ in firsts}
     for (task, model), spec in dict(reversed(firsts.items())).items():
+        reference = chosen[task]
         shared = [seed for t, m, seed in curves if (t, m) == (task, model) and (task, reference, seed) in curves]
         if not shared:
             continue
@@ -122,6 +125,21 @@ def equal_quality(
             row |= _ratio(axis, [pair[0] / pair[1] for pair in known], costs.get(axis), confidence)
         rows.append(row)
     return pd.DataFrame(rows, columns=EQUAL_COLUMNS)
+
+
+def _learner(
+    task: str,
+    references: Sequence[str],
+    specs: Mapping[tuple[str, str], RunSpec],
+    curves: Mapping[tuple[str, str, int], Curve],
+) -> str:
+    """The first row that has learned a task on more than half of its seeds; the first of all where none has."""
+    for label in references:
+        runs = [curve for (t, m, _), curve in curves.items() if (t, m) == (task, label) and curve]
+        good = [curve for curve in runs if _learned(specs[task, label], max(value for _, value in curve))]
+        if 2 * len(good) > len(runs):
+            return label
+    return references[0]
 
 
 def _pair(mine: Curve, theirs: Curve) -> Pair | None:

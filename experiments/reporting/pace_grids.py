@@ -24,13 +24,16 @@ def pace_grids(equal: pd.DataFrame) -> list[Grid]:
         return []
     tasks, models = (list(dict.fromkeys(row[key] for row in rows)) for key in ("task", "model"))
     by_cell = {(row["model"], row["task"]): row for row in rows}
+    over = {row["task"]: row["reference"] for row in rows}
+    one = len(set(over.values())) == 1
+    heads = ["model", *(task if one else f"{task} (over {over[task]})" for task in tasks)]
+    whose = over[tasks[0]] if one else "the reference row"
     grids = []
     for axis, title in TITLES.items():
         if all(_missing(row[f"{axis}_ratio"]) for row in rows):
             continue
-        heads = ["model", *tasks]
         body = [[Cell(model), *(Cell(_text(by_cell.get((model, task)), axis)) for task in tasks)] for model in models]
-        grids.append(Grid(title.format(reference=rows[0]["reference"]), heads, body))
+        grids.append(Grid(title.format(reference=whose), heads, body))
     return grids
 
 

@@ -23,7 +23,7 @@ from experiments.analysis.frames import (
     rows_of,
     seeds_frame,
 )
-from experiments.analysis.pace import EQUAL_COLUMNS, equal_quality, reference_row
+from experiments.analysis.pace import EQUAL_COLUMNS, equal_quality, reference_rows
 from experiments.analysis.significance import seeds_needed, verdicts
 from experiments.analysis.timing_frame import timing_frame
 from experiments.errors import UserError
@@ -95,7 +95,7 @@ def from_records(plan: Plan, records: dict[str, Record], store: Store | None = N
     timing = timing_frame(settings.name, runs, timings)
     equal = pd.DataFrame(columns=EQUAL_COLUMNS)
     if store is not None:
-        base = reference_row(plan.runs, settings.reference)
+        base = reference_rows(plan.runs, settings.reference)
         equal = equal_quality(settings.name, runs, store, base, timings, settings.confidence)
     labels = [entry.label for entry in settings.entries()]
     return Report(

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from experiments.analysis.pace import reference_row
+from experiments.analysis.pace import reference_rows
 from experiments.errors import UserError
 from experiments.launching.launch import ENVIRONMENT
 from experiments.reporting.grid import Cell, Grid, engineering
@@ -98,7 +98,7 @@ def measured(table: str, specs: Sequence[RunSpec], repeats: int) -> Timings:
 
 def grid(timings: Timings, specs: Sequence[RunSpec]) -> Grid:
     """The times, and per FLOP those over the reference row's of the task, or the first row's."""
-    reference = reference_row(specs) or specs[0].model
+    reference = [*reference_rows(specs), specs[0].model][0]
     first = {cell.task: cell for cell in reversed(timings.cells)}
     first |= {cell.task: cell for cell in timings.cells if cell.model == reference}
     rows = []

@@ -11,7 +11,7 @@ import pytest
 from toy import a_pass, fill, make_record, make_spec, table_plan, timed
 
 from experiments.analysis.frames import Runs
-from experiments.analysis.pace import equal_quality, first_at, reference_row, seconds_saved
+from experiments.analysis.pace import equal_quality, first_at, reference_rows, seconds_saved
 from experiments.errors import UserError
 from experiments.planning.settings import TableSettings
 from experiments.reporting.table import build, markdown, write
@@ -56,7 +56,7 @@ def test_seconds_are_steps_times_the_step_of_the_separate_pass(store: Store) -> 
     runs = logged(store)
     first = {spec.model: spec for spec, _ in reversed(runs)}
     timings = a_pass(timed(first["a"], 0.03, 0.06), timed(first["b"], 0.02, 0.02))
-    frame = equal_quality("toy", runs, store, "b", timings).set_index("model")
+    frame = equal_quality("toy", runs, store, ["b"], timings).set_index("model")
     row = frame.loc["a"]
     logs = [math.log(mine / other) for mine, other in STEPS.values()]
     mean = sum(logs) / 3
@@ -81,28 +81,40 @@ def test_executed_flops_are_an_axis_of_their_own(store: Store) -> None:
         assert record is not None
         doubled = spec.cost.model_copy(update={"counted_train": 39000.0}) if spec.model == "a" else spec.cost
         runs.append((spec, record.model_copy(update={"spec": spec.model_copy(update={"cost": doubled})})))
-    row = equal_quality("toy", runs, store, "b").set_index("model").loc["a"]  # type: ignore[arg-type]
+    row = equal_quality("toy", runs, store, ["b"]).set_index("model").loc["a"]  # type: ignore[arg-type]
     assert row["executed_ratio"] == pytest.approx(2 * row["useful_ratio"]) and pd.isna(row["seconds_ratio"])
 
 
 def test_whoever_learned_nothing_is_not_said_to_be_quick(store: Store) -> None:
     # Chance is 0.25, so that learning begins at 0.475: of seeds 0 and 2 the weaker run is below.
     flat = {**CURVES, ("b", 0): {4: 0.3, 12: 0.4}, ("a", 2): {2: 0.47}}
-    row = equal_quality("toy", logged(store, flat), store, "b").set_index("model").loc["a"]
+    row = equal_quality("toy", logged(store, flat), store, ["b"]).set_index("model").loc["a"]
     assert (row["seeds"], row["learned"], row["useful_ratio"]) == (3, 1, pytest.approx(1)) and pd.isna(
         row["useful_low"]
     )
     none = {key: {4: 0.3} for key in CURVES}
-    row = equal_quality("toy", logged(store, none), store, "b").set_index("model").loc["a"]
+    row = equal_quality("toy", logged(store, none), store, ["b"]).set_index("model").loc["a"]
     assert row["learned"] == 0 and pd.isna(row["useful_ratio"]) and pd.isna(row["target"])
+
+
+def test_a_row_that_has_not_learned_a_task_is_not_its_reference(store: Store) -> None:
+    # Learning begins at 0.475: the first choice is below it on two of three seeds, then on one.
+    low = {("a", seed): {4: 0.3, 12: 0.4} for seed in (0, 1)}
+    frame = equal_quality("toy", logged(store, {**CURVES, **low}), store, ["a", "b"]).set_index("model")
+    assert set(frame["reference"]) == {"b"} and frame.loc["b", "useful_ratio"] == 1
+    one = {("a", 0): {4: 0.3, 12: 0.4}}
+    assert set(equal_quality("toy", logged(store, {**CURVES, **one}), store, ["a", "b"])["reference"]) == {"a"}
+    nobody = {key: {4: 0.3} for key in CURVES}
+    assert set(equal_quality("toy", logged(store, nobody), store, ["b", "a"])["reference"]) == {"b"}
 
 
 def test_the_reference_is_the_row_asked_for_or_the_first_rotary_one() -> None:
     rotary = {**make_spec().sizes, "positions": "rotary"}
     specs = [make_spec(model=m).model_copy(update={"sizes": rotary if m == "c" else make_spec().sizes}) for m in "abc"]
-    assert reference_row(specs) == "c" and reference_row(specs, "a") == "a" and reference_row(specs[:2]) == "a"
-    assert reference_row([*specs, make_spec(model="transformer_rope")]) == "transformer_rope"
-    assert reference_row([make_spec().model_copy(update={"sizes": {"_target_": "x.LoopConfig"}})]) is None
+    assert reference_rows(specs) == ["c", "a", "b"] and reference_rows(specs, "a") == ["a"]
+    assert reference_rows(specs[:2]) == ["a", "b"]
+    assert reference_rows([*specs, make_spec(model="transformer_rope")])[0] == "transformer_rope"
+    assert reference_rows([make_spec().model_copy(update={"sizes": {"_target_": "x.LoopConfig"}})]) == []
     values = {"name": "t", "models": ["a"], "tasks": ["chain"], "seeds": [0], "budget": "tiny"}
     assert "reference" not in TableSettings.model_validate(values).model_dump()  # names of plans stay
     assert TableSettings.model_validate({**values, "reference": "a"}).model_dump()["reference"] == "a"
