@@ -31,6 +31,8 @@ LATER: tuple[tuple[str, Any], ...] = (
     ("config.task.phrases_min", 1),
     ("config.trainer.max_steps", None),
     ("config.trainer.detect_anomaly", False),
+    ("sizes.top_k_per_head", False),
+    ("sizes.cache_step", "current"),
 )
 
 # Keys of the config that choose, carry or show runs; the model is told by its sizes, the seeds stand apart.

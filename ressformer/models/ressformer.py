@@ -30,10 +30,11 @@ from ressformer.layers.experts.moe import MixtureOfExperts, MoEConfig, moe_cost
 from ressformer.layers.norms import make_norm
 from ressformer.layers.short_conv import short_conv, short_conv_cost
 from ressformer.layers.sparse.attention import SparseAttention
-from ressformer.layers.sparse.config import SELECTIONS, SelectionConfig, cache_ages
+from ressformer.layers.sparse.config import CACHE_STEPS, SELECTIONS, SelectionConfig, cache_ages
 from ressformer.layers.sparse.cost import sparse_attention_cost
 from ressformer.layers.sparse.entmax import ACTIVATIONS
 from ressformer.layers.sparse.graph import EdgeScorer, edge_cost
+from ressformer.layers.sparse.heads import TokenCache
 from ressformer.layers.sparse.memory import POOLS, Memory, SegmentMemory, memory_cost
 
 
@@ -48,9 +49,15 @@ class ReSSFormerConfig(ModelConfig):
         activation: softmax | sparsemax | entmax15, over selected keys, cache and slots together (eq. 4).
         selection: token (the best keys) | block (whole blocks of keys) | all (dense: a control).
         top_k: keys selected per query (eq. 5), shared by the heads; read by selection=token.
+        top_k_per_head: each head selects top_k keys of its own, by the score that it attends with (q.k and, with
+            graph=edges, the edge), not by the edges alone; needs selection=token.
         block: tokens of a block; read by selection=block.
         blocks: blocks that a query reads, its own included; read by selection=block.
         cache: tokens in the token cache, self included; 0 = off (sets, tables, graphs).
+        cache_step: current | previous, the step of the loop whose states the cache holds. The paper's M(t) has a cache
+            of recent representations and is made of H(1..t). With previous, a token reads its neighbours' keys, values
+            and edges as step t - 1 computed them, itself as it is at step t, and the first step, which has none before
+            it, reads the present ones. Needs a loop (shared=true) and a cache of two tokens or more.
         cache_lean: initial logit bias of half of the heads towards the cache's ages 1, 2, ...; 0 = none.
         memory_slots: m; 0 = off.
         memory_segment: tokens per memory segment (causal).
@@ -83,8 +90,10 @@ class ReSSFormerConfig(ModelConfig):
         "steps": "depth of the loop",
         "eval_steps": "depth of the loop at evaluation",
         "top_k": "how many keys the sparse attention reads",
+        "top_k_per_head": "which score selects the keys that a head reads",
         "block": "how many tokens a selected block has",
         "blocks": "how many blocks a query reads",
+        "cache_step": "which step's states the token cache holds",
         "memory_segment": "how many tokens a memory is pooled over",
         "top_e": "how many experts a token passes through",
         "input_injection": "a residual path of the loop",
@@ -96,9 +105,11 @@ class ReSSFormerConfig(ModelConfig):
     activation: str = "entmax15"
     selection: str = "token"
     top_k: int = 16
+    top_k_per_head: bool = False
     block: int = 64
     blocks: int = 4
     cache: int = 8
+    cache_step: str = "current"
     cache_lean: float = 4.0
     memory_slots: int = 4
     memory_segment: int = 16
@@ -122,6 +133,7 @@ class ReSSFormerConfig(ModelConfig):
         self.choice("activation", ACTIVATIONS)
         self.choice("memory_pool", POOLS)
         self.choice("selection", SELECTIONS)
+        self.choice("cache_step", CACHE_STEPS)
         self.choice("graph", ("edges", "attention", "none"))
         self.choice("ffn", ("experts", "dense"))
         sizes = ("steps", "top_k", "block", "blocks", "memory_segment", "edge_rank", "n_experts", "top_e", "d_expert")
@@ -132,6 +144,15 @@ class ReSSFormerConfig(ModelConfig):
         self.require(
             self.top_e <= self.n_experts,
             f"top_e={self.top_e} exceeds n_experts={self.n_experts}; lower top_e",
+        )
+        self.require(
+            not self.top_k_per_head or self.selection == "token",
+            f"top_k_per_head=true selects tokens, and selection={self.selection}; set selection=token",
+        )
+        self.require(
+            self.cache_step == "current" or (self.shared and self.cache > 1),
+            f"cache_step=previous needs a loop and neighbours in the cache, and shared={str(self.shared).lower()} "
+            f"cache={self.cache}; set shared=true and cache=2 or more",
         )
         self.require(
             self.shared or self.eval_steps in (0, self.steps),
@@ -170,9 +191,11 @@ class ReSSFormerConfig(ModelConfig):
         return SelectionConfig(
             selection=self.selection,
             top_k=self.top_k,
+            top_k_per_head=self.top_k_per_head,
             block=self.block,
             blocks=self.blocks,
             cache=self.cache,
+            cache_step=self.cache_step,
             cache_lean=self.cache_lean,
             activation=self.activation,
             attention_graph=self.graph == "attention",
@@ -212,8 +235,8 @@ class ReSSFormerConfig(ModelConfig):
         n, d = shape.length, self.d_model
         ages = len(cache_ages(self.cache, shape.causal)) * self.n_heads if self.cache else 0
         rank = self.edge_rank if self.graph == "edges" else 0
-        slots = {"slots": self.memory_slots, "segment": self.memory_segment}
-        attention = sparse_attention_cost(shape, d, self.selection_config, edge_rank=rank, **slots)
+        dials = {"slots": self.memory_slots, "segment": self.memory_segment, "heads": self.n_heads}
+        attention = sparse_attention_cost(shape, d, self.selection_config, edge_rank=rank, **dials)
         block = [norm("attention_norm", d), Cost(name="age_bias", params=ages), attention, norm("ff_norm", d)]
         block += [short_conv_cost(n, d, self.short_conv)] if self.short_conv else []
         block += [edge_cost(n, d, rank)] if rank else []
@@ -289,7 +312,8 @@ class Step(nn.Module):
         edges = self.edges(x_Bnd) if self.edges is not None else None
         memory = self.memory(x_Bnd, mask_Bn, state.memory) if self.memory is not None else None
         wanted = bool(self.config.structure) or diagnose
-        attended = self.attention(x_Bnd, mask_Bn, edges, memory, diagnose=diagnose, want_graph=wanted)
+        how = {"diagnose": diagnose, "want_graph": wanted}
+        attended = self.attention(x_Bnd, mask_Bn, edges, memory, before=state.cache, **how)
         h_Bnd = h_Bnd + attended.y_Bnd
         y_Bnd, losses, load_E = self.experts(self.ff_norm(h_Bnd), mask_Bn)
         turnover: Tensor | None = None
@@ -298,17 +322,19 @@ class Step(nn.Module):
             losses["structure"] = self.config.structure * change
         load_max = load_E.max() if diagnose else None
         seen = {"load_max": load_max, "support": attended.support, "support_full": attended.full}
-        return h_Bnd + y_Bnd, State(memory, attended.graph, losses, {**seen, "edge_turnover": turnover})
+        seen["edge_turnover"] = turnover
+        return h_Bnd + y_Bnd, State(memory, attended.graph, losses, seen, attended.cache)
 
 
 @dataclass
 class State:
-    """What a step hands on: memory and graph for the next, losses and diagnostics for the log."""
+    """What a step hands on: memory, graph and token cache for the next, losses and diagnostics for the log."""
 
     memory: Memory | None = None
     graph: Any = None
     losses: dict[str, Tensor] = field(default_factory=dict)
     seen: dict[str, Tensor | None] = field(default_factory=dict)
+    cache: TokenCache | None = None
 
 
 class ReSSFormerCore(Core):

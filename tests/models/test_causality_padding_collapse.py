@@ -37,6 +37,10 @@ RESSFORMER_VARIANTS = [
     {"short_conv": 3},
     {"top_k": 1},
     {"steps": 1},
+    {"top_k_per_head": True},
+    {"top_k_per_head": True, "graph": "none", "cache": 0},
+    {"cache_step": "previous"},
+    {"cache_step": "previous", "selection": "all", "cache": 4},
 ]
 CONFIGS: list[ModelConfig] = [
     *(TransformerConfig(d_model=32, d_ff=48, positions=p) for p in ("learned", "rotary", "none")),

@@ -105,17 +105,21 @@ def looped_experts(draw: st.DrawFn) -> ModelConfig:
 def ressformers(draw: st.DrawFn) -> ModelConfig:
     d, heads = draw(widths)
     experts = draw(st.integers(1, 5))
+    shared, selection = draw(st.booleans()), draw(st.sampled_from(["token", "block", "all"]))
+    cache = draw(st.sampled_from([0, 1, 5]))
     return ReSSFormerConfig(
         d_model=d,
         n_heads=heads,
         steps=draw(st.integers(1, 4)),
         activation=draw(st.sampled_from(["softmax", "sparsemax", "entmax15"])),
-        shared=draw(st.booleans()),
-        selection=draw(st.sampled_from(["token", "block", "all"])),
+        shared=shared,
+        selection=selection,
         top_k=draw(st.sampled_from([1, 4, 16, 100])),
+        top_k_per_head=selection == "token" and draw(st.booleans()),
         block=draw(st.sampled_from([1, 8, 64])),
         blocks=draw(st.integers(1, 4)),
-        cache=draw(st.sampled_from([0, 1, 5])),
+        cache=cache,
+        cache_step=draw(st.sampled_from(["current", "previous"])) if shared and cache > 1 else "current",
         memory_slots=draw(st.sampled_from([0, 3])),
         memory_segment=draw(st.sampled_from([7, 16])),
         memory_pool=draw(st.sampled_from(["attention", "topk"])),

@@ -42,18 +42,22 @@ def preset(name: str) -> ReSSFormerConfig:
 def variants(draw: st.DrawFn) -> ReSSFormerConfig:
     """Any combination of the switches."""
     experts = draw(st.integers(1, 4))
+    shared, selection = draw(st.booleans()), draw(st.sampled_from(["token", "block", "all"]))
+    cache = draw(st.sampled_from([0, 1, 6]))
     return ReSSFormerConfig(
         d_model=16,
         n_heads=2,
         d_expert=16,
         steps=draw(st.integers(1, 3)),
-        shared=draw(st.booleans()),
+        shared=shared,
         activation=draw(st.sampled_from(["softmax", "sparsemax", "entmax15"])),
-        selection=draw(st.sampled_from(["token", "block", "all"])),
+        selection=selection,
         top_k=draw(st.sampled_from([1, 3, 40])),
+        top_k_per_head=selection == "token" and draw(st.booleans()),
         block=draw(st.sampled_from([1, 4, 7])),
         blocks=draw(st.integers(1, 4)),
-        cache=draw(st.sampled_from([0, 1, 6])),
+        cache=cache,
+        cache_step=draw(st.sampled_from(["current", "previous"])) if shared and cache > 1 else "current",
         memory_slots=draw(st.sampled_from([0, 2])),
         memory_segment=draw(st.sampled_from([3, 8])),
         memory_pool=draw(st.sampled_from(["attention", "mean", "topk"])),
@@ -216,12 +220,12 @@ def test_blocks_may_be_permuted_and_tokens_within_them() -> None:
     assert torch.allclose(model(tokens).logits_BnV[:, order], model(tokens[:, order]).logits_BnV, atol=1e-6)
 
 
-@pytest.mark.parametrize("selection", ["token", "block"])
-def test_nothing_of_n_by_n_is_held(selection: str) -> None:
+@pytest.mark.parametrize(
+    "reading", [{}, {"selection": "block"}, {"top_k_per_head": True}, {"cache_step": "previous", "cache": 4}], ids=str
+)
+def test_nothing_of_n_by_n_is_held(reading: dict[str, Any]) -> None:
     n, largest = 2048, 0
-    config = ReSSFormerConfig(
-        d_model=16, n_heads=1, d_expert=16, steps=2, selection=selection, top_k=4, block=16, blocks=3
-    )
+    config = ReSSFormerConfig(d_model=16, n_heads=1, d_expert=16, steps=2, top_k=4, block=16, blocks=3, **reading)
 
     class Watch(torch.utils._python_dispatch.TorchDispatchMode):
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]

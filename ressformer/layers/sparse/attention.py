@@ -2,13 +2,17 @@
 
 Each query attends to three sets of keys, normalised together by a sparse activation (eq. 4):
   1. selected keys, chosen first, activation on the survivors (1912.11637). The score that selects is the induced
-     graph's edge, or the head-summed q.k where there is no graph. What is selected (eq. 5):
+     graph's edge, or the head-summed q.k where there is no graph; with `top_k_per_head` each head selects keys of its
+     own (token only), by the score that it attends with: q.k and, where there is a graph, the edge. What is selected
+     (eq. 5):
        token  the k visible keys of highest score; exact, in time n^2 r / 2 and memory linear in n;
        block  whole blocks of keys, the own block and the best others: time and memory linear in n, but for one score
               a pair of blocks (`block_attention`);
        all    every visible key: the dense control;
   2. the token cache: the w most recent tokens, self included. A cache is an ordered buffer, so its entries know
-     their age: one learned bias a head and age. With the cache off, the query itself is always kept;
+     their age: one learned bias a head and age. With the cache off, the query itself is always kept. With
+     `cache_step=previous` all but the query itself are read as they were at the step before (keys, values and edges;
+     at the first step, which has none before it, as they are), and their present state is not read;
   3. the m memory slots that the token may read. Slots and cache bypass the selection.
 
 Keys in the cache are not selected a second time. Without cache there is no notion of order anywhere: run
@@ -37,35 +41,31 @@ from ressformer.layers.sparse.block_attention import chosen_attention, edge_bias
 from ressformer.layers.sparse.block_selection import all_blocks, choose_blocks, hidden_keys
 from ressformer.layers.sparse.config import SelectionConfig, cache_ages
 from ressformer.layers.sparse.entmax import normalise
-from ressformer.layers.sparse.gather import Columns, columns, gather_dot, gather_sum, near_index
+from ressformer.layers.sparse.gather import gather_sum
 from ressformer.layers.sparse.graph import BlockGraph, Graph
+from ressformer.layers.sparse.heads import (
+    Factors,
+    Heads,
+    TokenCache,
+    column_scores,
+    direct_columns,
+    fold_heads,
+    make_heads,
+    own_scores,
+)
 from ressformer.layers.sparse.key_selection import select_keys
 from ressformer.layers.sparse.memory import Memory
-
-Factors = tuple[Tensor, Tensor]
 
 
 @dataclass
 class AttentionOutput:
-    """Holds what the attention returns: output [B, n, d], the graph it used, and diagnostics."""
+    """Holds what the attention returns: output [B, n, d], the graph it used, diagnostics, the next step's cache."""
 
     y_Bnd: Tensor
     graph: Graph | BlockGraph | None = None
     support: Tensor | None = None
     full: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class _Heads:
-    """Holds q, k, v [B, H, n, h], keys and values with the slots after the tokens, the edges' factors, padding."""
-
-    q: Tensor
-    k: Tensor
-    v: Tensor
-    k_all: Tensor
-    v_all: Tensor
-    edges: Factors | None
-    mask_Bn: Tensor | None
+    cache: TokenCache | None = None
 
 
 class SparseAttention(nn.Module):
@@ -96,6 +96,7 @@ class SparseAttention(nn.Module):
         edges: Factors | None,
         memory: Memory | None,
         *,
+        before: TokenCache | None = None,
         diagnose: bool = False,
         want_graph: bool = True,
     ) -> AttentionOutput:
@@ -106,6 +107,7 @@ class SparseAttention(nn.Module):
             mask_Bn: True at real tokens, or None.
             edges: the graph's factors (a, b), each [B, n, r], or None.
             memory: the slots and who may read them, or None.
+            before: what this attention returned as `cache` at the step before; None at the first.
             diagnose: with tokens, also return the mean support and the share of rows whose support fills all k.
             want_graph: return the graph, too.
         """
@@ -117,23 +119,28 @@ class SparseAttention(nn.Module):
         q_Bnd, k_Bnd, v_Bnd = qkv_Bn3d.chunk(3, dim=-1)
         q_Bnd = q_Bnd / math.sqrt(d // self.n_heads)
         choosing = edges if edges is not None else (q_Bnd, k_Bnd)
-        if self.config.selection == "token":
+        config = self.config
+        if config.selection == "token" and not config.top_k_per_head and config.cache_step == "current":
             lib = eager_kernels("attention", qkv_Bn3d, slots_BS2d, *(edges or ()), self.age_bias_Hw)
             if lib is not None:
                 return self._fused(lib, qkv_Bn3d, slots_BS2d, edges, choosing, memory, mask_Bn, diagnose, want_graph)
         q, k, v = (split_heads(t, self.n_heads) for t in (q_Bnd, k_Bnd, v_Bnd))
-        k_all, v_all = k, v
+        slots: tuple[Tensor, Tensor] | None = None
         if slots_BS2d is not None:
-            # Slots are keys n, n + 1, ... of the same table.
-            slots = (split_heads(t, self.n_heads) for t in slots_BS2d.chunk(2, dim=-1))
-            k_all, v_all = (torch.cat([t, s], dim=2) for t, s in zip((k, v), slots, strict=True))
-        heads = _Heads(q, k, v, k_all, v_all, edges, mask_Bn)
-        direct_Bnc = self._direct(heads, memory)
-        if self.config.selection == "token":
+            slot_k, slot_v = (split_heads(t, self.n_heads) for t in slots_BS2d.chunk(2, dim=-1))
+            slots = slot_k, slot_v
+        heads = make_heads((q, k, v), slots, edges, before, self.age_bias_Hw, mask_Bn)
+        if config.top_k_per_head:
+            heads = fold_heads(heads)
+            choosing = own_scores(heads)
+        direct_Bnc = direct_columns(heads, self.ages, memory)
+        if config.selection == "token":
             attended = self._tokens(heads, choosing, direct_Bnc, diagnose, want_graph)
         else:
             attended = self._blocks(heads, choosing, direct_Bnc, want_graph)
         attended.y_Bnd = self.out(attended.y_Bnd)
+        if config.cache_step == "previous":
+            attended.cache = TokenCache(k, v, None if edges is None else edges[1])
         return attended
 
     def _fused(
@@ -170,51 +177,18 @@ class SparseAttention(nn.Module):
             attended.support, attended.full = supports(p_BnHc, idx_Bnk.shape[-1])
         return attended
 
-    def _direct(self, heads: _Heads, memory: Memory | None) -> Tensor | None:
-        """Lists the keys read without being selected, [B, n, w + m]: the cache by age, then slots; -1 = none."""
-        batch, _, n, _ = heads.q.shape
-        parts = []
-        if self.ages:
-            near_nw = near_index(n, self.ages, heads.q.device)
-            near_nw = near_nw.masked_fill(near_nw >= n, -1)
-            near_Bnw = near_nw.expand(batch, -1, -1)
-            if heads.mask_Bn is not None:
-                near_Bnw = near_Bnw.masked_fill(~heads.mask_Bn[:, near_nw.clamp_min(0)], -1)
-            parts.append(near_Bnw)
-        if memory is not None:
-            slots = memory.slots_BGmd.shape[2]
-            first_n1 = n + (torch.arange(n, device=heads.q.device) // memory.size).unsqueeze(1) * slots
-            slot_nm = first_n1 + torch.arange(slots, device=heads.q.device)
-            parts.append(slot_nm.masked_fill(~memory.readable_n.unsqueeze(1), -1).expand(batch, -1, -1))
-        return torch.cat(parts, dim=-1) if parts else None
-
-    def _scores(self, heads: _Heads, idx_Bnc: Tensor, selected: int) -> tuple[Tensor, Columns, Tensor | None]:
-        """Returns scores [B, H, n, c] of selected keys, cache and slots, their columns, and the first two's edges."""
-        cols = columns(idx_Bnc, heads.k_all.shape[2])
-        z_BHnc = gather_dot(heads.q, heads.k_all, cols)
-        ours = selected + len(self.ages)
-        e_B1nc, bias = None, None
-        if heads.edges is not None and ours:
-            a_B1nr, b_B1nr = (t.unsqueeze(1) for t in heads.edges)
-            e_B1nc = bias = gather_dot(a_B1nr, b_B1nr, columns(idx_Bnc[..., :ours], heads.k.shape[2]))
-        if self.age_bias_Hw is not None:
-            age_H1c = nn.functional.pad(self.age_bias_Hw, (selected, 0)).unsqueeze(1)
-            bias = age_H1c if bias is None else bias + age_H1c
-        if bias is not None:
-            z_BHnc = z_BHnc + nn.functional.pad(bias, (0, idx_Bnc.shape[-1] - ours))
-        return z_BHnc, cols, e_B1nc
-
     def _tokens(
-        self, heads: _Heads, choosing: Factors, direct_Bnc: Tensor | None, diagnose: bool, want_graph: bool
+        self, heads: Heads, choosing: Factors, direct_Bnc: Tensor | None, diagnose: bool, want_graph: bool
     ) -> AttentionOutput:
         config, n = self.config, heads.q.shape[2]
         idx_Bnk = select_keys(*choosing, config.top_k, near=config.cache, causal=self.causal, mask_Bn=heads.mask_Bn)
         k = idx_Bnk.shape[-1]
         found_Bnc = idx_Bnk.masked_fill(idx_Bnk == n, -1)
         found_Bnc = found_Bnc if direct_Bnc is None else torch.cat([found_Bnc, direct_Bnc], dim=-1)
-        z_BHnc, cols, e_B1nc = self._scores(heads, found_Bnc, k)
+        z_BHnc, cols, e_B1nc = column_scores(heads, found_Bnc, len(self.ages), k)
         p_BHnc = normalise(z_BHnc, config.activation, cols.valid_Bnc.unsqueeze(1))
-        attended = AttentionOutput(merge_heads(gather_sum(p_BHnc, heads.v_all, cols)))
+        y_BHnh = gather_sum(p_BHnc, heads.v_all, cols)
+        attended = AttentionOutput(merge_heads(y_BHnh.view(-1, self.n_heads, *y_BHnh.shape[2:])))
         if want_graph and config.attention_graph:
             attended.graph = Graph(idx_Bnk, p_BHnc[..., :k].mean(dim=1), ascending=True)
         elif want_graph and e_B1nc is not None:
@@ -224,7 +198,7 @@ class SparseAttention(nn.Module):
             attended.support, attended.full = supports(p_BHnc, k)
         return attended
 
-    def _blocks(self, heads: _Heads, choosing: Factors, direct_Bnc: Tensor | None, want_graph: bool) -> AttentionOutput:
+    def _blocks(self, heads: Heads, choosing: Factors, direct_Bnc: Tensor | None, want_graph: bool) -> AttentionOutput:
         config, (batch, _, n, _) = self.config, heads.q.shape
         size = min(config.block, n)
         if config.selection == "all":
@@ -238,7 +212,7 @@ class SparseAttention(nn.Module):
             bias = edge_bias(*heads.edges, chosen_BNm, size).masked_fill(hidden, -torch.inf)
         extra = None
         if direct_Bnc is not None:
-            z_BHnc, cols, _ = self._scores(heads, direct_Bnc, 0)
+            z_BHnc, cols, _ = column_scores(heads, direct_Bnc, len(self.ages), 0)
             extra = z_BHnc.masked_fill(~cols.valid_Bnc.unsqueeze(1), -torch.inf)
         y_BHnh, p_BHnc, mean_BNbL = chosen_attention(
             heads.q,

@@ -86,21 +86,29 @@ def pairs(n: int, config: SelectionConfig, causal: bool) -> Pairs:
 
 @lru_cache(maxsize=1024)
 def sparse_attention_cost(
-    shape: Shape, d_model: int, config: SelectionConfig, *, edge_rank: int, slots: int, segment: int
+    shape: Shape, d_model: int, config: SelectionConfig, *, edge_rank: int, slots: int, segment: int, heads: int = 1
 ) -> Cost:
     """Charges projections, scores that select, and edges, scores and values of what is read.
 
     Selecting has no gradient. An edge of a token that is read counts once, though it is multiplied twice: when tokens
     are selected, and when it is added to the scores of those that were. So do the heads' own scores where they select.
+    With `top_k_per_head` each head selects by its own q.k and the edge together, and every head reads edges of its own.
+    A cache of the step before costs what one of this step does: the tokens of its window are read once, in either state.
+
+    Args:
+        heads: H; read by `top_k_per_head`.
     """
     n, d, causal = shape.length, d_model, shape.causal
     at = pairs(n, config, causal)
     groups = -(-n // segment) if causal else 1
     slot, slot_executed = slots * (max(0, n - segment) if causal else n), slots * n
     read, executed = at.read + at.near, at.read_executed + at.near_executed
-    rank = edge_rank or d
+    times = heads if config.top_k_per_head else 1
+    edge_rank *= times  # of all heads together
+    rank = d + edge_rank if config.top_k_per_head else edge_rank or d
     # Tokens that are read have been multiplied for the selection, forward; their gradients have not.
     again = config.selection == "token"
+    scored = again and (config.top_k_per_head or not edge_rank)
     edge_flops, score_flops = 2.0 * edge_rank * read, 2.0 * d * (read + slot)
     return group(
         "attention",
@@ -112,7 +120,7 @@ def sparse_attention_cost(
             backward=0.0,
             executed=2.0 * rank * at.scored_executed,
             executed_backward=0.0,
-            bytes_moved=at.moved,
+            bytes_moved=at.moved * times,
         ),
         Cost(
             name="edge_bias",
@@ -122,7 +130,7 @@ def sparse_attention_cost(
         ),
         Cost(
             name="scores",
-            flops=2.0 * d * slot if again and not edge_rank else score_flops,
+            flops=2.0 * d * slot if scored else score_flops,
             backward=2 * score_flops,
             executed=2.0 * d * (executed + slot_executed),
         ),

@@ -67,7 +67,8 @@ def edge_cost(tokens: int, d_model: int, rank: int) -> Cost:
 class Graph:
     """Holds a sparse row-normalised graph: row i has weight p[i, c] on the edge to token idx[i, c].
 
-    `idx_Bnk` is sorted along k; entries that hold no edge carry the index n and weight 0.
+    `idx_Bnk` is sorted along k; entries that hold no edge carry the index n and weight 0. Where each head has a graph of
+    its own, B counts sequences and, within each, heads.
     """
 
     def __init__(self, idx_Bnk: Tensor, weight_Bnk: Tensor, *, ascending: bool = False) -> None:
@@ -80,6 +81,10 @@ class Graph:
 
     def change(self, before: Graph, mask_Bn: Tensor | None) -> tuple[Tensor, Tensor]:
         """Computes equation (8) and the edge turnover, both scalars.
+
+        Args:
+            before: the graph of the step before.
+            mask_Bn: True at real tokens, a row a sequence, or None.
 
         Returns:
             The mean squared change over the union of both supports, and 1 - |intersection| / |union|.
@@ -96,6 +101,8 @@ class Graph:
         both_Bn = same_Bnk.sum(-1)
         union_Bn = (self.idx_Bnk < n).sum(-1) + (before.idx_Bnk < n).sum(-1) - both_Bn
         if mask_Bn is not None:
+            if len(mask_Bn) != len(squared_Bn):
+                mask_Bn = mask_Bn.repeat_interleave(len(squared_Bn) // len(mask_Bn), dim=0)
             squared_Bn, both_Bn, union_Bn = squared_Bn * mask_Bn, both_Bn * mask_Bn, union_Bn * mask_Bn
         union = union_Bn.sum().clamp_min(1)
         return squared_Bn.sum() / union, 1 - both_Bn.sum() / union
