@@ -23,6 +23,7 @@ from experiments.planning.levels import level_columns, perfect_reader
 from experiments.planning.plan import plan_files
 from experiments.store import atomic_files as atomic
 from experiments.store import plan_file
+from experiments.store.identity import told_sizes
 from experiments.store.records import Provenance, Record, RunSpec
 from experiments.store.store import Store
 
@@ -200,7 +201,7 @@ def cost_rows(records: Iterable[Record]) -> Iterator[dict[str, Any]]:
     seen: set[str] = set()
     for record in records:
         spec = record.spec
-        key = json.dumps([spec.model, spec.task, spec.sizes, spec.task_info.length], sort_keys=True)
+        key = json.dumps([spec.model, spec.task, told_sizes(spec), spec.task_info.length], sort_keys=True)
         if key in seen:
             continue
         seen.add(key)

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError
 
 from experiments.errors import UserError
 from experiments.store import atomic_files as atomic
+from experiments.store.identity import told_sizes
 from experiments.store.reader import Reader, reason
 from experiments.store.records import RunSpec, Strict
 
@@ -74,7 +75,7 @@ def cell_key(spec: RunSpec) -> str:
     how = {key: trainer.get(key) for key in ("precision", "compile")}
     shape = [spec.task_info.batch_size, spec.task_info.length, spec.task_info.vocab_size]
     sources = {"version": spec.model_version, "foreign": spec.foreign_sources}
-    return atomic.digest({"sizes": spec.sizes, "task": task, "shape": shape, "how": how, **sources}, 16)
+    return atomic.digest({"sizes": told_sizes(spec), "task": task, "shape": shape, "how": how, **sources}, 16)
 
 
 def write_timings(store: Reader, timings: Timings) -> None:

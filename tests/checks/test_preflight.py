@@ -123,6 +123,8 @@ SWITCHES = {
     "memory_slots": [0, 3],
     "structure": [0.0, 0.01],
     "short_conv": [0, 3],
+    "top_k_per_head": [False, True],
+    "cache_step": ["current", "previous"],
 }
 
 
@@ -130,6 +132,10 @@ def drawn(seed: int) -> tuple[ModelConfig, Shape]:
     """A small ReSSFormer with every switch thrown at random, and a shape for it."""
     draw = random.Random(seed)
     values = {key: draw.choice(options) for key, options in SWITCHES.items()}
+    if values["selection"] != "token":
+        values["top_k_per_head"] = False
+    if not values["shared"] or not values["cache"]:
+        values["cache_step"] = "current"
     sizes = {"steps": draw.choice([2, 3]), "top_k": draw.choice([2, 4]), "block": 8, "blocks": draw.choice([2, 3])}
     experts = {"n_experts": draw.choice([1, 4]), "d_expert": 24, "memory_segment": 6, "edge_rank": 8}
     config = ReSSFormerConfig(d_model=32, n_heads=2, **sizes, **experts, **values)  # type: ignore[arg-type]
@@ -157,6 +163,15 @@ def test_the_draws_throw_every_switch() -> None:
     for key, value in ((key, value) for key, options in SWITCHES.items() for value in options):
         assert any(getattr(config, key) == value for config in configs)
     assert {shape.causal for _, shape in map(drawn, range(120))} == {True, False}
+
+
+@pytest.mark.parametrize("length", [13, 16])
+def test_memory_is_read_at_short_lengths_where_its_segments_are_short(length: int) -> None:
+    config = ReSSFormerConfig(d_model=32, n_heads=2, steps=2, d_expert=24)
+    shape = Shape(batch=2, length=length, vocab=11)
+    assert {check.name for check in preflight(config, shape).failures} == {"gradients"}
+    report = preflight(replace(config, memory_segment=4), shape)
+    assert report.passed, str(report)
 
 
 def test_a_part_that_only_longer_inputs_use_is_named_with_its_settings() -> None:

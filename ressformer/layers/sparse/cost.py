@@ -93,7 +93,7 @@ def sparse_attention_cost(
     Selecting has no gradient. An edge of a token that is read counts once, though it is multiplied twice: when tokens
     are selected, and when it is added to the scores of those that were. So do the heads' own scores where they select.
     With `top_k_per_head` each head selects by its own q.k and the edge together, and every head reads edges of its own.
-    A cache of the step before costs what one of this step does: the tokens of its window are read once, in either state.
+    A cache of the step before costs what one of this step does: its tokens are read once, in either state.
 
     Args:
         heads: H; read by `top_k_per_head`.

@@ -67,8 +67,8 @@ def edge_cost(tokens: int, d_model: int, rank: int) -> Cost:
 class Graph:
     """Holds a sparse row-normalised graph: row i has weight p[i, c] on the edge to token idx[i, c].
 
-    `idx_Bnk` is sorted along k; entries that hold no edge carry the index n and weight 0. Where each head has a graph of
-    its own, B counts sequences and, within each, heads.
+    `idx_Bnk` is sorted along k; entries that hold no edge carry the index n and weight 0. Where each head has a graph
+    of its own, B counts sequences and, within each, heads.
     """
 
     def __init__(self, idx_Bnk: Tensor, weight_Bnk: Tensor, *, ascending: bool = False) -> None:

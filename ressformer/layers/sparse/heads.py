@@ -3,8 +3,8 @@
 The table holds the n tokens, then, where the cache is of the step before, the n tokens as they were there, then the
 memory's slots. A column names an entry of the table; -1 names none.
 
-Shapes: B batch, n length, H heads, h head width, r edge rank, w cache entries, m slots, S slots of all groups, c columns.
-With keys per head, the heads are folded into the batch: B is then B H, and H is 1.
+Shapes: B batch, n length, H heads, h head width, r edge rank, w cache entries, m slots, S slots of all groups,
+c columns. With keys per head, the heads are folded into the batch: B is then B H, and H is 1.
 """
 
 from __future__ import annotations

@@ -21,8 +21,10 @@ from experiments.planning.plan import run_spec
 from experiments.planning.run_spec import Pricer
 from experiments.planning.settings import OptimSettings, SeedSettings, TrainerSettings
 from experiments.store import identity as identity_rule
-from experiments.store.identity import content, foreign_sources, identity
+from experiments.store.identity import content, foreign_sources, identity, told_sizes
 from experiments.store.records import RunSpec
+from experiments.store.timings import cell_key
+from ressformer.models.ressformer import ReSSFormerConfig
 from ressformer.models.transformer import TransformerConfig
 from tasks.recall.mqar import MQARConfig
 
@@ -137,6 +139,17 @@ def test_a_later_field_at_its_neutral_value_renames_no_run(
     assert identity(with_field(neutral), LATER) == before.id
     assert identity(with_field("other"), LATER) != before.id
     assert identity(with_field(neutral), ()) != before.id
+
+
+def test_a_later_size_at_its_default_leaves_names_and_keys_as_they_were() -> None:
+    later = {path.split(".")[1]: neutral for path, neutral in identity_rule.LATER if path.startswith("sizes.")}
+    sizes = dataclasses.asdict(ReSSFormerConfig())
+    assert later and all(sizes[key] == neutral for key, neutral in later.items())
+    now = make_spec().model_copy(update={"sizes": sizes})
+    before = make_spec().model_copy(update={"sizes": {k: v for k, v in sizes.items() if k not in later}})
+    assert (identity(now), cell_key(now), told_sizes(now)) == (identity(before), cell_key(before), before.sizes)
+    for key in later:
+        assert identity(now.model_copy(update={"sizes": {**sizes, key: "other"}})) != identity(before)
 
 
 def test_a_neutral_value_is_of_its_type() -> None:
