@@ -10,6 +10,7 @@ c columns. With keys per head, the heads are folded into the batch: B is then B 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -97,9 +98,10 @@ def fold_heads(heads: Heads) -> Heads:
     def repeated(t_Bx: Tensor) -> Tensor:
         return t_Bx.repeat_interleave(count, dim=0)
 
+    tables: dict[str, Any] = {key: folded(getattr(heads, key)) for key in ("q", "k", "v", "k_all", "v_all")}
     return replace(
         heads,
-        **{key: folded(getattr(heads, key)) for key in ("q", "k", "v", "k_all", "v_all")},
+        **tables,
         edges=None if heads.edges is None else (repeated(heads.edges[0]), repeated(heads.edges[1])),
         b_all=None if heads.b_all is None else repeated(heads.b_all),
         age_bias=None if heads.age_bias is None else heads.age_bias.repeat(batch, 1, 1).unsqueeze(1),
