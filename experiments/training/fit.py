@@ -104,6 +104,7 @@ def train(context: RunContext, place: Place, checkpoint: Path | None) -> Trained
         raise TrainingEnded(error, Effort(spec.cost)) from error
     if not place.first:
         seed_all(spec.model_seed + 7919 * place.rank)  # the same weights, but draws of its own
+    beat.account = account
     trainer = make_trainer(context, [account, selector, keeper], place)
     # Lightning's own handler of SIGTERM broadcasts inside the handler, and the other ranks do not answer.
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
@@ -116,7 +117,7 @@ def train(context: RunContext, place: Place, checkpoint: Path | None) -> Trained
         trainer.fit(module, loader, ckpt_path=checkpoint, weights_only=True)
     except Exception as error:
         raise TrainingEnded(error, effort()) from error
-    beat.trained(account.step)
+    beat.trained = True
     return Trained(module, selector, trainer, evaluate, task, effort())
 
 
@@ -198,19 +199,23 @@ def resume_from(path: Path) -> Path | None:
 
 
 class EvaluationBeat:
-    """Beats between batches of an evaluation; after training it also ends a run that is told to stop."""
+    """Beats between batches of an evaluation; after training it also ends a run that is told to stop.
+
+    Attributes:
+        account: what counts the steps of the training; None until there is one.
+        trained: training is over, and its checkpoint is written.
+    """
 
     def __init__(self, context: RunContext) -> None:
-        self._context, self._steps = context, 0
-
-    def trained(self, steps: int) -> None:
-        """Training is over, after so many steps, and its checkpoint is written."""
-        self._steps = steps
+        self._context = context
+        self.account: Account | None = None
+        self.trained = False
 
     def __call__(self) -> None:
-        self._context.beat("evaluate", self._steps, None)
-        if self._context.stop.wanted and self._steps == self._context.spec.steps:
-            raise Interrupted(self._steps)
+        step = 0 if self.account is None else self.account.step
+        self._context.beat("evaluate" if self.trained else "validate", step, None)
+        if self._context.stop.wanted and self.trained and step == self._context.spec.steps:
+            raise Interrupted(step)
 
 
 def _accelerator(trainer: L.Trainer) -> str:

@@ -20,7 +20,7 @@ from experiments.store import atomic_files as atomic
 from experiments.store.records import Record, RunSpec
 from experiments.store.store import Store
 from experiments.training.checkpoint import newest, previous
-from experiments.training.run import execute
+from experiments.training.run import Run, execute
 from ressformer.module import SequenceModule
 
 KEEP = {"keep_checkpoint": True}
@@ -64,6 +64,17 @@ def test_the_record_of_a_run(store: Store, uninterrupted: dict[str, Any]) -> Non
     assert [line["step"] for line in validated] == [5, 10, 12]
     best = max(validated, key=lambda line: line["val/accuracy"])
     assert record["selected_step"] == best["step"]
+
+
+def test_the_heartbeat_never_goes_back(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, int]] = []
+    monkeypatch.setattr(Run, "beat", lambda self, phase, step, loss: seen.append((phase, step)))
+    spec = make_spec()
+    assert execute(spec, store) == "done"
+    steps = [step for _, step in seen]
+    assert steps == sorted(steps) and set(steps) == set(range(spec.steps + 1))
+    assert {step for phase, step in seen if phase == "validate"} > {spec.steps}  # while it trains, too
+    assert {step for phase, step in seen if phase == "evaluate"} == {spec.steps}
 
 
 def test_a_finished_run_is_not_run_again(store: Store) -> None:
