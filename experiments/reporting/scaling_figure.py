@@ -106,9 +106,12 @@ def _higher(part: pd.DataFrame) -> bool:
 
 def _shapes(part: pd.DataFrame) -> str:
     """Which lines are power laws."""
-    laws = [str(row) for row, mine in part.groupby("row", sort=False) if curve_of(mine).shape is not None]
+    rows = [(str(row), curve_of(mine).shape is not None) for row, mine in part.groupby("row", sort=False)]
+    laws = [row for row, fits in rows if fits]
     if not laws:
         return "On test/id. Lines join the means: no power law was fitted."
+    if len(laws) == len(rows):
+        return "On test/id. Every line is a power law."
     return f"On test/id. Power laws: {', '.join(laws)}; other lines join the means."
 
 
