@@ -137,7 +137,7 @@ def figures(name: str, references: Path) -> Iterator[str]:
     yield f"| *best simple rule or n-gram* | {' | '.join(rules)} |"
     if read:
         yield f"| *n-gram of the bytes read* | {' | '.join(_number(read.get(task)) for task in columns)} |"
-    yield from _foot(name, frame)
+    yield from _foot(name, frame, bold=bool(frame["best"].any()))
 
 
 def parts(name: str, words: str, references: Path) -> Iterator[str]:
@@ -173,21 +173,19 @@ def parts(name: str, words: str, references: Path) -> Iterator[str]:
     yield f"| *best simple rule* | {' | '.join('' if rule.startswith(' ') else rule for rule in rules)} |"
     if frame["perfect_reader"].notna().any():
         yield f"| *perfect reader* | {' | '.join(_number(row['perfect_reader']) for row in firsts)} |"
-    yield from _foot(name, frame)
+    yield from _foot(name, frame, bold=any(rows["best"].any() for rows in columns.values()))
 
 
 def _label(model: str) -> str:
     return f"`{model}`" + (f" ({ROWS[model]})" if model in ROWS else "")
 
 
-def _foot(name: str, frame: pd.DataFrame) -> Iterator[str]:
+def _foot(name: str, frame: pd.DataFrame, *, bold: bool) -> Iterator[str]:
     seeds = "/".join(str(n) for n in sorted(set(frame["n_launched"])))
     yield ""
     marked = " `!`: off budget." * (not frame["on_budget"].all())
-    yield (
-        f"Test, mean ± 95 % interval, {seeds} seeds; bold: better than every other row.{marked} "
-        f"From `results/reference/{name}`."
-    )
+    word = "; bold: significantly better than every other model" * bold
+    yield f"Test, mean ± 95 % interval, {seeds} seeds{word}.{marked} From `results/reference/{name}`."
 
 
 def _arrow(row: pd.Series) -> str:
