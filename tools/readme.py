@@ -40,7 +40,10 @@ BLOCK = re.compile(r"(<!-- (\w+):(table|figures|parts)([^\n>]*) -->\n).*?(<!-- /
 ASKS = {
     "pydocs": ("The next byte of English prose, Python's help texts.", '`The "assert" stateme` → `n`'),
     "pycode": ("The next byte of Python source code.", "`def area(self): retu` → `r`"),
-    "chain": ("Follow relations through facts in random order.", "`r1 a b; r0 b c`, ask `r0 r1 a`: r0 of r1 of a → `c`"),
+    "chain": (
+        "Follow relations through facts in random order.",
+        "`r1 a b; r0 b c`, ask `r0 r1 a`: r0 of r1 of a → `c`",
+    ),
     "cogs_like": (
         "Translate a sentence into its logical form, all of it right.",
         "`a mat ran` → `run agent mat`",
