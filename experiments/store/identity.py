@@ -62,9 +62,7 @@ def identity(spec: RunSpec, later: Sequence[tuple[str, Any]] = LATER) -> str:
     Raises:
         UserError: a value that is not finite.
     """
-    values = copy.deepcopy(content(spec))
-    for path, neutral in later:
-        _leave_out(values, path.split("."), neutral)
+    values = told(spec, later)
     require_finite(values)
     return "r" + atomic.digest(values, 15)
 
@@ -95,6 +93,14 @@ def content(spec: RunSpec) -> dict[str, Any]:
         "versions": {"model": spec.model_version, "task": spec.task_info.version},
         "foreign": dict(spec.foreign_sources),
     }
+
+
+def told(spec: RunSpec, later: Sequence[tuple[str, Any]] = LATER) -> dict[str, Any]:
+    """`content` without the fields that came later and say nothing: alike in specs from before and after."""
+    values = copy.deepcopy(content(spec))
+    for path, neutral in later:
+        _leave_out(values, path.split("."), neutral)
+    return values
 
 
 def told_sizes(spec: RunSpec) -> dict[str, Any]:

@@ -81,7 +81,7 @@ def _winners(plan: Plan, runs: Runs) -> Iterator[str]:
 
 def settings_of(spec: RunSpec) -> str:
     """A hash of all that two runs of a cell must have in common."""
-    values: dict[str, Any] = identity.content(spec)
+    values: dict[str, Any] = identity.told(spec)
     values["seeds"] = {key: value for key, value in values["seeds"].items() if key == "order"}
     return atomic.digest(values, 12)
 

@@ -13,6 +13,7 @@ from toy import make_record, make_spec
 from experiments.planning.plan import Plan
 from experiments.planning.settings import TableSettings
 from experiments.store import atomic_files as atomic
+from experiments.store.identity import LATER
 from experiments.store.store import Store
 from experiments.studies.reference import reference_lines
 
@@ -72,6 +73,20 @@ def test_other_settings_are_not_compared(tmp_path: Path) -> None:
     lines = said(tmp_path, table(tmp_path / "mine", range(12, 15), steps=13))
     assert lines[2] == "not compared, since the reference has no such cell or other settings: chain b"
     assert "over all 1 cells" in lines[3]
+
+
+def test_a_reference_from_before_a_field_came_is_compared(tmp_path: Path) -> None:
+    table(tmp_path / "reference/toy", range(10))
+    plan = table(tmp_path / "mine", range(3))
+    for path, neutral in LATER:
+        section, *keys = path.split(".")
+        if section == "sizes":
+            newer = [{**spec.sizes, keys[0]: neutral} for spec in plan.runs]
+            runs = [s.model_copy(update={"sizes": sizes}) for s, sizes in zip(plan.runs, newer, strict=True)]
+            plan = plan.model_copy(update={"runs": runs})
+    assert plan.runs[0].sizes != table(tmp_path / "other", range(3)).runs[0].sizes
+    lines = said(tmp_path, plan)
+    assert lines[-1] == "these 3 seeds are the reference's to the last digit, in all 2 cells"
 
 
 def test_an_incomplete_reference_gives_no_verdict(tmp_path: Path) -> None:
