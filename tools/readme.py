@@ -8,8 +8,8 @@ Three kinds of blocks are written anew, each from the reference of its name and 
     <!-- quick:parts chain; accuracy/hops2 = two hops; test/ood_near accuracy = longer --> ... <!-- /quick:parts -->
                                                          one task: metrics of test/id or of another split, each a column
 
-NAME is a table in conf/table with its reference in results/reference/NAME, or the folder of a reference. Without a
-reference the block says so. `--check` writes nothing and exits with 1 if a page would change.
+NAME is a table in conf/table with its reference in results/reference/NAME, or in the folder of a table whose runs it
+shares. Without a reference the block says so. `--check` writes nothing and exits with 1 if a page would change.
 """
 
 from __future__ import annotations
@@ -94,18 +94,25 @@ def _summary(task: str) -> str:
         return f"{build_task(plain(composed([f'task={task}']))['task'], []).describe().summary}."
 
 
-def cells_of(name: str, references: Path) -> tuple[Plan, pd.DataFrame] | None:
-    """The plan of a reference, and its cells: a row per model, task, split and metric; None: there is no reference."""
-    folder = references / name
-    if not folder.is_dir():
-        return None
-    files = plan_files(folder / "plans")
-    plan = load_plan(([path for path, table in files.items() if table == name] or list(files))[-1])
-    return plan, build(plan, Store(folder, write=False)).cells
+def cells_of(name: str, references: Path) -> tuple[Plan, pd.DataFrame, str] | None:
+    """The plan of a reference, its cells (a row per model, task, split and metric), its folder; None: there is none."""
+    for folder in folders(name, references):
+        files = plan_files(folder / "plans")
+        mine = [path for path, table in files.items() if table == name or table.startswith(f"{name}+")]
+        if mine:
+            plan = load_plan(mine[-1])
+            return plan, build(plan, Store(folder, write=False)).cells, folder.name
+    return None
 
 
-def reference(name: str, references: Path) -> tuple[pd.DataFrame, dict[str, float]] | None:
-    """The cells of a reference and the levels of its texts; None where there is no reference.
+def folders(name: str, references: Path) -> list[Path]:
+    """Where the reference of a table may lie: its own folder, else those of other tables."""
+    own = references / name
+    return [own] if own.is_dir() else sorted(path for path in references.glob("*") if path.is_dir())
+
+
+def reference(name: str, references: Path) -> tuple[pd.DataFrame, dict[str, float], str] | None:
+    """The cells of a reference, the levels of its texts, its folder; None where there is no reference.
 
     Cells are a row per model and task: primary metric, test/id. A level is the score of the best n-gram that has
     counted as many bytes as the models read.
@@ -113,12 +120,12 @@ def reference(name: str, references: Path) -> tuple[pd.DataFrame, dict[str, floa
     found = cells_of(name, references)
     if found is None:
         return None
-    plan, frame = found
+    plan, frame, folder = found
     levels = {}
     for task, info in column_infos(plan.runs).items():
         parts = [rule.value for rule in rules_of(info, "test/id", info.metric) if PART in rule.name]
         levels |= {task: (max if info.higher_is_better else min)(parts)} if parts else {}
-    return frame[frame["primary"] & (frame["split"] == "test/id")], levels
+    return frame[frame["primary"] & (frame["split"] == "test/id")], levels, folder
 
 
 def figures(name: str, references: Path) -> Iterator[str]:
@@ -127,7 +134,7 @@ def figures(name: str, references: Path) -> Iterator[str]:
     if found is None:
         yield NOT_RUN.format(name=name)
         return
-    frame, read = found
+    frame, read, folder = found
     columns = {task: rows.iloc[0] for task, rows in frame.groupby("task", sort=False)}
     heads = [f"{task}, {row['metric'].replace('_', ' ')} {_arrow(row)}" for task, row in columns.items()]
     yield f"| | {' | '.join(heads)} |"
@@ -140,7 +147,7 @@ def figures(name: str, references: Path) -> Iterator[str]:
     yield f"| *best simple rule or n-gram* | {' | '.join(rules)} |"
     if read:
         yield f"| *n-gram of the bytes read* | {' | '.join(_number(read.get(task)) for task in columns)} |"
-    yield from _foot(name, frame, bold=bool(frame["best"].any()))
+    yield from _foot(folder, frame, bold=bool(frame["best"].any()))
 
 
 def parts(name: str, words: str, references: Path) -> Iterator[str]:
@@ -155,7 +162,7 @@ def parts(name: str, words: str, references: Path) -> Iterator[str]:
     if found is None:
         yield NOT_RUN.format(name=name)
         return
-    plan, frame = found
+    plan, frame, folder = found
     task, *asked = (each.strip() for each in words.split(";"))
     frame = frame[frame["task"] == task]
     heads = {head.strip(): what.split() for what, _, head in (each.partition("=") for each in asked)}
@@ -176,19 +183,19 @@ def parts(name: str, words: str, references: Path) -> Iterator[str]:
     yield f"| *best simple rule* | {' | '.join('' if rule.startswith(' ') else rule for rule in rules)} |"
     if frame["perfect_reader"].notna().any():
         yield f"| *perfect reader* | {' | '.join(_number(row['perfect_reader']) for row in firsts)} |"
-    yield from _foot(name, frame, bold=any(rows["best"].any() for rows in columns.values()))
+    yield from _foot(folder, frame, bold=any(rows["best"].any() for rows in columns.values()))
 
 
 def _label(model: str) -> str:
     return f"`{model}`" + (f" ({ROWS[model]})" if model in ROWS else "")
 
 
-def _foot(name: str, frame: pd.DataFrame, *, bold: bool) -> Iterator[str]:
+def _foot(folder: str, frame: pd.DataFrame, *, bold: bool) -> Iterator[str]:
     seeds = "/".join(str(n) for n in sorted(set(frame["n_launched"])))
     yield ""
     marked = " `!`: off budget." * (not frame["on_budget"].all())
     word = "; bold: significantly better than every other model" * bold
-    yield f"Test, mean ± 95 % interval, {seeds} seeds{word}.{marked} From `results/reference/{name}`."
+    yield f"Test, mean ± 95 % interval, {seeds} seeds{word}.{marked} From `results/reference/{folder}`."
 
 
 def _arrow(row: pd.Series) -> str:
