@@ -97,7 +97,12 @@ def content(spec: RunSpec) -> dict[str, Any]:
 
 def told(spec: RunSpec, later: Sequence[tuple[str, Any]] = LATER) -> dict[str, Any]:
     """`content` without the fields that came later and say nothing: alike in specs from before and after."""
-    values = copy.deepcopy(content(spec))
+    return without_later(content(spec), later)
+
+
+def without_later(values: dict[str, Any], later: Sequence[tuple[str, Any]] = LATER) -> dict[str, Any]:
+    """A copy of a spec's values, or of `content`, without the fields that came later and say nothing."""
+    values = copy.deepcopy(values)
     for path, neutral in later:
         _leave_out(values, path.split("."), neutral)
     return values
@@ -105,10 +110,8 @@ def told(spec: RunSpec, later: Sequence[tuple[str, Any]] = LATER) -> dict[str, A
 
 def told_sizes(spec: RunSpec) -> dict[str, Any]:
     """A model's sizes without the fields that came later and say nothing: alike in specs from before and after."""
-    values = {"sizes": dict(spec.sizes)}
-    for path, neutral in LATER:
-        _leave_out(values, path.split("."), neutral)
-    return values["sizes"]
+    sizes: dict[str, Any] = without_later({"sizes": spec.sizes})["sizes"]
+    return sizes
 
 
 def _placeless(value: Any) -> Any:

@@ -16,7 +16,7 @@ from experiments.planning.plan import Plan, load_plan, plan_files
 from experiments.reporting.csv_export import to_csv
 from experiments.reporting.table import build
 from experiments.store import seal
-from experiments.store.identity import identity
+from experiments.store.identity import identity, without_later
 from experiments.store.records import COUNTED, IDENTITY_VERSION, RunSpec, result_hash
 from experiments.store.store import Store
 from experiments.studies.evidence import differences, evidence
@@ -112,10 +112,11 @@ def record_faults(run: str, store: Store, spec: RunSpec | None = None) -> Iterat
         yield f"the record is that of run {values.get('id')}"
     if spec is None:
         return
-    planned, cost = spec.model_dump(mode="json"), values["spec"].get("cost")
+    ran, planned = without_later(values["spec"]), without_later(spec.model_dump(mode="json"))
+    cost = ran.get("cost")
     if isinstance(cost, dict):  # counted when the run is made
         planned["cost"] |= {key: cost.get(key) for key in COUNTED if planned["cost"][key] is None}
-    differ = [key for key in MATTERS if _less_notes(values["spec"].get(key)) != _less_notes(planned[key])]
+    differ = [key for key in MATTERS if _less_notes(ran.get(key)) != _less_notes(planned[key])]
     if differ:
         yield f"what was run is not what was planned: {', '.join(differ)} differ"
 
