@@ -148,6 +148,7 @@ def test_a_later_size_at_its_default_leaves_names_and_keys_as_they_were() -> Non
     now = make_spec().model_copy(update={"sizes": sizes})
     before = make_spec().model_copy(update={"sizes": {k: v for k, v in sizes.items() if k not in later}})
     assert (identity(now), cell_key(now), told_sizes(now)) == (identity(before), cell_key(before), before.sizes)
+    assert identity_rule.without_later(now.model_dump()) == before.model_dump()  # what verify compares
     for key in later:
         assert identity(now.model_copy(update={"sizes": {**sizes, key: "other"}})) != identity(before)
 
