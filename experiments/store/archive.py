@@ -8,7 +8,7 @@
                             items.parquet    item scores and weights: a row per run and split
                             steps.parquet    metrics.jsonl: a row per run, line and key
                             graphs.parquet   graph.json
-                            derived/         per plan: cells, item intervals, curves, as the records gave them
+                            derived/         per plan: cells, item intervals, curves, as the records gave them; gzip
                             exports/         as they were; timings/, too
 
 Nothing is lost: a record comes back with the bytes that its content hash was taken of, and is checked against it when
@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gzip
 import hashlib
 import json
 from collections.abc import Iterator
@@ -39,6 +40,11 @@ COUNTS = ("counted_forward", "counted_train")  # of a spec's cost: counted by th
 LONG = ("items", "item_weights", "validation")  # fields of a record whose lists of numbers lie in items.parquet
 LINES = ("records.jsonl", "specs.jsonl", "parts.jsonl", "plans.jsonl")
 Line = dict[str, Any]
+
+
+def unzipped(name: str, data: bytes) -> str:
+    """The text of a file of derived/; before it was gzipped it lay there as it is."""
+    return (gzip.decompress(data) if name.endswith(".gz") else data).decode()
 
 
 class Archive:
@@ -169,8 +175,8 @@ class Archive:
     def derived(self, stem: str) -> dict[str, str]:
         """What the records gave for a plan, by name: cells, intervals, curves."""
         start = f"derived/{stem}-"
-        found = {name.removeprefix(start).removesuffix(".csv"): name for name in self.files if name.startswith(start)}
-        return {name: self._bytes(file).decode() for name, file in found.items()}
+        files = [name for name in self.files if name.startswith(start)]
+        return {name.removeprefix(start).partition(".")[0]: unzipped(name, self._bytes(name)) for name in files}
 
     # files
 

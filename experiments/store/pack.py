@@ -6,6 +6,7 @@ is killed, the old archive or the new one is there, whole.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import os
@@ -18,7 +19,7 @@ from typing import Any
 from experiments.errors import UserError
 from experiments.store import atomic_files as atomic
 from experiments.store import graph_file, lease, plan_file, seal
-from experiments.store.archive import COUNTS, INDEX, LONG, NAME, OLD, SCHEMA, Archive, Line, log_line
+from experiments.store.archive import COUNTS, INDEX, LONG, NAME, OLD, SCHEMA, Archive, Line, log_line, unzipped
 from experiments.store.portable import portable_plan, portable_record
 from experiments.store.shared_parts import share
 from experiments.store.store import Store
@@ -45,6 +46,10 @@ class Contents:
         self.graphs |= other.graphs
         self.plans = {**other.plans, **self.plans}
         self.texts |= other.texts
+
+    def add_derived(self, name: str, text: str) -> None:
+        """Take in a text of derived/, `name` with or without .gz. The same text always gives the same bytes."""
+        self.texts[f"{name.removesuffix('.gz')}.gz"] = gzip.compress(text.encode(), mtime=0)
 
     def portable(self) -> Contents:
         """The same without the places where data lay."""
@@ -84,8 +89,10 @@ def _read(archive: Archive, found: Contents) -> Contents:
     found.graphs = {run: data for run in archive.ids if (data := archive.graph(run))}
     for name, made in archive.plans.items():
         found.plans[name] = (made, archive.plan(name) or b"")
-    texts = [name for name in archive.files if name.startswith((*KEPT, "derived/"))]
-    found.texts = {name: (archive.folder / name).read_bytes() for name in texts}
+    found.texts = {name: (archive.folder / name).read_bytes() for name in archive.files if name.startswith(KEPT)}
+    for name in archive.files:
+        if name.startswith("derived/"):
+            found.add_derived(name, unzipped(name, (archive.folder / name).read_bytes()))
     return found
 
 
