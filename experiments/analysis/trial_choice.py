@@ -135,9 +135,8 @@ def default_of(table: TableSettings, entry: Entry, task: str, keys: Sequence[str
         return {VARIANT: ""}
     told = {}
     own = entry.overrides[: len(entry.overrides) - len(keys)]
-    per_cell = table.per_cell.get(task, {}).get(entry.model, [])
     general = [*table.overrides, *table.per_task.get(task, []), *table.per_model.get(entry.model, [])]
-    for override in (*general, *per_cell, *own):
+    for override in (*general, *table.chosen(entry, task), *own):
         told[override_key(override)] = override.partition("=")[2]
     return {key: told.get(key, _of_trainer(key)) for key in keys}
 

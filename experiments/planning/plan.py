@@ -272,7 +272,7 @@ def run_overrides(table: TableSettings, entry: Entry, task: str, extra: Sequence
     """The overrides of one cell, the more specific the later; the command line has the last word."""
     chosen = [f"model={entry.model}", f"task={task}", f"budget={table.budget}", f"++logger.group={quoted(table.name)}"]
     tuned = [*table.overrides, *table.per_task.get(task, []), *table.per_model.get(entry.model, [])]
-    tuned += table.per_cell.get(task, {}).get(entry.model, [])
+    tuned += table.chosen(entry, task)
     return [*chosen, *tuned, *entry.overrides, *extra]
 
 

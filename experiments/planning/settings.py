@@ -134,6 +134,11 @@ class Entry(Section):
     tasks: list[Label] = Field(default=[], exclude_if=lambda value: not value, description="Its columns; empty: all.")
 
 
+def row_of(label: str) -> str:
+    """The row that a trial of a sweep is of; trials are labelled `row #2`."""
+    return label.rsplit(" #", 1)[0]
+
+
 class ColumnSettings(Section):
     """A column of a table: a metric of a split of a task."""
 
@@ -155,7 +160,7 @@ class TableSettings(Section):
     per_task: dict[str, list[str]] = Field(default_factory=dict)
     per_model: dict[str, list[str]] = Field(default_factory=dict)
     per_cell: dict[str, dict[str, list[str]]] = Field(
-        default_factory=dict, description="Task, then model: what equal tuning chose for the cell."
+        default_factory=dict, description="Task, then row or model: what equal tuning chose for the cell."
     )
     confidence: float = Field(default=0.95, gt=0, lt=1)
     alpha: float = Field(default=0.05, gt=0, lt=1)
@@ -223,6 +228,11 @@ class TableSettings(Section):
     def entries(self) -> list[Entry]:
         """The rows, plain names spelled out."""
         return [m if isinstance(m, Entry) else Entry(label=m, model=m) for m in self.models]
+
+    def chosen(self, entry: Entry, task: str) -> list[str]:
+        """What tuning chose for a cell: under the label of its row, else under its model. A trial is of its row."""
+        cells = self.per_cell.get(task, {})
+        return cells.get(row_of(entry.label), cells.get(entry.model, []))
 
 
 def without(table: TableSettings, absent: Sequence[str]) -> TableSettings:
