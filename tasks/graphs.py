@@ -21,6 +21,7 @@ def canonical_graph(facts: Sequence[Fact], questions: Sequence[Question]) -> str
     nodes = sorted({node for head, _, tail in facts for node in (head, tail)})
     names = sorted({relation for _, relation, _ in facts})
     colour, dye = dict.fromkeys(nodes, 0), dict.fromkeys(names, 0)
+    classes = 0
     for _ in range(3):
         paths = [(start, _path(relations, dye), relations) for start, relations, _ in questions]
         told = [(head, dye[relation], tail, relation) for head, relation, tail in facts]
@@ -36,6 +37,9 @@ def canonical_graph(facts: Sequence[Fact], questions: Sequence[Question]) -> str
                 relation_is[relation].append((1, place, colour[start], *path))
         colour = _ranks({node: (colour[node], *sorted(found)) for node, found in node_is.items()})
         dye = _ranks({relation: (dye[relation], *sorted(found)) for relation, found in relation_is.items()})
+        before, classes = classes, len(set(colour.values())) + len(set(dye.values()))
+        if classes in (before, len(nodes) + len(names)):
+            break  # colours only ever divide: from here on they stay
     return repr(
         (
             sorted((colour[head], dye[relation], colour[tail]) for head, relation, tail in facts),
