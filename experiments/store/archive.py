@@ -2,8 +2,8 @@
 
     <results_dir>/archive/  archive.json     the sha256 of every other file
                             records.jsonl    a line per record, without its spec, item scores and weights; by id
-                            specs.jsonl      a line per different spec; records and plans name it by its hash
-                            parts.jsonl      a line per part that several specs or records have in common
+                            specs.jsonl.gz   a line per different spec; records and plans name it by its hash
+                            parts.jsonl.gz   a line per part that several specs or records have in common
                             plans.jsonl      a line per plan
                             items.parquet    item scores and weights: a row per run and split
                             steps.parquet    metrics.jsonl: a row per run, line and key
@@ -23,6 +23,7 @@ import functools
 import gzip
 import hashlib
 import json
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,16 +36,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 NAME, OLD, INDEX = "archive", "archive.old", "archive.json"
-SCHEMA = 2  # 1 has no parts, and validation scores in the records' lines; it is read, too
+SCHEMA = 3  # 2 has nothing gzipped; 1 no parts, and validation scores in the records' lines; both are read, too
 COUNTS = ("counted_forward", "counted_train")  # of a spec's cost: counted by the run, so they differ from the plan's
 LONG = ("items", "item_weights", "validation")  # fields of a record whose lists of numbers lie in items.parquet
 LINES = ("records.jsonl", "specs.jsonl", "parts.jsonl", "plans.jsonl")
+ZIPPED = ("specs.jsonl", "parts.jsonl", "derived/")  # starts of the names of files that are gzipped
 Line = dict[str, Any]
-
-
-def unzipped(name: str, data: bytes) -> str:
-    """The text of a file of derived/; before it was gzipped it lay there as it is."""
-    return (gzip.decompress(data) if name.endswith(".gz") else data).decode()
 
 
 class Archive:
@@ -90,7 +87,7 @@ class Archive:
             if not same:
                 yield f"{self.folder.name}/{name} is not what was packed"
         for name in LINES:
-            for number, line in enumerate(self._bytes(name).splitlines(), start=1):
+            for number, line in enumerate(self.data(name).splitlines(), start=1):
                 if _parsed(line, any_value=name == "parts.jsonl") is None:
                     yield f"line {number} of {self.folder.name}/{name} cannot be read"
 
@@ -170,42 +167,45 @@ class Archive:
 
     def text(self, name: str) -> str | None:
         """A text by its place in the archive; None if it is not there."""
-        return self._bytes(name).decode() if name in self.files else None
+        return self.data(name).decode() if name in self.files else None
 
     def derived(self, stem: str) -> dict[str, str]:
         """What the records gave for a plan, by name: cells, intervals, curves."""
         start = f"derived/{stem}-"
-        files = [name for name in self.files if name.startswith(start)]
-        return {name.removeprefix(start).partition(".")[0]: unzipped(name, self._bytes(name)) for name in files}
+        names = [name.removesuffix(".gz") for name in self.files if name.startswith(start)]
+        return {name.removeprefix(start).removesuffix(".csv"): self.data(name).decode() for name in names}
 
     # files
 
-    def _bytes(self, name: str) -> bytes:
+    def data(self, name: str) -> bytes:
+        """What a file holds, by its name without .gz; nothing where it cannot be read, which `faults` says."""
+        zipped = f"{name}.gz" in self.files
         try:
-            return (self.folder / name).read_bytes()
-        except OSError:
+            found = (self.folder / (f"{name}.gz" if zipped else name)).read_bytes()
+            return gzip.decompress(found) if zipped else found
+        except (OSError, EOFError, zlib.error):
             return b""
 
     @functools.cached_property
     def _lines(self) -> dict[str, Line]:
-        lines = (line for text in self._bytes("records.jsonl").splitlines() if (line := _parsed(text)) is not None)
+        lines = (line for text in self.data("records.jsonl").splitlines() if (line := _parsed(text)) is not None)
         found = {str(line["record"]["id"]): line for line in lines if "id" in line.get("record", {})}
         return {run: line for run, line in found.items() if _inside(run)}
 
     @functools.cached_property
     def _plans(self) -> dict[str, Line]:
-        lines = (line for text in self._bytes("plans.jsonl").splitlines() if (line := _parsed(text)) is not None)
+        lines = (line for text in self.data("plans.jsonl").splitlines() if (line := _parsed(text)) is not None)
         found = {str(line["name"]): line for line in lines if {"name", "made", "plan"} <= line.keys()}
         return {name: line for name, line in found.items() if _inside(name)}
 
     @functools.cached_property
     def _parts(self) -> dict[str, bytes]:
-        return {seal.short_hash(line): line for line in self._bytes("parts.jsonl").splitlines()}
+        return {seal.short_hash(line): line for line in self.data("parts.jsonl").splitlines()}
 
     @functools.cached_property
     def _specs(self) -> dict[str, bytes]:
         found = {}
-        for line in self._bytes("specs.jsonl").splitlines():
+        for line in self.data("specs.jsonl").splitlines():
             with contextlib.suppress(ValueError):  # a damaged one is missed where it is wanted
                 text = seal.compact(whole(json.loads(line), self._parts)) if self._parts else line
                 found[seal.short_hash(text)] = text

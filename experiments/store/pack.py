@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 from experiments.errors import UserError
 from experiments.store import atomic_files as atomic
 from experiments.store import graph_file, lease, plan_file, seal
-from experiments.store.archive import COUNTS, INDEX, LONG, NAME, OLD, SCHEMA, Archive, Line, log_line, unzipped
+from experiments.store.archive import COUNTS, INDEX, LONG, NAME, OLD, SCHEMA, ZIPPED, Archive, Line
 from experiments.store.portable import portable_plan, portable_record
 from experiments.store.shared_parts import share
 from experiments.store.store import Store
@@ -46,10 +46,6 @@ class Contents:
         self.graphs |= other.graphs
         self.plans = {**other.plans, **self.plans}
         self.texts |= other.texts
-
-    def add_derived(self, name: str, text: str) -> None:
-        """Take in a text of derived/, `name` with or without .gz. The same text always gives the same bytes."""
-        self.texts[f"{name.removesuffix('.gz')}.gz"] = gzip.compress(text.encode(), mtime=0)
 
     def portable(self) -> Contents:
         """The same without the places where data lay."""
@@ -90,9 +86,8 @@ def _read(archive: Archive, found: Contents) -> Contents:
     for name, made in archive.plans.items():
         found.plans[name] = (made, archive.plan(name) or b"")
     found.texts = {name: (archive.folder / name).read_bytes() for name in archive.files if name.startswith(KEPT)}
-    for name in archive.files:
-        if name.startswith("derived/"):
-            found.add_derived(name, unzipped(name, (archive.folder / name).read_bytes()))
+    derived = [name.removesuffix(".gz") for name in archive.files if name.startswith("derived/")]
+    found.texts |= {name: archive.data(name) for name in derived}
     return found
 
 
@@ -200,9 +195,12 @@ def _write(contents: Contents, folder: Path) -> None:
     texts |= {"parts.jsonl": b"".join(common[name] + b"\n" for name in sorted(common)), "plans.jsonl": _lines(plans)}
     folder.mkdir()
     for name, data in texts.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(data)
-    _write_tables(folder, items, contents)
+        path = folder / (f"{name}.gz" if name.startswith(ZIPPED) else name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(gzip.compress(data, mtime=0) if name.startswith(ZIPPED) else data)
+    from experiments.store.columns import write_columns  # 0.2 s for pyarrow, and only where something is packed
+
+    write_columns(folder, items, contents.logs, contents.graphs)
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     files = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
     atomic.write_json(folder / INDEX, {"schema_version": SCHEMA, "files": files})
@@ -234,39 +232,6 @@ def _place(line: bytes) -> tuple[str, bytes]:
 def _is_column(values: Any) -> bool:
     """Whether it is what a row of items.parquet holds: a list of floats and nulls."""
     return isinstance(values, list) and all(type(one) is float or one is None for one in values)
-
-
-def _step_rows(run: str, log: bytes) -> Iterator[Line]:
-    """A row per key of each line; a line that would not come back from columns, byte by byte, is kept as it is."""
-    for number, text in enumerate(log.splitlines(keepends=True)):
-        row = {"id": run, "line": number, "step": None, "key": None, "value": None, "raw": None}
-        try:
-            values = json.loads(text)
-            step, rest = values["step"], {key: value for key, value in values.items() if key != "step"}
-            fits = type(step) is int and all(type(value) is float for value in rest.values())
-            fits = fits and log_line({"step": step, **rest}) == text and abs(step) < 1 << 62
-        except (ValueError, KeyError, TypeError, AttributeError):
-            fits, rest, step = False, {}, None
-        if not fits:
-            yield {**row, "raw": text}
-        else:
-            yield from ({**row, "step": step, "key": key, "value": rest.get(key)} for key in rest or [None])
-
-
-def _write_tables(folder: Path, items: list[Line], contents: Contents) -> None:
-    import pyarrow as pa  # 0.2 s, and only where something is packed
-    import pyarrow.parquet as pq
-
-    text, number = pa.dictionary(pa.int32(), pa.string()), pa.float64()
-    item = {"id": text, "field": text, "split": text, "values": pa.list_(number)}
-    step = {"id": text, "line": pa.int32(), "step": pa.int64(), "key": text, "value": number, "raw": pa.binary()}
-    steps = [row for run, log in sorted(contents.logs.items()) for row in _step_rows(run, log)]
-    graphs = [{"id": run, "data": data} for run, data in sorted(contents.graphs.items())]
-    tables = (("items", item, items), ("steps", step, steps), ("graphs", {"id": text, "data": pa.binary()}, graphs))
-    for name, types, rows in tables:
-        if rows:
-            table = pa.Table.from_pylist(rows, pa.schema(list(types.items())))
-            pq.write_table(table, folder / f"{name}.parquet", compression="zstd", compression_level=19)
 
 
 def unpack(archive: Archive, root: Path) -> int:

@@ -30,7 +30,7 @@ def pack_folder(store: Store, to: Path) -> int:
         if is_sweep_plan(plan, store.export(f"{plan.table.name}.csv") or ""):
             continue  # its trials are no table: what they scored is in the records and in its exports
         for name, text in evidence(plan, store).items():
-            contents.add_derived(f"derived/{path.stem}-{name}.csv", text)
+            contents.texts[f"derived/{path.stem}-{name}.csv"] = text.encode()
     archive = write_archive(contents, to)
     loose = [path for run in contents.records for path in store.folder(run).rglob("*")]
     loose += [path for name in ("plans", "exports", "timings") for path in (store.root / name).rglob("*")]

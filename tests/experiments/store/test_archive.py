@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 import shutil
@@ -141,7 +140,7 @@ def test_the_same_runs_give_the_same_lines(full: Store, tmp_path: Path) -> None:
     one, two = (packed(full, tmp_path / name).root / "archive" for name in "ab")
     program(["pack", f"results_dir={full.root}"])
     program(["pack", f"results_dir={full.root}", f"--to={two.parent}"])
-    for name in ("records.jsonl", "specs.jsonl", "parts.jsonl", "plans.jsonl"):
+    for name in ("records.jsonl", "specs.jsonl.gz", "parts.jsonl.gz", "plans.jsonl"):
         assert (one / name).read_bytes() == (two / name).read_bytes()
     ids = [json.loads(line)["record"]["id"] for line in (one / "records.jsonl").read_text().splitlines()]
     assert ids == sorted(ids) and b'"test/id":[' not in (one / "records.jsonl").read_bytes()
@@ -169,43 +168,8 @@ def test_verify_of_an_archive_derives_all_again(
         assert part in text
 
 
-def test_what_records_gave_is_read_zipped_or_not_and_a_damaged_file_of_it_is_found(
-    full: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    to = tmp_path / "to"
-    program(["pack", f"results_dir={full.root}", f"--to={to}"])
-    files = {path.name: path.read_bytes() for path in (to / "archive" / "derived").iterdir()}
-    assert files and all(name.endswith(".csv.gz") for name in files)
-    old = tmp_path / "old"  # as archives were before
-    shutil.copytree(to, old)
-    index = json.loads((old / "archive" / "archive.json").read_text())
-    for name, data in files.items():
-        (old / "archive" / "derived" / name).unlink()
-        (old / "archive" / "derived" / name.removesuffix(".gz")).write_bytes(plain := gzip.decompress(data))
-        del index["files"][f"derived/{name}"]
-        index["files"][f"derived/{name.removesuffix('.gz')}"] = hashlib.sha256(plain).hexdigest()
-    (old / "archive" / "archive.json").write_text(json.dumps(index))
-    (stem,) = (Path(name).stem for name in archive_of(to).plans)
-    assert archive_of(old).derived(stem) == archive_of(to).derived(stem) != {}
-    code, text = verified(old, capsys)
-    assert code == 0 and "cells: 4 rows derived again" in text
-    again = pack.write_archive(pack.of_archive(archive_of(old)), tmp_path / "again")
-    assert {path.name: path.read_bytes() for path in (again.folder / "derived").iterdir()} == files
-    name, data = next(iter(files.items()))
-    for at in (0, 12, len(data) // 2, len(data) - 1):
-        (to / "archive" / "derived" / name).write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
-        code, text = verified(to, capsys)
-        assert code == 1 and name in text and "faults" in text
-
-
-def archive_of(root: Path) -> Archive:
-    found = Archive.at(root)
-    assert found is not None
-    return found
-
-
 @pytest.mark.parametrize(
-    "name", ["records.jsonl", "specs.jsonl", "parts.jsonl", "plans.jsonl", "items.parquet", "steps.parquet"]
+    "name", ["records.jsonl", "specs.jsonl.gz", "parts.jsonl.gz", "plans.jsonl", "items.parquet", "steps.parquet"]
 )
 def test_a_change_anywhere_is_found(full: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
     to = tmp_path / "to"

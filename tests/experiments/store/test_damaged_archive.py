@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import hashlib
 import io
 import json
@@ -17,6 +18,8 @@ from experiments.__main__ import program
 from experiments.errors import LONGEST_LINE, explain
 from experiments.reporting.table import build, write
 from experiments.store import atomic_files as atomic
+from experiments.store.archive import Archive
+from experiments.store.pack import of_archive, write_archive
 from experiments.store.store import Store
 from experiments.studies.archiving import unpack_folder
 from experiments.studies.verify import verify_all
@@ -39,8 +42,8 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 }
 FILES = (
     "records.jsonl",
-    "specs.jsonl",
-    "parts.jsonl",
+    "specs.jsonl.gz",
+    "parts.jsonl.gz",
     "plans.jsonl",
     "items.parquet",
     "steps.parquet",
@@ -80,11 +83,16 @@ def answer(body: Callable[[], int]) -> tuple[int, list[str]]:
 
 
 def damaged(packed: Path, root: Path, name: str, change: Callable[[bytes], bytes] | None, fits: bool = False) -> Path:
-    """A copy whose file `name` is changed (None: removed); `fits`: with a sum in the list of files that fits it."""
+    """A copy whose file `name` is changed (None: removed); `fits`: with a sum in the list of files that fits it.
+
+    What fits is a zip of changed lines, since any change of a zip itself is one that does not.
+    """
     shutil.copytree(packed, root)
     path, index = root / "archive" / name, root / "archive" / "archive.json"
     if change is None:
         path.unlink()
+    elif fits and name.endswith(".gz"):
+        path.write_bytes(gzip.compress(change(gzip.decompress(path.read_bytes()))))
     else:
         path.write_bytes(change(path.read_bytes()))
     if fits:
@@ -162,3 +170,26 @@ def test_no_list_of_files(packed: Path, tmp_path: Path) -> None:
     for verb in ("unpack", "verify", "status", "runs"):
         code, said = answer(lambda verb=verb: program([verb, f"results_dir={root}"]))
         assert code == 2 and "archive.json cannot be read" in said[0]
+
+
+def test_an_archive_of_before_with_nothing_zipped_is_read(packed: Path, tmp_path: Path) -> None:
+    old, now = tmp_path / "old", Archive.at(packed)
+    shutil.copytree(packed, old)
+    index = json.loads((old / "archive" / "archive.json").read_text())
+    zipped = [name for name in index["files"] if name.endswith(".gz")]
+    assert {name.partition("/")[0] for name in zipped} == {"derived", "specs.jsonl.gz", "parts.jsonl.gz"}
+    for name in zipped:
+        plain = gzip.decompress((old / "archive" / name).read_bytes())
+        (old / "archive" / name).unlink()
+        (old / "archive" / name.removesuffix(".gz")).write_bytes(plain)
+        del index["files"][name]
+        index["files"][name.removesuffix(".gz")] = hashlib.sha256(plain).hexdigest()
+    (old / "archive" / "archive.json").write_text(json.dumps({**index, "schema_version": 2}))
+    before = Archive.at(old)
+    assert before is not None and now is not None and now.ids
+    (stem,) = (Path(name).stem for name in now.plans)
+    assert before.derived(stem) == now.derived(stem) != {}
+    assert all(before.record(run) == now.record(run) for run in now.ids)
+    code, said = verified(old)
+    assert code == 0 and any("cells: 4 rows derived again" in line for line in said)
+    assert write_archive(of_archive(before), tmp_path / "again").files == now.files

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 from pathlib import Path
@@ -43,7 +44,11 @@ def test_the_archive_names_no_home_and_is_sound(
     assert program(["pack", f"results_dir={store.root}", f"--to={to}"]) == 0
     assert program(["unpack", f"results_dir={to}", f"--to={back}"]) == 0
     for root in (to, back):
-        packed = b"".join(path.read_bytes() for path in root.rglob("*") if path.is_file())
+        packed = b"".join(
+            gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+            for path in root.rglob("*")
+            if path.is_file()
+        )
         assert b"jane" not in packed and b"books" in packed
         found = Store(root, write=False)
         assert found.ids() == sorted(spec.id for spec in plan.runs)
@@ -68,8 +73,9 @@ def test_a_changed_place_is_still_found(store: Store, tmp_path: Path, capsys: py
     placed(store, f"{HOME}/data/books")
     program(["pack", f"results_dir={store.root}"])
     shutil.rmtree(store.root / "runs")
-    path = store.root / "archive" / "specs.jsonl"
-    path.write_bytes(path.read_bytes().replace(b'"path":"books"', b'"path":"other"'))
+    path = store.root / "archive" / "specs.jsonl.gz"
+    lines = gzip.decompress(path.read_bytes())
+    path.write_bytes(gzip.compress(lines.replace(b'"path":"books"', b'"path":"other"')))
     assert verify_all(Store(store.root, write=False)) == 1 and "specs.jsonl" in capsys.readouterr().out
 
 

@@ -1,0 +1,64 @@
+"""The parquet files of an archive (store/archive.py): item scores, logs and graphs, as small as parquet makes them."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from experiments.store.archive import Line, log_line
+
+TEXT, NUMBER = pa.dictionary(pa.int32(), pa.string()), pa.float64()
+ITEM = {"id": TEXT, "field": TEXT, "split": TEXT, "values": pa.list_(NUMBER)}
+STEP = {"id": TEXT, "line": pa.int32(), "step": pa.int64(), "key": TEXT, "value": NUMBER, "raw": pa.binary()}
+GRAPH = {"id": TEXT, "data": pa.binary()}
+PLACES = {"values": "values.list.element", "value": "value"}  # of the columns of numbers, as parquet calls them
+
+
+def write_columns(folder: Path, items: list[Line], logs: Mapping[str, bytes], graphs: Mapping[str, bytes]) -> None:
+    """Write items.parquet, steps.parquet and graphs.parquet, each where there is something for it.
+
+    Args:
+        folder: of the archive.
+        items: rows of ITEM, sorted by run.
+        logs: metrics.jsonl of each run.
+        graphs: graph.json of each run.
+    """
+    steps = [row for run, log in sorted(logs.items()) for row in _step_rows(run, log)]
+    drawn = [{"id": run, "data": data} for run, data in sorted(graphs.items())]
+    for name, types, rows in (("items", ITEM, items), ("steps", STEP, steps), ("graphs", GRAPH, drawn)):
+        if rows:
+            _write_smallest(pa.Table.from_pylist(rows, pa.schema(list(types.items()))), folder / f"{name}.parquet")
+
+
+def _step_rows(run: str, log: bytes) -> Iterator[Line]:
+    """A row per key of each line; a line that would not come back from columns, byte by byte, is kept as it is."""
+    for number, text in enumerate(log.splitlines(keepends=True)):
+        row = {"id": run, "line": number, "step": None, "key": None, "value": None, "raw": None}
+        try:
+            values = json.loads(text)
+            step, rest = values["step"], {key: value for key, value in values.items() if key != "step"}
+            fits = type(step) is int and all(type(value) is float for value in rest.values())
+            fits = fits and log_line({"step": step, **rest}) == text and abs(step) < 1 << 62
+        except (ValueError, KeyError, TypeError, AttributeError):
+            fits, rest, step = False, {}, None
+        if not fits:
+            yield {**row, "raw": text}
+        else:
+            yield from ({**row, "step": step, "key": key, "value": rest.get(key)} for key in rest or [None])
+
+
+def _write_smallest(table: pa.Table, path: Path) -> None:
+    """Write a table, its numbers in a dictionary, which suits few values, or split by bytes, whichever is smaller."""
+    words = [field.name for field in table.schema if field.type == TEXT]
+    apart = {place: "BYTE_STREAM_SPLIT" for name, place in PLACES.items() if name in table.column_names}
+    found = []
+    for options in ({}, {"use_dictionary": words, "column_encoding": apart}):
+        sink = io.BytesIO()
+        pq.write_table(table, sink, compression="zstd", compression_level=19, **options)
+        found.append(sink.getvalue())
+    path.write_bytes(min(found, key=len))
