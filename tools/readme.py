@@ -183,18 +183,21 @@ def parts(name: str, words: str, references: Path) -> Iterator[str]:
     yield f"| *best simple rule* | {' | '.join('' if rule.startswith(' ') else rule for rule in rules)} |"
     if frame["perfect_reader"].notna().any():
         yield f"| *perfect reader* | {' | '.join(_number(row['perfect_reader']) for row in firsts)} |"
-    yield from _foot(folder, frame, bold=any(rows["best"].any() for rows in columns.values()))
+    bold = [head for head, rows in columns.items() if rows["best"].any()]
+    yield from _foot(folder, frame, bold=bool(bold), judged="" if len(columns) == 1 else " and ".join(bold))
 
 
 def _label(model: str) -> str:
     return f"`{model}`" + (f" ({ROWS[model]})" if model in ROWS else "")
 
 
-def _foot(folder: str, frame: pd.DataFrame, *, bold: bool) -> Iterator[str]:
+def _foot(folder: str, frame: pd.DataFrame, *, bold: bool, judged: str = "") -> Iterator[str]:
+    """The line below a block; `judged` are the heads of the only columns where a table looks for a best row."""
     seeds = "/".join(str(n) for n in sorted(set(frame["n_launched"])))
     yield ""
     marked = " `!`: off budget." * (not frame["on_budget"].all())
-    word = "; bold: significantly better than every other model" * bold
+    where = f" (judged for {judged} alone)" if judged else ""
+    word = f"; bold{where}: significantly better than every other model" * bold
     yield f"Test, mean ± 95 % interval, {seeds} seeds{word}.{marked} From `results/reference/{folder}`."
 
 
