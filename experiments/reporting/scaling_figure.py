@@ -86,7 +86,7 @@ def panels(pen: Pen, points: pd.DataFrame, infos: Mapping[str, TaskInfo], *, leg
             if info and (rule := best_rule(info, "test/id", info.metric)) is not None:
                 level(axes, rule.name, rule.value)
             axes.set_xlabel("training FLOPs")
-            axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+            axes.xaxis.set_major_formatter(lambda flops, _: EngFormatter(sep="")(float(f"{flops:.3g}")))
             axes.set_ylabel(f"test {part['metric'].iloc[0].replace('_', ' ')} {'↑' if _higher(part) else '↓'}")
             if legend:
                 axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=8)
