@@ -147,7 +147,7 @@ def figures(name: str, references: Path) -> Iterator[str]:
     yield f"| *best simple rule or n-gram* | {' | '.join(rules)} |"
     if read:
         yield f"| *n-gram of the bytes read* | {' | '.join(_number(read.get(task)) for task in columns)} |"
-    yield from _foot(folder, frame, bold=bool(frame["best"].any()))
+    yield from _foot(folder, frame, bold="bold" if frame["best"].any() else "")
 
 
 def parts(name: str, words: str, references: Path) -> Iterator[str]:
@@ -183,21 +183,21 @@ def parts(name: str, words: str, references: Path) -> Iterator[str]:
     yield f"| *best simple rule* | {' | '.join('' if rule.startswith(' ') else rule for rule in rules)} |"
     if frame["perfect_reader"].notna().any():
         yield f"| *perfect reader* | {' | '.join(_number(row['perfect_reader']) for row in firsts)} |"
-    bold = [head for head, rows in columns.items() if rows["best"].any()]
-    yield from _foot(folder, frame, bold=bool(bold), judged="" if len(columns) == 1 else " and ".join(bold))
+    judged = [head for head, rows in columns.items() if rows["best"].any()]
+    bold = f"bold (judged for {' and '.join(judged)} alone)" if len(columns) > 1 else "bold"
+    yield from _foot(folder, frame, bold=bold if judged else "")
 
 
 def _label(model: str) -> str:
     return f"`{model}`" + (f" ({ROWS[model]})" if model in ROWS else "")
 
 
-def _foot(folder: str, frame: pd.DataFrame, *, bold: bool, judged: str = "") -> Iterator[str]:
-    """The line below a block; `judged` are the heads of the only columns where a table looks for a best row."""
+def _foot(folder: str, frame: pd.DataFrame, *, bold: str) -> Iterator[str]:
+    """The line below a block; `bold` is how it begins to explain bold figures, empty where there are none."""
     seeds = "/".join(str(n) for n in sorted(set(frame["n_launched"])))
     yield ""
     marked = " `!`: off budget." * (not frame["on_budget"].all())
-    where = f" (judged for {judged} alone)" if judged else ""
-    word = f"; bold{where}: significantly better than every other model" * bold
+    word = f"; {bold}: significantly better than every other model" if bold else ""
     yield f"Test, mean ± 95 % interval, {seeds} seeds{word}.{marked} From `results/reference/{folder}`."
 
 

@@ -136,7 +136,7 @@ class Entry(Section):
 
 def row_of(label: str) -> str:
     """The row that a trial of a sweep is of; trials are labelled `row #2`."""
-    return label.rsplit(" #", 1)[0]
+    return re.sub(r" #\d+$", "", label)
 
 
 class ColumnSettings(Section):
@@ -230,9 +230,9 @@ class TableSettings(Section):
         return [m if isinstance(m, Entry) else Entry(label=m, model=m) for m in self.models]
 
     def chosen(self, entry: Entry, task: str) -> list[str]:
-        """What tuning chose for a cell: under the label of its row, else under its model. A trial is of its row."""
+        """What tuning chose for a cell, under its label, else that of the row a trial is of, else its model."""
         cells = self.per_cell.get(task, {})
-        return cells.get(row_of(entry.label), cells.get(entry.model, []))
+        return next((cells[name] for name in (entry.label, row_of(entry.label), entry.model) if name in cells), [])
 
 
 def without(table: TableSettings, absent: Sequence[str]) -> TableSettings:

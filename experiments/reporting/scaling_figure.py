@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import EngFormatter
 
 from experiments.analysis.frames import rows_of
 from experiments.analysis.scaling import curve_of, has_budgets, multipliers, orders
@@ -86,7 +85,7 @@ def panels(pen: Pen, points: pd.DataFrame, infos: Mapping[str, TaskInfo], *, leg
             if info and (rule := best_rule(info, "test/id", info.metric)) is not None:
                 level(axes, rule.name, rule.value)
             axes.set_xlabel("training FLOPs")
-            axes.xaxis.set_major_formatter(lambda flops, _: EngFormatter(sep="")(float(f"{flops:.3g}")))
+            axes.xaxis.set_major_formatter(lambda flops, _: engineering(flops))
             axes.set_ylabel(f"test {part['metric'].iloc[0].replace('_', ' ')} {'↑' if _higher(part) else '↓'}")
             if legend:
                 axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=8)

@@ -165,6 +165,7 @@ def test_the_block_keeps_what_was_not_tuned() -> None:
 
 def test_rows_of_one_model_have_choices_of_their_own() -> None:
     rows = {"a": ("a", 0.002), "a, wide": ("a", 0.008), "no": ("a", 0.004), "b x2": ("b", 0.004), "b x4": ("b", 0.001)}
+    rows |= {"a #wide": ("b", 0.016)}  # no trial
     entries = [Entry(label=label, model=model) for label, (model, _) in rows.items()]
     settings = TableSettings(name="t", models=entries, tasks=["chain"], seeds=[0], budget="tiny")
     settings = settings.model_copy(update={"overrides": [f"{RATE}=0.004"]})
@@ -175,7 +176,7 @@ def test_rows_of_one_model_have_choices_of_their_own() -> None:
     text = per_cell_block(Plan(table=settings, code_fingerprint="", runs=[]), best)
     block = yaml.safe_load(text)["per_cell"]
     # `no` would find the choice of `a` under the name of its model; no row is called b, so `b x2` finds none
-    assert set(block["chain"]) == {"a", "a, wide", "no", "b x4"} and block["chain"]["no"] == []
+    assert set(block["chain"]) == {"a", "a, wide", "no", "b x4", "a #wide"} and block["chain"]["no"] == []
     table = settings.model_copy(update={"per_cell": block})
     for entry in entries:
         given = [o for o in run_overrides(table, entry, "chain", []) if o.startswith(RATE)]
