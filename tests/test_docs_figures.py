@@ -26,6 +26,23 @@ def test_a_block_without_a_reference_says_so(tmp_path: Path) -> None:
     assert "has not been run" in readme.filled(text, tmp_path) and "what was here" not in readme.filled(text, tmp_path)
 
 
+def test_each_row_has_the_ngrams_of_what_it_reads() -> None:
+    """A row that trains for more steps has read more text, and counting more text needs no more bits."""
+    found = readme.plan_of("scale", readme.REFERENCES)
+    assert found is not None
+    own = readme.own_ngrams(found[0], "pycode")
+    steps = {spec.model: spec.steps for spec in found[0].runs}
+    assert set(own) == set(steps) and len(set(own.values())) > 5
+    assert own["ressformer x4"] < own["ressformer x1"] < own["ressformer x0.25"]
+    few, many = min(steps, key=lambda row: steps[row]), max(steps, key=lambda row: steps[row])
+    assert own[few] == max(own.values()) and own[many] == min(own.values())
+
+
+def test_a_task_without_text_has_no_ngrams() -> None:
+    found = readme.plan_of("hops", readme.REFERENCES)
+    assert found is not None and readme.own_ngrams(found[0], "chain") == {}
+
+
 def test_the_drawing_is_what_its_script_draws() -> None:
     spec = importlib.util.spec_from_file_location("draw_overview", ROOT / "docs" / "draw_overview.py")
     assert spec is not None and spec.loader is not None

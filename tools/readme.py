@@ -6,7 +6,8 @@ Three kinds of blocks are written anew, each from the reference of its name and 
     <!-- quick:table -->   ... <!-- /quick:table -->     what each column asks, with an example; then the figures
     <!-- quick:figures --> ... <!-- /quick:figures -->   means and intervals of the rows, and the levels of each column
     <!-- quick:parts chain; accuracy/hops2 = two hops; test/ood_near accuracy = longer --> ... <!-- /quick:parts -->
-                                                         one task: metrics of test/id or of another split, each a column
+                                                         one task: metrics of test/id or another split, each a column.
+                                                         The metric `ngram`: what counting scores on a row's text
 
 NAME is a table in conf/table with its reference in results/reference/NAME, or in the folder of a table whose runs it
 shares. Without a reference the block says so. `--check` writes nothing and exits with 1 if a page would change.
@@ -26,9 +27,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from experiments.planning.hydra_config import composed, composer, plain
 from experiments.planning.instantiate import build_task
-from experiments.planning.levels import PART, rules_of
+from experiments.planning.levels import PART, ngram
 from experiments.planning.plan import Plan, load_plan, plan_files
-from experiments.reporting.level_notes import column_infos
 from experiments.reporting.table import build
 from experiments.store.store import Store
 
@@ -94,15 +94,20 @@ def _summary(task: str) -> str:
         return f"{build_task(plain(composed([f'task={task}']))['task'], []).describe().summary}."
 
 
-def cells_of(name: str, references: Path) -> tuple[Plan, pd.DataFrame, str] | None:
-    """The plan of a reference, its cells (a row per model, task, split and metric), its folder; None: there is none."""
+def plan_of(name: str, references: Path) -> tuple[Plan, Path] | None:
+    """The plan of a reference and its folder; None: there is none."""
     for folder in folders(name, references):
         files = plan_files(folder / "plans")
         mine = [path for path, table in files.items() if table == name or table.startswith(f"{name}+")]
         if mine:
-            plan = load_plan(mine[-1])
-            return plan, build(plan, Store(folder, write=False)).cells, folder.name
+            return load_plan(mine[-1]), folder
     return None
+
+
+def cells_of(name: str, references: Path) -> tuple[Plan, pd.DataFrame, str] | None:
+    """The plan of a reference, its cells (a row per model, task, split and metric), its folder; None: there is none."""
+    found = plan_of(name, references)
+    return found and (found[0], build(found[0], Store(found[1], write=False)).cells, found[1].name)
 
 
 def folders(name: str, references: Path) -> list[Path]:
@@ -111,21 +116,27 @@ def folders(name: str, references: Path) -> list[Path]:
     return [own] if own.is_dir() else sorted(path for path in references.glob("*") if path.is_dir())
 
 
-def reference(name: str, references: Path) -> tuple[pd.DataFrame, dict[str, float], str] | None:
-    """The cells of a reference, the levels of its texts, its folder; None where there is no reference.
+def reference(name: str, references: Path) -> tuple[pd.DataFrame, dict[str, list[float]], str] | None:
+    """The cells of a reference, per text the level of each row, its folder; None where there is no reference.
 
-    Cells are a row per model and task: primary metric, test/id. A level is the score of the best n-gram that has
-    counted as many bytes as the models read.
+    Cells are a row per model and task: primary metric, test/id.
     """
     found = cells_of(name, references)
     if found is None:
         return None
     plan, frame, folder = found
-    levels = {}
-    for task, info in column_infos(plan.runs).items():
-        parts = [rule.value for rule in rules_of(info, "test/id", info.metric) if PART in rule.name]
-        levels |= {task: (max if info.higher_is_better else min)(parts)} if parts else {}
+    levels = {task: list(own_ngrams(plan, task).values()) for task in dict.fromkeys(frame["task"])}
     return frame[frame["primary"] & (frame["split"] == "test/id")], levels, folder
+
+
+def own_ngrams(plan: Plan, task: str) -> dict[str, float]:
+    """Per row the score on test/id of the best n-gram that has counted as many bytes as the row reads; text only."""
+    found = {}
+    for spec in plan.runs:
+        rule = ngram(spec.task_info, "test/id", spec.task_info.metric) if spec.task == task else None
+        if rule is not None and PART in rule.name:
+            found[spec.model] = rule.value
+    return found
 
 
 def figures(name: str, references: Path) -> Iterator[str]:
@@ -145,8 +156,8 @@ def figures(name: str, references: Path) -> Iterator[str]:
     yield f"| *chance* | {' | '.join(_number(row['chance']) for row in columns.values())} |"
     rules = (f"{_number(row['best_rule_value'])} ({row['best_rule']})" for row in columns.values())
     yield f"| *best simple rule or n-gram* | {' | '.join(rules)} |"
-    if read:
-        yield f"| *n-gram of the bytes read* | {' | '.join(_number(read.get(task)) for task in columns)} |"
+    if any(read.values()):
+        yield f"| *n-grams of the bytes a row reads* | {' | '.join(_span(read[task]) for task in columns)} |"
     yield from _foot(folder, frame, bold="bold" if frame["best"].any() else "")
 
 
@@ -155,7 +166,7 @@ def parts(name: str, words: str, references: Path) -> Iterator[str]:
 
     Args:
         name: the table.
-        words: `TASK; [SPLIT] METRIC = HEAD; ...`; test/id where no split is named.
+        words: `TASK; [SPLIT] METRIC = HEAD; ...`; test/id where no split is named. The metric `ngram` stands last.
         references: the folder of the references.
     """
     found = cells_of(name, references)
@@ -166,23 +177,29 @@ def parts(name: str, words: str, references: Path) -> Iterator[str]:
     task, *asked = (each.strip() for each in words.split(";"))
     frame = frame[frame["task"] == task]
     heads = {head.strip(): what.split() for what, _, head in (each.partition("=") for each in asked)}
+    own = {head: own_ngrams(plan, task) for head, what in heads.items() if what == ["ngram"]}
     columns = {
         head: frame[(frame["metric"] == what[-1]) & (frame["split"] == (what[0] if what[1:] else "test/id"))]
         for head, what in heads.items()
+        if head not in own
     }
-    yield f"| | {' | '.join(f'{head} {_arrow(rows.iloc[0])}' for head, rows in columns.items())} |"
-    yield f"|---|{'---:|' * len(columns)}"
+    shown = [*(f"{head} {_arrow(rows.iloc[0])}" for head, rows in columns.items()), *own]
+    yield f"| | {' | '.join(shown)} |"
+    yield f"|---|{'---:|' * len(shown)}"
     by_model = {head: rows.set_index("model").to_dict("index") for head, rows in columns.items()}
     for group, members in (plan.table.groups or {"": list(dict.fromkeys(frame["model"]))}).items():
-        yield from [f"| *{group}* |{' |' * len(columns)}"] if group else []
+        yield from [f"| *{group}* |{' |' * len(shown)}"] if group else []
         for model in members:
-            yield f"| {_label(model)} | {' | '.join(_figure(rows.get(model)) for rows in by_model.values())} |"
+            cells = [_figure(rows.get(model)) for rows in by_model.values()]
+            cells += [_number(levels.get(model)) for levels in own.values()]
+            yield f"| {_label(model)} | {' | '.join(cells)} |"
     firsts = [rows.iloc[0] for rows in columns.values()]
-    yield f"| *chance* | {' | '.join(_number(row['chance']) for row in firsts)} |"
+    rest = " |" * len(own)
+    yield f"| *chance* | {' | '.join(_number(row['chance']) for row in firsts)} |{rest}"
     rules = [f"{_number(row['best_rule_value'])} ({row['best_rule']})" for row in firsts]
-    yield f"| *best simple rule* | {' | '.join('' if rule.startswith(' ') else rule for rule in rules)} |"
+    yield f"| *best simple rule* | {' | '.join('' if rule.startswith(' ') else rule for rule in rules)} |{rest}"
     if frame["perfect_reader"].notna().any():
-        yield f"| *perfect reader* | {' | '.join(_number(row['perfect_reader']) for row in firsts)} |"
+        yield f"| *perfect reader* | {' | '.join(_number(row['perfect_reader']) for row in firsts)} |{rest}"
     judged = [head for head, rows in columns.items() if rows["best"].any()]
     bold = f"bold (judged for {' and '.join(judged)} alone)" if len(columns) > 1 else "bold"
     yield from _foot(folder, frame, bold=bold if judged else "")
@@ -213,6 +230,12 @@ def _figure(row: dict[str, object] | None) -> str:
         text += f" ± {_number((row['high'] - row['low']) / 2)}"
     text += "" if row["on_budget"] else " !"
     return f"**{text}**" if row["best"] else text
+
+
+def _span(values: list[float]) -> str:
+    """The levels of rows that read different amounts: the least and the largest."""
+    ends = dict.fromkeys(_number(value) for value in (min(values), max(values))) if values else {}
+    return " to ".join(ends)
 
 
 def _number(value: float | None) -> str:
