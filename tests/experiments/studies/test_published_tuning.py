@@ -12,7 +12,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[3]
 TUNING = ROOT / "results" / "reference" / "tuning"
 SWEEPS = sorted(path.stem.removesuffix("-best") for path in TUNING.glob("*-best.csv"))
-TUNED = ("quick", "hops", "length", "scale", "language")
+TUNED = ("quick", "hops", "length", "scale", "language", "structure")
 
 
 def preset(table: str) -> dict[str, Any]:
