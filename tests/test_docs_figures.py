@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from experiments.studies.reference import reference_of
 from tools import notebook, readme
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,7 +29,7 @@ def test_a_block_without_a_reference_says_so(tmp_path: Path) -> None:
 
 def test_each_row_has_the_ngrams_of_what_it_reads() -> None:
     """A row that trains for more steps has read more text, and counting more text needs no more bits."""
-    found = readme.plan_of("scale", readme.REFERENCES)
+    found = reference_of("scale", readme.REFERENCES)
     assert found is not None
     own = readme.own_ngrams(found[0], "pycode")
     steps = {spec.model: spec.steps for spec in found[0].runs}
@@ -39,7 +40,7 @@ def test_each_row_has_the_ngrams_of_what_it_reads() -> None:
 
 
 def test_a_task_without_text_has_no_ngrams() -> None:
-    found = readme.plan_of("hops", readme.REFERENCES)
+    found = reference_of("hops", readme.REFERENCES)
     assert found is not None and readme.own_ngrams(found[0], "chain") == {}
 
 

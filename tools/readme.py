@@ -28,9 +28,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from experiments.planning.hydra_config import composed, composer, plain
 from experiments.planning.instantiate import build_task
 from experiments.planning.levels import PART, ngram
-from experiments.planning.plan import Plan, load_plan, plan_files
+from experiments.planning.plan import Plan
 from experiments.reporting.table import build
 from experiments.store.store import Store
+from experiments.studies.reference import reference_of
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCES = ROOT / "results" / "reference"
@@ -94,26 +95,10 @@ def _summary(task: str) -> str:
         return f"{build_task(plain(composed([f'task={task}']))['task'], []).describe().summary}."
 
 
-def plan_of(name: str, references: Path) -> tuple[Plan, Path] | None:
-    """The plan of a reference and its folder; None: there is none."""
-    for folder in folders(name, references):
-        files = plan_files(folder / "plans")
-        mine = [path for path, table in files.items() if table == name or table.startswith(f"{name}+")]
-        if mine:
-            return load_plan(mine[-1]), folder
-    return None
-
-
 def cells_of(name: str, references: Path) -> tuple[Plan, pd.DataFrame, str] | None:
     """The plan of a reference, its cells (a row per model, task, split and metric), its folder; None: there is none."""
-    found = plan_of(name, references)
+    found = reference_of(name, references)
     return found and (found[0], build(found[0], Store(found[1], write=False)).cells, found[1].name)
-
-
-def folders(name: str, references: Path) -> list[Path]:
-    """Where the reference of a table may lie: its own folder, else those of other tables."""
-    own = references / name
-    return [own] if own.is_dir() else sorted(path for path in references.glob("*") if path.is_dir())
 
 
 def reference(name: str, references: Path) -> tuple[pd.DataFrame, dict[str, list[float]], str] | None:

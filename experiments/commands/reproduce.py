@@ -24,7 +24,7 @@ def add_arguments(parser: Parser) -> None:
     parser.results_dir()
     parser.option(
         "--reference-dir",
-        "Folder of committed references, one results folder per table (default: results/reference).",
+        "Folder of committed references, each a results folder (default: results/reference).",
         word="reference_dir",
         metavar="FOLDER",
         type=folder,

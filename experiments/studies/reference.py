@@ -1,8 +1,9 @@
 """What the committed reference of a table says, and whether the runs at hand agree with it.
 
-The reference of table NAME is the results folder <reference_dir>/NAME. Cells are compared where both have the same
-settings: config but the seed, sizes, steps, data, versions of model and task. Seeds that both have are left out of the
-reference where enough others are left, so that no two values hang on one seed.
+The reference of table NAME is the results folder <reference_dir>/NAME, or else one beside it that has its plan: tables
+that share runs lie together. Cells are compared where both have the same settings: config but the seed, sizes, steps,
+data, versions of model and task. Seeds that both have are left out of the reference where enough others are left, so
+that no two values hang on one seed.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from experiments.analysis.agreement import agreement
 from experiments.analysis.claims import judge, load_claims
 from experiments.analysis.frames import Runs, primary_by_seed
 from experiments.analysis.significance import summary
-from experiments.planning.plan import Plan, plans_of
+from experiments.planning.plan import Plan, newest_plan
 from experiments.planning.table_name import preset_of
 from experiments.reporting.table import layout, winners
 from experiments.store import atomic_files as atomic
@@ -35,19 +36,17 @@ def reference_lines(plan: Plan, store: Store, folder: Path) -> list[str]:
     Args:
         plan: of the runs at hand.
         store: their records.
-        folder: where references lie, one results folder per table.
+        folder: where references lie, each a results folder.
 
     Raises:
         UserError: the reference is damaged.
     """
     name = preset_of(plan.table.name)
-    root = folder / name
-    if not root.is_dir() or root.resolve() == store.root.resolve():
+    known = reference_of(name, folder)
+    if known is None or known[1].resolve() == store.root.resolve():
         return []
+    theirs, root = known
     kept = Store(root, write=False)
-    theirs = next(plans_of(root / "plans", name), None)
-    if theirs is None:
-        return []
     runs = _runs(theirs, kept)
     kept.require_sound()
     found = [f"the committed reference of table {name} ({root}), {len(theirs.table.seeds)} seeds planned:"]
@@ -57,6 +56,14 @@ def reference_lines(plan: Plan, store: Store, folder: Path) -> list[str]:
             finding = judge(key, claim, kept, root / "benchmarks")
             found.append(f"- claim {key}: {finding.verdict}; {finding.why}")
     return [*found, *_agreement(_runs(plan, store), runs)]
+
+
+def reference_of(name: str, folder: Path) -> tuple[Plan, Path] | None:
+    """The plan of a table's reference and its results folder, the table's own or another one; None: there is none."""
+    for root in dict.fromkeys([folder / name, *sorted(folder.glob("*/"))]):
+        if (plan := newest_plan(root / "plans", name)) is not None:
+            return plan, root
+    return None
 
 
 def _runs(plan: Plan, store: Store) -> Runs:

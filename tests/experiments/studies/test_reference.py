@@ -15,8 +15,9 @@ from experiments.planning.settings import TableSettings
 from experiments.store import atomic_files as atomic
 from experiments.store.identity import LATER
 from experiments.store.store import Store
-from experiments.studies.reference import reference_lines
+from experiments.studies.reference import reference_lines, reference_of
 
+ROOT = Path(__file__).resolve().parents[3]
 SPREAD = 0.02 * np.random.default_rng(3).standard_normal((2, 16))
 
 
@@ -48,6 +49,21 @@ def test_new_seeds_agree_and_the_verdict_is_the_references(tmp_path: Path) -> No
     assert lines[2].startswith("these 3 seeds agree with the reference's 10 (95% over all 2 cells at once")
     assert [line.split(":")[0] for line in lines[3:]] == ["- chain a", "- chain b"]
     assert all("noticed would have been" in line for line in lines[3:])
+
+
+def test_a_reference_may_lie_with_other_tables(tmp_path: Path) -> None:
+    table(tmp_path / "reference/other", range(3), name="other")
+    together = tmp_path / "reference/together"
+    table(together, range(10))
+    table(together, range(3), name="other")
+    lines = said(tmp_path, table(tmp_path / "mine", range(12, 15)))
+    assert f"reference of table toy ({together}), 10 seeds" in lines[0] and "a is best (a 0." in lines[1]
+
+
+def test_every_published_table_has_its_reference() -> None:
+    names = ("quick", "starts", "hops", "parts", "structure", "length", "scale", "language", "turns")
+    assert all(reference_of(name, ROOT / "results" / "reference") for name in names)
+    assert reference_of("parts_text", ROOT / "results" / "reference") is None
 
 
 def test_a_cell_that_deviates_is_named(tmp_path: Path) -> None:
