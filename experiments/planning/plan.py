@@ -214,6 +214,14 @@ def plans_of(folder: Path, table: str) -> Iterator[Plan]:
     return map(load_plan, [*fits, *(path for path, name in files if is_part(name, table))])
 
 
+def reference_of(name: str, folder: Path) -> tuple[Plan, Path] | None:
+    """The plan of a table's reference and its results folder, the table's own or another one; None: there is none."""
+    for root in dict.fromkeys([folder / name, *sorted(folder.glob("*/"))]):
+        if (plan := newest_plan(root / "plans", name)) is not None:
+            return plan, root
+    return None
+
+
 def load_plan(path: Path) -> Plan:
     """Read a plan, and check it against the hash in its name, if that is how it is named.
 

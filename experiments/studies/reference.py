@@ -17,7 +17,7 @@ from experiments.analysis.agreement import agreement
 from experiments.analysis.claims import judge, load_claims
 from experiments.analysis.frames import Runs, primary_by_seed
 from experiments.analysis.significance import summary
-from experiments.planning.plan import Plan, newest_plan
+from experiments.planning.plan import Plan, reference_of
 from experiments.planning.table_name import preset_of
 from experiments.reporting.table import layout, winners
 from experiments.store import atomic_files as atomic
@@ -56,14 +56,6 @@ def reference_lines(plan: Plan, store: Store, folder: Path) -> list[str]:
             finding = judge(key, claim, kept, root / "benchmarks")
             found.append(f"- claim {key}: {finding.verdict}; {finding.why}")
     return [*found, *_agreement(_runs(plan, store), runs)]
-
-
-def reference_of(name: str, folder: Path) -> tuple[Plan, Path] | None:
-    """The plan of a table's reference and its results folder, the table's own or another one; None: there is none."""
-    for root in dict.fromkeys([folder / name, *sorted(folder.glob("*/"))]):
-        if (plan := newest_plan(root / "plans", name)) is not None:
-            return plan, root
-    return None
 
 
 def _runs(plan: Plan, store: Store) -> Runs:

@@ -19,7 +19,7 @@ from typing import Any
 from experiments.errors import UserError, clipped
 from experiments.launching.launch import Launch
 from experiments.planning.hydra_config import values_of
-from experiments.planning.plan import Plan, Request, load_plan, plan_for, read_request
+from experiments.planning.plan import Plan, Request, load_plan, plan_for, read_request, reference_of
 from experiments.planning.settings import LauncherSettings
 from experiments.planning.table_name import preset_of
 from experiments.reporting.screen import show
@@ -46,7 +46,7 @@ def reproduce(
     if not carry(plan, path, store, launcher):
         return 0
     code = conclude(plan, store)
-    if references is not None and (references / preset_of(plan.table.name)).is_dir():
+    if references is not None and reference_of(preset_of(plan.table.name), references) is not None:
         from experiments.studies.reference import reference_lines  # the verdicts take 1 s to load
 
         for line in reference_lines(plan, store, references):

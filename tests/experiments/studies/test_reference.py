@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from toy import make_record, make_spec
 
-from experiments.planning.plan import Plan
+from experiments.planning.plan import Plan, reference_of
 from experiments.planning.settings import TableSettings
 from experiments.store import atomic_files as atomic
 from experiments.store.identity import LATER
 from experiments.store.store import Store
-from experiments.studies.reference import reference_lines, reference_of
+from experiments.studies.reference import reference_lines
 
 ROOT = Path(__file__).resolve().parents[3]
 SPREAD = 0.02 * np.random.default_rng(3).standard_normal((2, 16))
