@@ -104,7 +104,7 @@ def make(folder: Path, records: int) -> None:
 def measure(what: str, folder: Path) -> None:
     """Do one of the two and print its seconds; to be called in a process of its own."""
     begun, cpu = time.perf_counter(), time.process_time()
-    from experiments.planning.plan import newest_plan
+    from experiments.planning.table_plans import newest_plan
     from experiments.reporting.html_page import write_html
     from experiments.reporting.table import build, write
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.planning.plan import reference_of
+from experiments.planning.table_plans import reference_of
 from tools import notebook, readme
 
 ROOT = Path(__file__).resolve().parent.parent

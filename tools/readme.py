@@ -28,7 +28,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from experiments.planning.hydra_config import composed, composer, plain
 from experiments.planning.instantiate import build_task
 from experiments.planning.levels import PART, ngram
-from experiments.planning.plan import Plan, reference_of
+from experiments.planning.plan import Plan
+from experiments.planning.table_plans import reference_of
 from experiments.reporting.table import build
 from experiments.store.store import Store
 

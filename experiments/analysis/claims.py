@@ -19,7 +19,8 @@ from experiments.analysis.gates import NoLevel, as_error, gate
 from experiments.analysis.pace import seconds_saved
 from experiments.analysis.verdict import Comparison, Gate, verdict
 from experiments.errors import UserError
-from experiments.planning.plan import Plan, plans_of
+from experiments.planning.plan import Plan
+from experiments.planning.table_plans import plans_of
 from experiments.store.records import Record
 from experiments.store.store import Store
 from experiments.store.timings import read_timings

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,7 +46,7 @@ from experiments.planning.settings import (
     section,
     without,
 )
-from experiments.planning.table_name import is_part, table_name
+from experiments.planning.table_name import table_name
 from experiments.store import atomic_files as atomic
 from experiments.store import plan_file
 from experiments.store.provenance import source_fingerprint
@@ -200,26 +200,6 @@ def request_key(request: Request) -> str:
 def plan_files(folder: Path) -> dict[Path, str]:
     """The plan files in a folder, or in the archive beside it, the newest last, and the table that each is of."""
     return {path: path.stem.rpartition("-")[0] for path in plan_file.times(folder)}
-
-
-def newest_plan(folder: Path, table: str) -> Plan | None:
-    """The plan of a table that was made (or asked for) last, or None."""
-    return next(plans_of(folder, table), None)
-
-
-def plans_of(folder: Path, table: str) -> Iterator[Plan]:
-    """The plans of a table, the newest first, and then those of its parts."""
-    files = list(reversed(plan_files(folder).items()))
-    fits = [path for path, name in files if name == table]
-    return map(load_plan, [*fits, *(path for path, name in files if is_part(name, table))])
-
-
-def reference_of(name: str, folder: Path) -> tuple[Plan, Path] | None:
-    """The plan of a table's reference and its results folder, the table's own or another one; None: there is none."""
-    for root in dict.fromkeys([folder / name, *sorted(folder.glob("*/"))]):
-        if (plan := newest_plan(root / "plans", name)) is not None:
-            return plan, root
-    return None
 
 
 def load_plan(path: Path) -> Plan:

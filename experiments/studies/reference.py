@@ -17,8 +17,9 @@ from experiments.analysis.agreement import agreement
 from experiments.analysis.claims import judge, load_claims
 from experiments.analysis.frames import Runs, primary_by_seed
 from experiments.analysis.significance import summary
-from experiments.planning.plan import Plan, reference_of
+from experiments.planning.plan import Plan
 from experiments.planning.table_name import preset_of
+from experiments.planning.table_plans import reference_of
 from experiments.reporting.table import layout, winners
 from experiments.store import atomic_files as atomic
 from experiments.store import identity

@@ -19,9 +19,10 @@ from typing import Any
 from experiments.errors import UserError, clipped
 from experiments.launching.launch import Launch
 from experiments.planning.hydra_config import values_of
-from experiments.planning.plan import Plan, Request, load_plan, plan_for, read_request, reference_of
+from experiments.planning.plan import Plan, Request, load_plan, plan_for, read_request
 from experiments.planning.settings import LauncherSettings
 from experiments.planning.table_name import preset_of
+from experiments.planning.table_plans import reference_of
 from experiments.reporting.screen import show
 from experiments.reporting.table import build, write
 from experiments.store.store import Store

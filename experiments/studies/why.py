@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from experiments.analysis.significance import summary
 from experiments.errors import UserError, unknown
-from experiments.planning.plan import plan_files, plans_of
+from experiments.planning.plan import plan_files
+from experiments.planning.table_plans import plans_of
 from experiments.store.records import Record, RunSpec
 from experiments.store.store import Store
 from experiments.studies.named_plan import has_results, say_which

@@ -30,8 +30,9 @@ from experiments.analysis.significance import one_sided_p
 from experiments.errors import UserError
 from experiments.planning.hydra_config import composed, composer, plain
 from experiments.planning.instantiate import build_task
-from experiments.planning.plan import Plan, newest_plan
+from experiments.planning.plan import Plan
 from experiments.planning.settings import TableSettings
+from experiments.planning.table_plans import newest_plan
 from experiments.reporting.html_page import claims as report_cards
 from experiments.store import atomic_files as atomic
 from experiments.store.store import Store

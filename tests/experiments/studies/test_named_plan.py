@@ -12,7 +12,8 @@ import experiments
 from experiments.__main__ import program
 from experiments.analysis.claims import plan_with
 from experiments.errors import UserError
-from experiments.planning.plan import Plan, plans_of
+from experiments.planning.plan import Plan
+from experiments.planning.table_plans import plans_of
 from experiments.store import atomic_files as atomic
 from experiments.store.store import Store
 from experiments.studies.named_plan import frozen, named_plan

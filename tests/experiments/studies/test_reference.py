@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from toy import make_record, make_spec
 
-from experiments.planning.plan import Plan, reference_of
+from experiments.planning.plan import Plan
 from experiments.planning.settings import TableSettings
+from experiments.planning.table_plans import reference_of
 from experiments.store import atomic_files as atomic
 from experiments.store.identity import LATER
 from experiments.store.store import Store

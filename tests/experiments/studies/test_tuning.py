@@ -17,10 +17,10 @@ from toy import make_record
 from experiments.analysis.trials import BEST, TRIALS, best_of_k
 from experiments.errors import UserError
 from experiments.launching.launch import LaunchError
-from experiments.planning.plan import newest_plan
 from experiments.planning.sweep_names import sweeps_of
 from experiments.planning.sweep_request import read_sweep
 from experiments.planning.sweep_settings import Axis, Tuning
+from experiments.planning.table_plans import newest_plan
 from experiments.planning.trial_points import distributions
 from experiments.reporting import tuning_figure
 from experiments.reporting.plot_style import Pen

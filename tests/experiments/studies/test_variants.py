@@ -16,9 +16,9 @@ from experiments.errors import UserError
 from experiments.planning import sweep_request
 from experiments.planning.hydra_config import composed, composer, plain
 from experiments.planning.instantiate import build_model_config
-from experiments.planning.plan import newest_plan
 from experiments.planning.sweep_request import read_sweep
 from experiments.planning.sweep_settings import Variants
+from experiments.planning.table_plans import newest_plan
 from experiments.store.store import Store
 from experiments.studies import variants
 from experiments.studies.sweep import sweep
