@@ -1,7 +1,7 @@
 """The compact form of a results folder, read-only: records as text, what is long in parquet, everything stored once.
 
     <results_dir>/archive/  archive.json     the sha256 of every other file
-                            records.jsonl    a line per record, without its spec, item scores and weights; by id
+                            records.jsonl.gz a line per record, without its spec, item scores and weights; by id
                             specs.jsonl.gz   a line per different spec; records and plans name it by its hash
                             parts.jsonl.gz   a line per part that several specs or records have in common
                             plans.jsonl      a line per plan
@@ -36,11 +36,13 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 NAME, OLD, INDEX = "archive", "archive.old", "archive.json"
-SCHEMA = 3  # 2 has nothing gzipped; 1 no parts, and validation scores in the records' lines; both are read, too
+SCHEMA = (
+    4  # 3 has plain records; 2 nothing gzipped; 1 no parts, and validation scores in the records' lines: all are read
+)
 COUNTS = ("counted_forward", "counted_train")  # of a spec's cost: counted by the run, so they differ from the plan's
 LONG = ("items", "item_weights", "validation")  # fields of a record whose lists of numbers lie in items.parquet
 LINES = ("records.jsonl", "specs.jsonl", "parts.jsonl", "plans.jsonl")
-ZIPPED = ("specs.jsonl", "parts.jsonl", "derived/")  # starts of the names of files that are gzipped
+ZIPPED = ("records.jsonl", "specs.jsonl", "parts.jsonl", "derived/")  # starts of the names of files that are gzipped
 Line = dict[str, Any]
 
 
@@ -72,7 +74,7 @@ class Archive:
     @classmethod
     def at(cls, root: Path) -> Archive | None:
         """The archive of a results folder; None if it has none."""
-        sure = (INDEX, "records.jsonl")  # any folder may be called archive
+        sure = (INDEX, "records.jsonl", "records.jsonl.gz")  # any folder may be called archive
         folder = next((p for p in (root / NAME, root / OLD) if any((p / file).exists() for file in sure)), None)
         return None if folder is None else cls(folder)
 

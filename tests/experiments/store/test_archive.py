@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import shutil
@@ -140,10 +141,11 @@ def test_the_same_runs_give_the_same_lines(full: Store, tmp_path: Path) -> None:
     one, two = (packed(full, tmp_path / name).root / "archive" for name in "ab")
     program(["pack", f"results_dir={full.root}"])
     program(["pack", f"results_dir={full.root}", f"--to={two.parent}"])
-    for name in ("records.jsonl", "specs.jsonl.gz", "parts.jsonl.gz", "plans.jsonl"):
+    for name in ("records.jsonl.gz", "specs.jsonl.gz", "parts.jsonl.gz", "plans.jsonl"):
         assert (one / name).read_bytes() == (two / name).read_bytes()
-    ids = [json.loads(line)["record"]["id"] for line in (one / "records.jsonl").read_text().splitlines()]
-    assert ids == sorted(ids) and b'"test/id":[' not in (one / "records.jsonl").read_bytes()
+    records = gzip.decompress((one / "records.jsonl.gz").read_bytes())
+    ids = [json.loads(line)["record"]["id"] for line in records.splitlines()]
+    assert ids == sorted(ids) and b'"test/id":[' not in records
 
 
 def verified(root: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
@@ -169,7 +171,7 @@ def test_verify_of_an_archive_derives_all_again(
 
 
 @pytest.mark.parametrize(
-    "name", ["records.jsonl", "specs.jsonl.gz", "parts.jsonl.gz", "plans.jsonl", "items.parquet", "steps.parquet"]
+    "name", ["records.jsonl.gz", "specs.jsonl.gz", "parts.jsonl.gz", "plans.jsonl", "items.parquet", "steps.parquet"]
 )
 def test_a_change_anywhere_is_found(full: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
     to = tmp_path / "to"
@@ -194,21 +196,23 @@ def test_a_change_anywhere_is_found(full: Store, tmp_path: Path, capsys: pytest.
 def test_lines_that_changed_places_are_found(full: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Ids are swapped, and the sums of the files made to fit."""
     root = packed(full, tmp_path / "to").root
-    path, index = root / "archive" / "records.jsonl", root / "archive" / "archive.json"
-    one, two = (json.loads(line)["record"]["id"] for line in path.read_text().splitlines()[:2])
-    path.write_text(path.read_text().replace(one, "x").replace(two, one).replace('"x"', f'"{two}"'))
+    path, index = root / "archive" / "records.jsonl.gz", root / "archive" / "archive.json"
+    text = gzip.decompress(path.read_bytes()).decode()
+    one, two = (json.loads(line)["record"]["id"] for line in text.splitlines()[:2])
+    path.write_bytes(gzip.compress(text.replace(one, "x").replace(two, one).replace('"x"', f'"{two}"').encode()))
 
     files = json.loads(index.read_text())
-    files["files"]["records.jsonl"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    files["files"]["records.jsonl.gz"] = hashlib.sha256(path.read_bytes()).hexdigest()
     index.write_text(json.dumps(files))
     code, text = verified(root, capsys)
     assert code == 1 and one in text and two in text and "does not fit its hash" in text
 
 
-def test_a_folder_that_is_called_archive_is_none(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["records.jsonl", "records.jsonl.gz"])
+def test_a_folder_that_is_called_archive_is_none(tmp_path: Path, name: str) -> None:
     (tmp_path / "archive").mkdir()
     assert Archive.at(tmp_path) is None
-    (tmp_path / "archive" / "records.jsonl").write_text("")
+    (tmp_path / "archive" / name).write_text("")
     with pytest.raises(UserError, match="take the archive anew"):
         Archive.at(tmp_path)
 

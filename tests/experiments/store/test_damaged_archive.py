@@ -41,7 +41,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "valid but other lines": lambda data: b'{"a": 1}\n{"record": {}, "seal": 3}\n',
 }
 FILES = (
-    "records.jsonl",
+    "records.jsonl.gz",
     "specs.jsonl.gz",
     "parts.jsonl.gz",
     "plans.jsonl",
@@ -172,19 +172,21 @@ def test_no_list_of_files(packed: Path, tmp_path: Path) -> None:
         assert code == 2 and "archive.json cannot be read" in said[0]
 
 
-def test_an_archive_of_before_with_nothing_zipped_is_read(packed: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("schema", "plain"), [(2, ""), (3, "records.jsonl")])
+def test_an_archive_of_before_with_less_zipped_is_read(packed: Path, tmp_path: Path, schema: int, plain: str) -> None:
     old, now = tmp_path / "old", Archive.at(packed)
     shutil.copytree(packed, old)
     index = json.loads((old / "archive" / "archive.json").read_text())
     zipped = [name for name in index["files"] if name.endswith(".gz")]
-    assert {name.partition("/")[0] for name in zipped} == {"derived", "specs.jsonl.gz", "parts.jsonl.gz"}
-    for name in zipped:
-        plain = gzip.decompress((old / "archive" / name).read_bytes())
+    lines = {f"{name}.jsonl.gz" for name in ("records", "specs", "parts")}
+    assert {name.partition("/")[0] for name in zipped} == {"derived", *lines}
+    for name in (name for name in zipped if name.startswith(plain)):
+        data = gzip.decompress((old / "archive" / name).read_bytes())
         (old / "archive" / name).unlink()
-        (old / "archive" / name.removesuffix(".gz")).write_bytes(plain)
+        (old / "archive" / name.removesuffix(".gz")).write_bytes(data)
         del index["files"][name]
-        index["files"][name.removesuffix(".gz")] = hashlib.sha256(plain).hexdigest()
-    (old / "archive" / "archive.json").write_text(json.dumps({**index, "schema_version": 2}))
+        index["files"][name.removesuffix(".gz")] = hashlib.sha256(data).hexdigest()
+    (old / "archive" / "archive.json").write_text(json.dumps({**index, "schema_version": schema}))
     before = Archive.at(old)
     assert before is not None and now is not None and now.ids
     (stem,) = (Path(name).stem for name in now.plans)

@@ -65,7 +65,7 @@ def test_the_archive_names_no_home_and_is_sound(
         said = capsys.readouterr().out
         assert said.endswith("sound\n") and "2 records of 2 runs hashed again" in said, said
     assert program(["pack", f"results_dir={back}"]) == 0  # and packed again it is the same
-    assert (back / "archive" / "records.jsonl").read_bytes() == (to / "archive" / "records.jsonl").read_bytes()
+    assert (back / "archive" / "records.jsonl.gz").read_bytes() == (to / "archive" / "records.jsonl.gz").read_bytes()
 
 
 def test_a_changed_place_is_still_found(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
