@@ -11,7 +11,8 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[3]
 TUNING = ROOT / "results" / "reference" / "tuning"
-SWEEPS = sorted(path.stem.removesuffix("-best") for path in TUNING.glob("*-best.csv"))
+BEST = pd.read_csv(TUNING / "best.csv")  # the files SWEEP-best.csv below one another
+SWEEPS = sorted(set(BEST["sweep"]))
 TUNED = ("quick", "hops", "length", "scale", "language", "structure")
 
 
@@ -25,6 +26,11 @@ def labels(table: str) -> list[str]:
     return [row if isinstance(row, str) else row["label"] for row in preset(table)["models"]]
 
 
+def best_of(sweep: str) -> pd.DataFrame:
+    """What a sweep chose, a row per cell."""
+    return BEST[BEST["sweep"] == sweep]
+
+
 def chosen_by(settings: dict[str, Any], task: str, label: str) -> dict[str, str]:
     """What a preset gives a cell, key by key: what the tuning chose over what all cells have."""
     lines = [*settings["overrides"], *settings.get("per_cell", {}).get(task, {}).get(label, [])]
@@ -33,13 +39,14 @@ def chosen_by(settings: dict[str, Any], task: str, label: str) -> dict[str, str]
 
 def test_every_table_with_claims_has_its_tuning() -> None:
     assert {f"lr-{table}" for table in TUNED} | {"trainer-quick"} == set(SWEEPS)
+    assert {path.stem for path in TUNING.glob("*.csv")} == {*SWEEPS, "best", "pilots"}
 
 
 @pytest.mark.parametrize("sweep", SWEEPS)
 def test_every_cell_got_the_same_trials(sweep: str) -> None:
     table = sweep.partition("-")[2]
     trials = pd.read_csv(TUNING / f"{sweep}.csv")
-    best = pd.read_csv(TUNING / f"{sweep}-best.csv").set_index(["task", "model"])
+    best = best_of(sweep).set_index(["task", "model"])
     assert set(best.index) == {(task, label) for task in preset(table)["tasks"] for label in labels(table)}
     assert (trials["status"] == "done").all() and trials["on_budget"].all()
     dial = trials.columns[-1]
@@ -52,7 +59,7 @@ def test_every_cell_got_the_same_trials(sweep: str) -> None:
 @pytest.mark.parametrize("sweep", SWEEPS)
 def test_no_optimum_lies_at_an_end_of_its_range(sweep: str) -> None:
     trials = pd.read_csv(TUNING / f"{sweep}.csv")
-    for row in pd.read_csv(TUNING / f"{sweep}-best.csv").itertuples():
+    for row in best_of(sweep).itertuples():
         mine = trials[(trials["model"] == row.model) & (trials["task"] == row.task)]
         ends = [mine["validation"].min(), mine["validation"].max()]
         assert row.best_validation == ends[row.metric != "bits_per_byte"] and not row.edge
@@ -65,16 +72,14 @@ def test_no_optimum_lies_at_an_end_of_its_range(sweep: str) -> None:
 @pytest.mark.parametrize("table", TUNED)
 def test_the_preset_has_what_was_chosen(table: str) -> None:
     settings = preset(table)
-    best = pd.read_csv(TUNING / f"lr-{table}-best.csv")
-    for row in best.itertuples():
+    for row in best_of(f"lr-{table}").itertuples():
         rate = chosen_by(settings, row.task, row.model)["trainer.optim.lr"]
         assert float(rate) == float(row.chosen), (row.task, row.model)
 
 
 def test_what_else_the_trainer_decides_is_what_was_chosen() -> None:
     settings = preset("quick")
-    best = pd.read_csv(TUNING / "trainer-quick-best.csv")
-    for row in best.fillna({"overrides": ""}).itertuples():
+    for row in best_of("trainer-quick").fillna({"overrides": ""}).itertuples():
         found = chosen_by(settings, row.task, row.model)
         mine = {f"{key}={found[key]}" for key in found if key.startswith("trainer.optim.") and not key.endswith(".lr")}
         assert mine == ({row.overrides} if row.overrides else set()), (row.task, row.model)
