@@ -69,7 +69,7 @@ def estimates(runs: Sequence[RunSpec], store: Store, measure: bool) -> dict[str,
     cells: dict[str, list[RunSpec]] = {}
     here = (cpu_model(), source_fingerprint())
     for spec in runs:
-        cells.setdefault(cell_key(spec, here), []).append(spec)
+        cells.setdefault(run_time_key(spec, here), []).append(spec)
     known = _remembered(store)
     own: dict[str, Estimate] = {}
     for key, specs in cells.items():
@@ -112,7 +112,7 @@ def estimate_apart(spec: RunSpec, store: Store) -> Estimate:
     process.join()
     if seconds is None:
         return found
-    key = cell_key(spec, (cpu_model(), source_fingerprint()))
+    key = run_time_key(spec, (cpu_model(), source_fingerprint()))
     atomic.write_json(store.root / "throughput.json", {**_remembered(store), key: seconds})
     return Estimate(seconds, "timed now")
 
@@ -154,7 +154,7 @@ def _spread(cells: Mapping[str, list[RunSpec]], own: Mapping[str, Estimate]) -> 
     return found
 
 
-def cell_key(spec: RunSpec, here: Sequence[str]) -> str:
+def run_time_key(spec: RunSpec, here: Sequence[str]) -> str:
     """What decides the time of a run: all but the seed; `here` is the machine and the sources."""
     config = {key: value for key, value in spec.config.items() if key in ("task", "trainer")}
     return atomic.digest({"config": config, "sizes": spec.sizes, "steps": spec.steps, "here": list(here)})

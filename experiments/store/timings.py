@@ -1,8 +1,8 @@
 """Step times of a table's cells, measured in a pass of their own: <results_dir>/timings/NAME.json.
 
 They stand beside the records and are no part of them: a record says how long its run took on a machine that may have
-done other things at the time. A cell is found again by what its step time hangs on (`cell_key`), so that times of other
-sizes are never taken for a run's.
+done other things at the time. A cell is found again by what its step time hangs on (`step_time_key`), so that times of
+other sizes are never taken for a run's.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class CellTime(Strict):
 
     model: str = Field(description="Label of the model.")
     task: str = Field(description="Label of the task.")
-    key: str = Field(description="What the time hangs on, as a hash: see cell_key.")
+    key: str = Field(description="What the time hangs on, as a hash: see step_time_key.")
     batch_size: int = Field(description="Sequences of the step.")
     length: int = Field(description="Tokens of a sequence, padding included.")
     flops: float = Field(gt=0, description="Useful training FLOPs of the step.")
@@ -59,7 +59,7 @@ class Timings(Strict):
 
     def cell(self, spec: RunSpec) -> CellTime | None:
         """The times of the run's cell; None: not measured, or at other sizes."""
-        key = cell_key(spec)
+        key = step_time_key(spec)
         return next((cell for cell in self.cells if cell.key == key), None)
 
     def mfu(self, cell: CellTime, *, kernels: bool = True) -> float:
@@ -68,7 +68,7 @@ class Timings(Strict):
         return cell.flops / step.cpu_seconds / self.peak_flops
 
 
-def cell_key(spec: RunSpec) -> str:
+def step_time_key(spec: RunSpec) -> str:
     """A hash of what the time of a step hangs on: sizes, task, shapes, precision; not seeds, rates or steps."""
     trainer = spec.config.get("trainer", {})
     task = {key: value for key, value in spec.config["task"].items() if key not in spec.places}

@@ -26,7 +26,7 @@ from torch import Tensor
 from experiments.planning.instantiate import build_decoder, build_model_config, build_task
 from experiments.start import start
 from experiments.store.records import RunSpec
-from experiments.store.timings import CellTime, StepTime, cell_key
+from experiments.store.timings import CellTime, StepTime, step_time_key
 from ressformer.layers.native import loader
 from ressformer.module import OptimConfig, SequenceModule
 from tasks.base import Task
@@ -120,7 +120,7 @@ def measure(specs: Sequence[RunSpec], repeats: int) -> tuple[list[CellTime], dic
         CellTime(
             model=spec.model,
             task=spec.task,
-            key=cell_key(spec),
+            key=step_time_key(spec),
             batch_size=spec.task_info.batch_size,
             length=spec.task_info.length,
             flops=spec.cost.flops_train / spec.steps,

@@ -24,7 +24,7 @@ from experiments.store.records import (
     TaskInfo,
 )
 from experiments.store.store import Store
-from experiments.store.timings import CellTime, StepTime, Timings, cell_key
+from experiments.store.timings import CellTime, StepTime, Timings, step_time_key
 
 TASK = {"_target_": "tasks.qa.chain.Chain", "batch_size": 8, "n_validation": 16, "n_test": 16}
 MODEL = {
@@ -178,7 +178,7 @@ def timed(spec: RunSpec, cpu: float, without: float) -> CellTime:
     return CellTime(
         model=spec.model,
         task=spec.task,
-        key=cell_key(spec),
+        key=step_time_key(spec),
         batch_size=8,
         length=64,
         flops=spec.cost.flops_train / spec.steps,

@@ -23,7 +23,7 @@ from experiments.planning.settings import OptimSettings, SeedSettings, TrainerSe
 from experiments.store import identity as identity_rule
 from experiments.store.identity import content, foreign_sources, identity, told_sizes
 from experiments.store.records import RunSpec
-from experiments.store.timings import cell_key
+from experiments.store.timings import step_time_key
 from ressformer.models.ressformer import ReSSFormerConfig
 from ressformer.models.transformer import TransformerConfig
 from tasks.recall.mqar import MQARConfig
@@ -147,7 +147,11 @@ def test_a_later_size_at_its_default_leaves_names_and_keys_as_they_were() -> Non
     assert later and all(sizes[key] == neutral for key, neutral in later.items())
     now = make_spec().model_copy(update={"sizes": sizes})
     before = make_spec().model_copy(update={"sizes": {k: v for k, v in sizes.items() if k not in later}})
-    assert (identity(now), cell_key(now), told_sizes(now)) == (identity(before), cell_key(before), before.sizes)
+    assert (identity(now), step_time_key(now), told_sizes(now)) == (
+        identity(before),
+        step_time_key(before),
+        before.sizes,
+    )
     assert identity_rule.without_later(now.model_dump()) == before.model_dump()  # what verify compares
     for key in later:
         assert identity(now.model_copy(update={"sizes": {**sizes, key: "other"}})) != identity(before)
