@@ -278,7 +278,20 @@ def test_the_claims_of_the_file_are_drafts_or_registered_or_withdrawn() -> None:
     drafts = ["C3-set", "R3"]
     assert {name for name, claim in claims.items() if claim.draft} == set(drafts)
     assert {name for name, claim in claims.items() if claim.withdrawn} == set(old)
-    registered = ["C1", "C1-recurrent", "C1-experts", "C2", "C3", "C3-sentences", "C4", "C5", "C6", "C6-block", "R1", "R2"]
+    registered = [
+        "C1",
+        "C1-recurrent",
+        "C1-experts",
+        "C2",
+        "C3",
+        "C3-sentences",
+        "C4",
+        "C5",
+        "C6",
+        "C6-block",
+        "R1",
+        "R2",
+    ]
     assert set(claims) == {*drafts, *old, *registered}
     assert len({claim.hash for claim in claims.values()}) == len(claims)
 
