@@ -36,9 +36,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 NAME, OLD, INDEX = "archive", "archive.old", "archive.json"
-SCHEMA = (
-    4  # 3 has plain records; 2 nothing gzipped; 1 no parts, and validation scores in the records' lines: all are read
-)
+SCHEMA = 4  # 3 has plain records; 2 nothing gzipped; 1 no parts, and validation scores in the records; all are read
 COUNTS = ("counted_forward", "counted_train")  # of a spec's cost: counted by the run, so they differ from the plan's
 LONG = ("items", "item_weights", "validation")  # fields of a record whose lists of numbers lie in items.parquet
 LINES = ("records.jsonl", "specs.jsonl", "parts.jsonl", "plans.jsonl")

@@ -29,7 +29,7 @@ from experiments.store.store import Store
 from experiments.studies.run_states import reason
 from experiments.training.signals import sigterm_interrupts
 
-REFERENCES = Path("results") / "reference"  # committed results of tables, a folder for each
+REFERENCES = Path("results") / "reference"  # committed results of tables
 REASONS = 3  # failed runs whose reason is printed
 
 
