@@ -282,6 +282,8 @@ def test_the_claims_of_the_file_are_drafts_or_registered_or_withdrawn() -> None:
         "C1",
         "C1-recurrent",
         "C1-experts",
+        "C1-sizes",
+        "C1-no-loop",
         "C2",
         "C3",
         "C3-sentences",
