@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[3]
 TUNING = ROOT / "results" / "reference" / "tuning"
 BEST = pd.read_csv(TUNING / "best.csv")  # the files SWEEP-best.csv below one another
 SWEEPS = sorted(set(BEST["sweep"]))
-TUNED = ("quick", "hops", "length", "scale", "language", "structure", "experts")
+TUNED = ("quick", "hops", "length", "scale", "language", "structure", "experts", "lsh")
 
 
 def preset(table: str) -> dict[str, Any]:
