@@ -4,9 +4,9 @@
                             records.jsonl.gz a line per record, without its spec, item scores and weights; by id
                             specs.jsonl.gz   a line per different spec; records and plans name it by its hash
                             parts.jsonl.gz   a line per part that several specs or records have in common
-                            plans.jsonl      a line per plan
+                            plans.jsonl.gz   a line per plan
                             items.parquet    item scores and weights: a row per run and split
-                            steps.parquet    metrics.jsonl: a row per run, line and key
+                            steps.parquet    metrics.jsonl: a row per run, key and line
                             graphs.parquet   graph.json
                             derived/         per plan: cells, item intervals, curves, as the records gave them; gzip
                             exports/         as they were; timings/, too
@@ -36,11 +36,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 NAME, OLD, INDEX = "archive", "archive.old", "archive.json"
-SCHEMA = 4  # 3 has plain records; 2 nothing gzipped; 1 no parts, and validation scores in the records; all are read
+# All are read: 4 has logs line by line, 3 plain records, 2 nothing gzipped, 1 no parts, and validation in the records.
+SCHEMA = 5
 COUNTS = ("counted_forward", "counted_train")  # of a spec's cost: counted by the run, so they differ from the plan's
 LONG = ("items", "item_weights", "validation")  # fields of a record whose lists of numbers lie in items.parquet
 LINES = ("records.jsonl", "specs.jsonl", "parts.jsonl", "plans.jsonl")
-ZIPPED = ("records.jsonl", "specs.jsonl", "parts.jsonl", "derived/")  # starts of the names of files that are gzipped
+ZIPPED = (*LINES, "derived/")  # starts of the names of files that are gzipped
 Line = dict[str, Any]
 
 
@@ -263,10 +264,10 @@ def _inside(name: str) -> bool:
 
 
 def log_of(rows: list[Line]) -> bytes:
-    """metrics.jsonl from the rows of a run: those of a line follow each other."""
+    """metrics.jsonl from the rows of a run: those of a line in the order of its keys."""
     text, now = b"", None
     values: Line = {}
-    for row in [*rows, {"line": -1, "raw": b""}]:
+    for row in [*sorted(rows, key=lambda row: row["line"]), {"line": -1, "raw": b""}]:
         if row["line"] != now and values:
             text, values = text + log_line(values), {}
         now = row["line"]

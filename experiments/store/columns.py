@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow as pa
@@ -35,21 +35,47 @@ def write_columns(folder: Path, items: list[Line], logs: Mapping[str, bytes], gr
             _write_smallest(pa.Table.from_pylist(rows, pa.schema(list(types.items()))), folder / f"{name}.parquet")
 
 
-def _step_rows(run: str, log: bytes) -> Iterator[Line]:
-    """A row per key of each line; a line that would not come back from columns, byte by byte, is kept as it is."""
-    for number, text in enumerate(log.splitlines(keepends=True)):
+def _step_rows(run: str, log: bytes) -> list[Line]:
+    """The rows of a run's log, by key, since numbers of one key are alike and compress better, then by line.
+
+    A line that would not come back from columns, byte by byte, is kept as it is.
+    """
+    lines = [(text, _numbers(text)) for text in log.splitlines(keepends=True)]
+    places = _places([list(values) for _, values in lines if values is not None])
+    rows: list[Line] = []
+    for number, (text, values) in enumerate(lines):
         row = {"id": run, "line": number, "step": None, "key": None, "value": None, "raw": None}
-        try:
-            values = json.loads(text)
-            step, rest = values["step"], {key: value for key, value in values.items() if key != "step"}
-            fits = type(step) is int and all(type(value) is float for value in rest.values())
-            fits = fits and log_line({"step": step, **rest}) == text and abs(step) < 1 << 62
-        except (ValueError, KeyError, TypeError, AttributeError):
-            fits, rest, step = False, {}, None
-        if not fits:
-            yield {**row, "raw": text}
+        keys = [key for key in values or {} if key != "step"]
+        if values is None or keys != sorted(keys, key=places.__getitem__):
+            rows.append({**row, "raw": text})
         else:
-            yield from ({**row, "step": step, "key": key, "value": rest.get(key)} for key in rest or [None])
+            rows += [{**row, "step": values["step"], "key": key, "value": values[key]} for key in keys]
+            rows += [] if keys else [{**row, "step": values["step"]}]
+    return sorted(rows, key=lambda row: (places.get(row["key"], -1), row["line"]))
+
+
+def _numbers(text: bytes) -> Line | None:
+    """The step of a line and its numbers; None where the line would not come back from them."""
+    try:
+        values: Line = json.loads(text)
+        step, rest = values["step"], {key: value for key, value in values.items() if key != "step"}
+        fits = type(step) is int and all(type(value) is float for value in rest.values())
+        fits = fits and log_line({"step": step, **rest}) == text and abs(step) < 1 << 62
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return values if fits else None
+
+
+def _places(lines: list[list[str]]) -> dict[str, int]:
+    """One order of the keys of all lines: a key that is new in a line stands behind the one before it there."""
+    order: list[str] = []
+    for keys in dict.fromkeys(map(tuple, lines)):
+        last = -1
+        for key in keys:
+            if key not in order:
+                order.insert(last + 1, key)
+            last = order.index(key)
+    return {key: place for place, key in enumerate(order)}
 
 
 def _write_smallest(table: pa.Table, path: Path) -> None:

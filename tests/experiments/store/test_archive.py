@@ -141,7 +141,7 @@ def test_the_same_runs_give_the_same_lines(full: Store, tmp_path: Path) -> None:
     one, two = (packed(full, tmp_path / name).root / "archive" for name in "ab")
     program(["pack", f"results_dir={full.root}"])
     program(["pack", f"results_dir={full.root}", f"--to={two.parent}"])
-    for name in ("records.jsonl.gz", "specs.jsonl.gz", "parts.jsonl.gz", "plans.jsonl"):
+    for name in ("records.jsonl.gz", "specs.jsonl.gz", "parts.jsonl.gz", "plans.jsonl.gz"):
         assert (one / name).read_bytes() == (two / name).read_bytes()
     records = gzip.decompress((one / "records.jsonl.gz").read_bytes())
     ids = [json.loads(line)["record"]["id"] for line in records.splitlines()]
@@ -171,7 +171,7 @@ def test_verify_of_an_archive_derives_all_again(
 
 
 @pytest.mark.parametrize(
-    "name", ["records.jsonl.gz", "specs.jsonl.gz", "parts.jsonl.gz", "plans.jsonl", "items.parquet", "steps.parquet"]
+    "name", ["records.jsonl.gz", "specs.jsonl.gz", "parts.jsonl.gz", "plans.jsonl.gz", "items.parquet", "steps.parquet"]
 )
 def test_a_change_anywhere_is_found(full: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
     to = tmp_path / "to"

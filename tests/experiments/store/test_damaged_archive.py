@@ -44,7 +44,7 @@ FILES = (
     "records.jsonl.gz",
     "specs.jsonl.gz",
     "parts.jsonl.gz",
-    "plans.jsonl",
+    "plans.jsonl.gz",
     "items.parquet",
     "steps.parquet",
     "graphs.parquet",
@@ -172,13 +172,13 @@ def test_no_list_of_files(packed: Path, tmp_path: Path) -> None:
         assert code == 2 and "archive.json cannot be read" in said[0]
 
 
-@pytest.mark.parametrize(("schema", "plain"), [(2, ""), (3, "records.jsonl")])
+@pytest.mark.parametrize(("schema", "plain"), [(2, ""), (3, "records.jsonl"), (4, "plans.jsonl")])
 def test_an_archive_of_before_with_less_zipped_is_read(packed: Path, tmp_path: Path, schema: int, plain: str) -> None:
     old, now = tmp_path / "old", Archive.at(packed)
     shutil.copytree(packed, old)
     index = json.loads((old / "archive" / "archive.json").read_text())
     zipped = [name for name in index["files"] if name.endswith(".gz")]
-    lines = {f"{name}.jsonl.gz" for name in ("records", "specs", "parts")}
+    lines = {f"{name}.jsonl.gz" for name in ("records", "specs", "parts", "plans")}
     assert {name.partition("/")[0] for name in zipped} == {"derived", *lines}
     for name in (name for name in zipped if name.startswith(plain)):
         data = gzip.decompress((old / "archive" / name).read_bytes())
