@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
 
+from experiments.analysis.pairwise import paired
 from experiments.planning.hydra_values import override_key
+from experiments.planning.plan import Plan
 from experiments.reporting.csv_export import export
 from experiments.reporting.table import build, write
+from experiments.store import atomic_files as atomic
 from experiments.store.store import Store
 from experiments.studies.named_plan import has_results, named_plan, results_there
 
@@ -22,8 +27,19 @@ def export_all(words: Sequence[str]) -> int:
         store = Store(looking.root)
         paths = export(store)
         if has_results(plan, store):
-            paths += write(build(plan, store), plan.table.name, store)
+            paths += [*write(build(plan, store), plan.table.name, store), write_pairs(plan, store)]
     else:
         paths = export(Store(results_there(words)))
     print("written: " + ", ".join(str(path) for path in paths))
     return 0
+
+
+def write_pairs(plan: Plan, store: Store) -> Path:
+    """Write exports/TABLE-pairs.csv: every two rows of a table, paired by seed; where it lies."""
+    runs = [(spec, store.record(spec.id)) for spec in plan.runs]
+    pairs = list(combinations([entry.label for entry in plan.table.entries()], 2))
+    settings = plan.table
+    frame = paired(runs, pairs, settings.tasks, settings.alpha, settings.confidence, settings.bold_seeds)
+    path = store.root / "exports" / f"{settings.name}-pairs.csv"
+    atomic.write_text(path, str(frame.to_csv(index=False, lineterminator="\n")))
+    return path

@@ -15,6 +15,7 @@ from toy import VALUES, fill, make_record, make_spec, table_plan
 import experiments
 from experiments.analysis.frames import AGGREGATE_COLUMNS, CELL_COLUMNS, SEED_COLUMNS
 from experiments.analysis.pace import EQUAL_COLUMNS
+from experiments.analysis.pairwise import DUEL_COLUMNS
 from experiments.analysis.timing_frame import TIMING_COLUMNS
 from experiments.errors import UserError
 from experiments.planning.instantiate import helps
@@ -269,6 +270,7 @@ def test_every_exported_column_is_documented() -> None:
         "TABLE-runs.csv": SEED_COLUMNS,
         "TABLE-timing.csv": TIMING_COLUMNS,
         "TABLE-equal.csv": EQUAL_COLUMNS,
+        "TABLE-pairs.csv": DUEL_COLUMNS,
         **aggregate,
     }.items():
         section = text.split(f"## {name}\n")[1].split("\n## ")[0]

@@ -38,7 +38,7 @@ def chosen_by(settings: dict[str, Any], task: str, label: str) -> dict[str, str]
 
 
 def test_every_table_with_claims_has_its_tuning() -> None:
-    assert {f"lr-{table}" for table in TUNED} | {"trainer-quick"} == set(SWEEPS)
+    assert {f"lr-{table}" for table in TUNED} | {"trainer-quick", "size-sizes"} == set(SWEEPS)
     assert {path.stem for path in TUNING.glob("*.csv")} == {*SWEEPS, "best", "pilots"}
 
 
@@ -83,3 +83,11 @@ def test_what_else_the_trainer_decides_is_what_was_chosen() -> None:
         found = chosen_by(settings, row.task, row.model)
         mine = {f"{key}={found[key]}" for key in found if key.startswith("trainer.optim.") and not key.endswith(".lr")}
         assert mine == ({row.overrides} if row.overrides else set()), (row.task, row.model)
+
+
+def test_each_row_of_sizes_has_the_size_that_was_chosen() -> None:
+    settings = preset("sizes")
+    for row in best_of("size-sizes").fillna({"overrides": ""}).itertuples():
+        found = chosen_by(settings, row.task, row.model)
+        assert set(row.overrides.split()) <= {f"{key}={value}" for key, value in found.items()}, row.model
+        assert row.overrides or "model.d_model" not in found
