@@ -23,6 +23,7 @@ from optuna.trial import TrialState, create_trial
 from experiments.errors import UserError
 from experiments.planning.hydra_config import composed, composer
 from experiments.planning.plan import Plan
+from experiments.planning.settings import row_of
 from experiments.planning.sweep_request import SweepRequest
 from experiments.planning.sweep_settings import Axis, Tuning, Variants
 
@@ -193,9 +194,15 @@ def trial_entries(models: Sequence[Mapping[str, Any]], trials: Mapping[str, Sequ
 
 
 def points_of(plan: Plan, keys: Sequence[str]) -> dict[tuple[str, str], dict[str, str]]:
-    """The point of each row and task, read from the overrides of a tuning's plan; `keys`: of its space, or VARIANT."""
+    """The point of each row and task, read from the overrides of a tuning's plan; `keys`: of its space, or VARIANT.
+
+    What the row of the table itself says is no part of a variant: it stands before the variant, and alone in trial 0.
+    """
+    entries = plan.table.entries()
+    own = {row_of(entry.label): len(entry.overrides) for entry in entries if entry.label.endswith(" #0")}
     points: dict[tuple[str, str], dict[str, str]] = {}
-    for entry in plan.table.entries():
-        given = dict(override.split("=", 1) for override in entry.overrides) | {VARIANT: " ".join(entry.overrides)}
+    for entry in entries:
+        given = dict(override.split("=", 1) for override in entry.overrides)
+        given[VARIANT] = " ".join(entry.overrides[own.get(row_of(entry.label), 0) :])
         points |= {(entry.label, task): {key: given[key] for key in keys} for task in entry.tasks or plan.table.tasks}
     return points

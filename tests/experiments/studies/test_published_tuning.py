@@ -32,8 +32,11 @@ def best_of(sweep: str) -> pd.DataFrame:
 
 
 def chosen_by(settings: dict[str, Any], task: str, label: str) -> dict[str, str]:
-    """What a preset gives a cell, key by key: what the tuning chose over what all cells have."""
-    lines = [*settings["overrides"], *settings.get("per_cell", {}).get(task, {}).get(label, [])]
+    """What a preset gives a cell, key by key: what tuning chose for its row, else for its model, over what all have."""
+    rows = [row if isinstance(row, dict) else {"label": row, "model": row} for row in settings["models"]]
+    (model,) = (row["model"] for row in rows if row["label"] == label)
+    cells = settings.get("per_cell", {}).get(task, {})
+    lines = [*settings["overrides"], *cells.get(label, cells.get(model, []))]
     return dict(line.split("=", 1) for line in lines)
 
 

@@ -73,6 +73,31 @@ def test_every_variant_is_compared_with_the_config_as_it_is(few: dict[str, Any],
     assert gains["transformer_rope", 2] == pytest.approx(0.02 - 0.1) and gains["ressformer", 1] == 0
 
 
+def test_what_a_row_says_itself_is_no_part_of_its_variants(
+    few: dict[str, Any], carried: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the row as it is is not known as the default, and the better of two that are tied is chosen."""
+    few["variants"] = {"all": ["trainer.optim.warmup=0.1 model.n_layers=3", "trainer.optim.warmup=0.02"]}
+    row = {"label": "two", "model": "transformer_rope", "overrides": ["model.n_layers=2"]}
+    table: dict[str, Any] = {
+        "name": "mine",
+        "models": [row],
+        "tasks": ["chain"],
+        "seeds": [1],
+        "budget": "tiny",
+        "overrides": CHEAP,
+    }
+    (tmp_path / "conf" / "table").mkdir(parents=True)
+    (tmp_path / "conf" / "table" / "mine.yaml").write_text(yaml.safe_dump(table))
+    monkeypatch.chdir(tmp_path)
+    assert sweep(["sweep=readings", "sweep.name=own", "table=mine", f"results_dir={tmp_path}"]) == 0
+    trials = pd.read_csv(tmp_path / "exports" / "own.csv", keep_default_na=False)
+    assert list(trials["variant"]) == ["", *few["variants"]["all"]]
+    (best,) = pd.read_csv(tmp_path / "exports" / "own-best.csv", keep_default_na=False).to_dict("records")
+    assert best["tied"] == 2 and best["trial"] == 0 and best["chosen"] == "as it is" and best["overrides"] == ""
+    assert "n_layers" not in (tmp_path / "exports" / "own-per_cell.yaml").read_text()
+
+
 def test_unequal_effort_is_refused(few: dict[str, Any]) -> None:
     few["variants"]["ressformer"].append("model.cache=0")
     with pytest.raises(UserError, match="as many variants as the others, not ressformer 3, transformer_rope 2"):
