@@ -146,7 +146,8 @@ def _at_place(
         raise NotRun(f"no run has {metric} on {task} {quantity.gate_split}")
     found = None
     if quantity.measured is None:
-        found = gate(spec, quantity.gate_split, metric, levels, claim.gate, {model, *others})
+        own = {row: next(iter(runs.values())).spec for row, runs in rows.items() if runs}
+        found = gate(spec, quantity.gate_split, metric, levels, claim.gate, {model, *others}, own)
     for other in others:
         mine, theirs = _values(quantity, rows[model], rows[other], metric, end, saving)
         if len(shared := set(mine) & set(theirs)) < claim.seeds:

@@ -17,7 +17,13 @@ class NoLevel(ValueError):
 
 
 def gate(
-    spec: RunSpec, split: str, metric: str, levels: Mapping[str, float], given: GateLevels | None, named: set[str]
+    spec: RunSpec,
+    split: str,
+    metric: str,
+    levels: Mapping[str, float],
+    given: GateLevels | None,
+    named: set[str],
+    rows: Mapping[str, RunSpec] | None = None,
 ) -> Gate:
     """The gate of a task's split.
 
@@ -28,13 +34,19 @@ def gate(
         levels: the mean over seeds of every row of the table.
         given: what the claim adds.
         named: the rows that are compared; with `by: named` the weakest of them must have passed.
+        rows: a run of each row: of text, a row is measured by the n-grams of the bytes that it has read itself.
 
     Raises:
         NoLevel: the level is not known.
     """
     info, given = spec.task_info, given or GateLevels()
+    ngrams: dict[str, float] = {}
+    if not info.higher_is_better:
+        told = {row: level_in(one, split, metric) for row, one in (rows or {}).items()}
+        ngrams = {row: level for row, level in told.items() if level is not None}
     if given.by == "named":
-        weakest = (min if info.higher_is_better else max)(named & set(levels), key=lambda row: levels[row])
+        order = min if info.higher_is_better else max
+        weakest = order(named & set(levels), key=lambda row: levels[row] - ngrams.get(row, 0.0))
         levels = {weakest: levels[weakest]}
     known = level_in(spec, split, metric)
     if info.higher_is_better:
@@ -46,7 +58,7 @@ def gate(
     ngram = given.ngram if known is None else known
     if ngram is None:
         raise NoLevel(f"no n-gram level of {spec.task} is known: add gate: {{ngram: NUMBER}} to the claim")
-    return Gate(levels=levels, ngram=ngram)
+    return Gate(levels=levels, ngram=ngram, ngrams=ngrams)
 
 
 def level_in(spec: RunSpec, split: str, metric: str) -> float | None:

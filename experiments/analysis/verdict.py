@@ -17,7 +17,7 @@ Shapes: R worlds, C comparisons, S seeds, M rows.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -37,6 +37,7 @@ class Gate:
     levels: Mapping[str, float]  # of every row of the table, its mean over seeds
     chance: float | None = None  # of an accuracy
     ngram: float | None = None  # bits per byte of the n-gram of the bytes that the models have read
+    ngrams: Mapping[str, float] = field(default_factory=dict)  # of rows that have read other numbers of bytes
 
     def __post_init__(self) -> None:
         if (self.chance is None) == (self.ngram is None) or not self.levels:
@@ -50,8 +51,9 @@ class Gate:
     @property
     def passed(self) -> bool:
         """Whether some row has learned the task."""
-        levels = self.levels.values()
-        return max(levels) > self.limit if self.chance is not None else min(levels) < self.limit
+        if self.chance is not None:
+            return max(self.levels.values()) > self.limit
+        return any(level < self.ngrams.get(row, self.limit) for row, level in self.levels.items())
 
     @property
     def scale(self) -> float:

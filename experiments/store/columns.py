@@ -16,6 +16,7 @@ TEXT, NUMBER = pa.dictionary(pa.int32(), pa.string()), pa.float64()
 ITEM = {"id": TEXT, "field": TEXT, "split": TEXT, "values": pa.list_(NUMBER)}
 STEP = {"id": TEXT, "line": pa.int32(), "step": pa.int64(), "key": TEXT, "value": NUMBER, "raw": pa.binary()}
 GRAPH = {"id": TEXT, "data": pa.binary()}
+PAGE = 1 << 26  # bytes: a column of numbers is one page, which compresses best; an archive is read whole anyway
 PLACES = {"values": "values.list.element", "value": "value"}  # of the columns of numbers, as parquet calls them
 
 
@@ -85,6 +86,6 @@ def _write_smallest(table: pa.Table, path: Path) -> None:
     found = []
     for options in ({}, {"use_dictionary": words, "column_encoding": apart}):
         sink = io.BytesIO()
-        pq.write_table(table, sink, compression="zstd", compression_level=19, **options)
+        pq.write_table(table, sink, compression="brotli", compression_level=11, data_page_size=PAGE, **options)
         found.append(sink.getvalue())
     path.write_bytes(min(found, key=len))

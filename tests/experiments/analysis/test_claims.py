@@ -11,7 +11,7 @@ import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -123,6 +123,24 @@ def test_a_level_of_the_plan_comes_before_that_of_the_claim() -> None:
     found = gate(known, "test/id", "bits_per_byte", {"a": 2.4}, GateLevels(ngram=1.0), {"a"})
     assert found.ngram == 2.5 and found.passed
     assert gate(known, "test/ood", "bits_per_byte", {"a": 2.4}, GateLevels(ngram=1.0), {"a"}).ngram == 1.0
+
+
+def test_each_row_is_measured_by_the_ngrams_of_what_it_has_read_itself() -> None:
+    """A row that spends more FLOPs on a token reads less text, of which counting makes less."""
+
+    def row(read: int, value: float) -> Any:
+        level = {"split": "test/id", "metric": "bits_per_byte", "name": f"5-gram of {read} bytes", "value": value}
+        values = {**make_spec().task_info.model_dump(), **BITS, "levels": [level]}
+        return SimpleNamespace(task="text", task_info=SimpleNamespace(**values))
+
+    own = {"much": row(850_000, 2.320), "little": row(690_000, 2.371)}
+
+    def opened(levels: dict[str, float], by: Literal["any", "named"] = "any") -> bool:
+        given = GateLevels(by=by)
+        return gate(own["much"], "test/id", "bits_per_byte", levels, given, set(own), own).passed
+
+    assert opened({"much": 2.965, "little": 2.334}) and not opened({"much": 2.334, "little": 2.372})
+    assert not opened({"much": 2.33, "little": 2.334}, "named") and opened({"much": 2.31, "little": 2.334}, "named")
 
 
 def test_any_row_of_the_table_opens_the_gate_or_the_weakest_of_those_named(store: Store, tmp_path: Path) -> None:
