@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from experiments.analysis.bootstrap import minimum_detectable_effect, probabilit
 from experiments.analysis.frames import Runs, primary_by_seed
 from experiments.analysis.significance import BOLD_SEEDS, MIN_SEEDS, holm, paired_p, seeds_needed, summary
 from experiments.planning.levels import small_splits
+from experiments.planning.plan import Plan
 from experiments.store.records import Record
 
 DUEL_COLUMNS = [
@@ -60,6 +61,19 @@ def paired(
         sure = p <= alpha and row["seeds"] >= row["needed"] and row["task"] not in small
         row["winner"] = (row["a"] if row["gain"] > 0 else row["b"]) if sure else ""
     return pd.DataFrame(rows, columns=DUEL_COLUMNS)
+
+
+def paired_rows(plan: Plan, records: Mapping[str, Record], pairs: Sequence[tuple[str, str]]) -> pd.DataFrame:
+    """`paired` for rows of a table, by its own rules.
+
+    Args:
+        plan: of the table.
+        records: of its runs, by id; runs without one are missing.
+        pairs: labels of two rows each.
+    """
+    runs: Runs = [(spec, records.get(spec.id)) for spec in plan.runs]
+    settings = plan.table
+    return paired(runs, pairs, settings.tasks, settings.alpha, settings.confidence, settings.bold_seeds)
 
 
 def _row(runs: Runs, a: str, b: str, task: str, alpha: float, confidence: float) -> dict[str, Any]:

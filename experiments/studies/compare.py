@@ -10,7 +10,7 @@ import pandas as pd
 from rich.console import Console
 from rich.markup import escape
 
-from experiments.analysis.pairwise import paired
+from experiments.analysis.pairwise import paired_rows
 from experiments.analysis.significance import BOLD_SEEDS
 from experiments.planning.hydra_values import quoted
 from experiments.planning.levels import small_splits
@@ -95,10 +95,8 @@ def compared(overrides: Sequence[str], pairs: Sequence[tuple[str, str]] = ()) ->
         return pd.DataFrame(), plan, store
     records = store.records(spec.id for spec in plan.unique())
     store.require_sound()
-    runs = [(spec, records.get(spec.id)) for spec in plan.runs]
-    settings = plan.table
-    frame = paired(runs, pairs, settings.tasks, settings.alpha, settings.confidence, settings.bold_seeds)
-    target = store.root / "exports" / f"{settings.name}.csv"
+    frame = paired_rows(plan, records, pairs)
+    target = store.root / "exports" / f"{plan.table.name}.csv"
     atomic.write_text(target, frame.to_csv(index=False, lineterminator="\n"))
     small = {spec.task for spec in plan.runs if small_splits(spec.task_info)}
     header = from_records(plan, records).header
